@@ -145,6 +145,16 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether what the command writes is for the daemon's user only; other commands write files that a person asked for.
+    fn writes_only_state(&self) -> bool {
+        match self {
+            #[cfg(all(feature = "gst", feature = "ort"))]
+            Self::Run(_) => true,
+            Self::TakeOver(_) | Self::Store(_) | Self::View(_) => true,
+            _ => false,
+        }
+    }
+
     fn run(self) -> Result<ExitCode, Failure> {
         match self {
             #[cfg(all(feature = "gst", feature = "ort"))]
@@ -205,7 +215,11 @@ pub fn main() -> ExitCode {
     #[cfg(feature = "gst")]
     crate::decoders::set_worker_program("/proc/self/exe".into());
     // clap prints usage errors itself and exits with 2.
-    finish(Cli::parse().command.run())
+    let command = Cli::parse().command;
+    if command.writes_only_state() {
+        gridwatch_base::disk::restrict_new_files();
+    }
+    finish(command.run())
 }
 
 /// The exit code of a command that ended with `result`; an error is written to standard error.

@@ -4,6 +4,7 @@
 mod activity;
 mod core;
 mod crashes;
+mod disk_probe;
 mod error;
 mod evidence_worker;
 mod filing_gate;
@@ -46,7 +47,7 @@ use self::{
     looks::{LookScheduler, WatchedCamera},
     messages::CoreEvent,
     models::WorkerReport,
-    readiness::CameraSight,
+    readiness::{CameraSight, OutboxSight},
     runtime::OwnedRuntime,
 };
 use crate::telemetry::{Health, Readiness};
@@ -264,12 +265,26 @@ impl Shared {
         let link = self.link.borrow().clone();
         let (blocks_cameras, blocks_broker) = (
             readiness::cameras_blocker(&blind, cameras.len(), self.config.telemetry.max_blind_share),
-            readiness::broker_blocker(&link, &address, zone, now),
+            readiness::broker_blocker(&link, &self.outbox_sight(), &address, zone, now),
         );
+        let mut degraded = blind;
+        degraded.extend(readiness::broker_impairment(&link, &address));
         self.health.set_blocker("cameras", blocks_cameras);
         self.health.set_blocker("broker", blocks_broker);
-        self.health.set_degraded(blind);
+        self.health.set_degraded(degraded);
         gauge!(metric::READY).set(if self.health.readiness().ready { 1.0 } else { 0.0 });
+    }
+
+    fn outbox_sight(&self) -> OutboxSight {
+        let store = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+        // The core reports a store that cannot be read.
+        let depth = store.outbox_depth().unwrap_or_default();
+        let is_any = depth.quarantined > 0;
+        OutboxSight {
+            waiting: depth.waiting,
+            quarantined: depth.quarantined,
+            rejected: is_any.then(|| store.outbox_rejected().ok().flatten()).flatten(),
+        }
     }
 
     fn outbox_depth(&self) -> u64 {

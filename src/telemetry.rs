@@ -202,6 +202,10 @@ fn describe() {
         "Messages on the site topics that are not valid claims of another box"
     );
     describe_counter!(
+        MESSAGES_IGNORED,
+        "Messages on topics that the box does not subscribe to, as after broker.share_sites was switched off"
+    );
+    describe_counter!(
         EVIDENCE_PICTURES,
         "Evidence pictures made, by whether faces and licence plates were searched for and masked"
     );

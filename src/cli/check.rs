@@ -5,6 +5,7 @@
 
 mod local;
 mod masking;
+mod permissions;
 mod probe;
 #[cfg(test)]
 mod tests;
@@ -140,6 +141,8 @@ pub fn run(args: CheckArgs) -> Result<ExitCode, Failure> {
     let mut checks = configuration(&draft);
     if readable {
         checks.extend(local::rows(&draft));
+        checks.extend(draft.state_dir.as_deref().and_then(permissions::row));
+        checks.extend(masking::mask_models(&draft));
         checks.extend(masking::row(&draft));
         checks.extend(if args.offline {
             probe::skipped(&draft)

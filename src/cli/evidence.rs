@@ -123,7 +123,11 @@ fn to_text(report: &BundleReport) -> String {
     }
     if report.verdict != Verdict::NotAuthentic {
         for name in &report.extra {
-            text += &format!("EXTRA  {}: no signature covers this file\n", printable(name));
+            let what = match name.ends_with('/') {
+                true => "empty folder",
+                false => "no signature covers this file",
+            };
+            text += &format!("EXTRA  {}: {what}\n", printable(name));
         }
     }
     let verified = format!(
@@ -141,9 +145,21 @@ fn to_text(report: &BundleReport) -> String {
     text
 }
 
-/// Text from the folder, in which a forger may have put line breaks or control codes of the terminal.
+/// Text from the folder, in which a forger may have put line breaks, control codes of the terminal or characters that change the
+/// order of others; those are escaped.
 fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() || is_invisible(c) {
+            shown.extend(c.escape_unicode());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+/// Characters that reorder, hide or separate text: marks of direction, zero widths, line and paragraph separators.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }

@@ -1,4 +1,4 @@
-//! `gridwatch keys`: shows or rotates the box's signing key.
+//! `gridwatch keys`: shows, rotates or replaces the box's signing key.
 
 use std::{io, path::Path, process::ExitCode};
 
@@ -42,6 +42,11 @@ enum Command {
     /// The old key signs the hand-over to the new one in the box's chain and is then deleted, so that anyone who holds the old
     /// public key can verify the new one. Earlier signatures stay valid. Stop the daemon first. Prints the new public key.
     Rotate,
+    /// Create a signing key if it is missing.
+    ///
+    /// On purpose only, after the keys were lost: the daemon refuses to start without the key that it had. Cases signed so far keep
+    /// verifying with the old public key; give the platform the new one. Stop the daemon first. Prints the public key.
+    New,
 }
 
 /// Runs the command.
@@ -51,6 +56,7 @@ enum Command {
 pub fn run(args: &KeysArgs) -> Result<ExitCode, Failure> {
     let dir = args.state.dir()?;
     let public = match &args.command {
+        Command::New => format!("{}\n", gridwatch_store::create_missing_keys(&dir)?),
         Command::Show { pem: true } => public_pem(&public_key(&dir)?),
         Command::Show { pem: false } => format!("{}\n", public_key(&dir)?),
         Command::Rotate => {

@@ -16,6 +16,7 @@ use super::{
     Failure,
     options::RuntimeArgs,
     pictures::{PictureError, PictureRow, SourceFrame, frames_of},
+    share::share,
     written_to_stdout,
 };
 use gridwatch_base::{error::Class, file, text::counted};
@@ -46,13 +47,13 @@ The truth file lists the numbers of each picture by file name; pictures without 
 Exit codes: 0 all were processed; 3 a model, the truth file or the ONNX Runtime library is not usable; 5 some could not be
 read (each is reported on standard error; the others were processed).")]
 pub struct ReadArgs {
-    /// Model that finds lines of text (adapter `db`).
-    #[arg(long, value_name = "DIR", default_value = "models/ppocr_v3_text_det")]
-    finder: PathBuf,
+    /// Model that finds lines of text (adapter `db`). [default: gridwatch's own models/ppocr_v3_text_det]
+    #[arg(long, value_name = "DIR")]
+    finder: Option<PathBuf>,
 
-    /// Model that recognises the characters of a line (adapter `ctc`).
-    #[arg(long, value_name = "DIR", default_value = "models/ppocr_v2_number_rec")]
-    speller: PathBuf,
+    /// Model that recognises the characters of a line (adapter `ctc`). [default: gridwatch's own models/ppocr_v2_number_rec]
+    #[arg(long, value_name = "DIR")]
+    speller: Option<PathBuf>,
 
     /// JSON file of the true numbers; report the accuracy against it.
     #[arg(long, value_name = "FILE")]
@@ -118,7 +119,16 @@ pub fn run(args: &ReadArgs) -> Result<ExitCode, Failure> {
 pub fn run_to(args: &ReadArgs, out: &mut impl Write, err: &mut impl Write) -> Result<u8, Failure> {
     let truth = args.truth.as_deref().map(read_truth).transpose()?;
     let runtime = args.runtime.load()?;
-    let mut reader = Reader::new(&runtime, &Model::load(&args.finder)?, &Model::load(&args.speller)?)?;
+    let model = |named: &Option<PathBuf>, own: &str| -> Result<Model, Failure> {
+        let dir = match named {
+            Some(dir) => dir.clone(),
+            None => share()?.join("models").join(own),
+        };
+        Ok(Model::load(&dir)?)
+    };
+    let finder = model(&args.finder, "ppocr_v3_text_det")?;
+    let speller = model(&args.speller, "ppocr_v2_number_rec")?;
+    let mut reader = Reader::new(&runtime, &finder, &speller)?;
     let mut summary = ReadSummary {
         against_truth: truth.as_ref().map(|_| ReadAccuracy::default()),
         ..ReadSummary::default()

@@ -48,12 +48,13 @@ pub(super) fn exit_at_once() -> ! {
     low_level::exit(0)
 }
 
-/// Catches SIGTERM and SIGINT from the moment it is created, and SIGHUP, which would otherwise end the process without a word. A
+/// Catches SIGTERM and SIGINT from the moment it is created, and the signals that would otherwise end the process without a word. A
 /// second SIGTERM or SIGINT ends the process at once.
 pub struct StopSignal {
     term: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    user: [Signal; 2],
 }
 
 impl StopSignal {
@@ -66,11 +67,16 @@ impl StopSignal {
             term: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
             hang_up: listen(SignalKind::hangup())?,
+            user: [
+                listen(SignalKind::user_defined1())?,
+                listen(SignalKind::user_defined2())?,
+            ],
         })
     }
 
     /// Waits for SIGTERM or SIGINT and returns its name.
     pub async fn wait(&mut self) -> &'static str {
+        let [user1, user2] = &mut self.user;
         loop {
             tokio::select! {
                 _ = self.term.recv() => return "SIGTERM",
@@ -78,6 +84,8 @@ impl StopSignal {
                 _ = self.hang_up.recv() => {
                     tracing::warn!("SIGHUP ignored: the configuration is read at start only; restart the daemon to apply a changed one");
                 }
+                _ = user1.recv() => tracing::warn!("SIGUSR1 ignored: it has no meaning for gridwatch"),
+                _ = user2.recv() => tracing::warn!("SIGUSR2 ignored: it has no meaning for gridwatch"),
             }
         }
     }

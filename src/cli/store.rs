@@ -45,6 +45,9 @@ enum Command {
     Restore {
         /// A file written by `gridwatch store backup`.
         file: PathBuf,
+        /// Accept a backup of a box with another signing key or node id, whose place this box takes.
+        #[arg(long)]
+        from_other_box: bool,
     },
     /// Take over the cases of databases that were moved aside.
     ///
@@ -73,7 +76,11 @@ pub fn run(args: &StoreArgs) -> Result<ExitCode, Failure> {
             })?;
             return Ok(ExitCode::SUCCESS);
         }
-        Command::Restore { file } => Store::restore(&dir, file)?,
+        Command::Restore {
+            file,
+            from_other_box: true,
+        } => Store::restore_from_other_box(&dir, file)?,
+        Command::Restore { file, .. } => Store::restore(&dir, file)?,
         Command::Rebuild => Store::rebuild(&dir)?,
         Command::New => Store::start_anew(&dir)?,
     };

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use gridwatch_base::text::counted;
 use gridwatch_config::raw::Span;
 use gridwatch_engine::{CameraId, CandidateStatus, Engine, Observation, View};
+use gridwatch_store::OutboxDepth;
 
 /// Candidates named in a line; the rest are counted.
 const MAX_NAMED: usize = 5;
@@ -22,9 +23,8 @@ impl Activity {
         *(if look.view == View::Clear { clear } else { unclear }) += 1;
     }
 
-    /// Describes the time since the last line, in which `cameras` were to be looked at, and starts anew. `unsent` is the number
-    /// of messages in the outbox.
-    pub(super) fn line(&mut self, engine: &Engine, cameras: &[&CameraId], unsent: u64) -> String {
+    /// Describes the time since the last line, in which `cameras` were to be looked at, and starts anew.
+    pub(super) fn line(&mut self, engine: &Engine, cameras: &[&CameraId], outbox: OutboxDepth) -> String {
         let looks = std::mem::take(&mut self.looks);
         let (clear, unclear) = looks.values().fold((0, 0), |(a, b), (c, u)| (a + c, b + u));
         let mut line = format!("In the last minute: {}", counted(clear + unclear, "look", "looks"));
@@ -58,8 +58,11 @@ impl Activity {
         line += &format!(
             "; {}; {} waiting to be sent",
             counted(open, "open case", "open cases"),
-            counted(unsent, "message", "messages")
+            counted(outbox.waiting, "message", "messages")
         );
+        if outbox.quarantined > 0 {
+            line += &format!(", {} in quarantine", counted(outbox.quarantined, "message", "messages"));
+        }
         line
     }
 }
@@ -84,6 +87,10 @@ mod tests {
     use crate::daemon::test_config::demo_config;
     use gridwatch_engine::{BBox, Detection, Input, Light};
     use jiff::{Timestamp, ToSpan};
+
+    fn depth(waiting: u32, quarantined: u32) -> OutboxDepth {
+        OutboxDepth { waiting, quarantined }
+    }
 
     #[test]
     fn the_line_names_what_is_missing_and_what_may_become_a_case() {
@@ -112,15 +119,19 @@ mod tests {
             activity.count(&look);
             engine.apply(Input::Observed(look));
         }
-        let line = activity.line(&engine, &cameras, 1);
+        let line = activity.line(&engine, &cameras, depth(1, 0));
         assert_eq!(
             line,
             "In the last minute: 3 looks, none at street-b, square-c; 1 candidate: garbage at street-a (8s to go); \
              0 open cases; 1 message waiting to be sent"
         );
-        let quiet = activity.line(&Engine::new(), &cameras, 0);
+        let quiet = activity.line(&Engine::new(), &cameras, depth(0, 2));
         assert!(
             quiet.starts_with("In the last minute: 0 looks, none at street-a, street-b, square-c; 0 candidates;"),
+            "{quiet}"
+        );
+        assert!(
+            quiet.ends_with("0 messages waiting to be sent, 2 messages in quarantine"),
             "{quiet}"
         );
     }

@@ -15,6 +15,7 @@ use metrics::{counter, gauge, histogram};
 
 use super::{
     activity::Activity,
+    disk_probe::storage_fault,
     filing_gate::FilingGate,
     inbox::{Inbox, NoEvent},
     messages::{CoreEvent, EvidenceJob},
@@ -45,6 +46,9 @@ const PRUNE_EVERY: Duration = Duration::from_mins(10);
 /// Interval of the engine snapshots: a crash costs a dwell no more than this.
 const SNAPSHOT_EVERY: Duration = Duration::from_mins(1);
 
+/// Interval of the disk probe.
+const PROBE_EVERY: Duration = Duration::from_mins(1);
+
 /// What `/readyz` calls a case or a picture that cannot be stored.
 const STORAGE: &str = "storage";
 
@@ -74,6 +78,8 @@ pub(super) struct Core {
     /// Transitions that were refused, each logged once: a track that stays as it is asks again at every look.
     pub(super) refused_transitions: BTreeSet<(RuleId, &'static str, &'static str)>,
     pub(super) activity: Activity,
+    /// What the last disk probe found.
+    pub(super) storage_fault: Option<String>,
 }
 
 /// A decision of the engine to be stored.
@@ -97,6 +103,7 @@ impl Core {
         let mut retry_at = Instant::now();
         let mut snapshot_at = Instant::now() + SNAPSHOT_EVERY;
         let mut prune_at = Instant::now();
+        let mut probe_at = Instant::now();
         self.gate.check(&self.store);
         loop {
             // Replies and claims wait in their channels while the gate is closed: they are stored with the time of the clock.
@@ -112,6 +119,10 @@ impl Core {
             }
             self.health.beat();
             self.engine.flush_if_due(Instant::now());
+            if Instant::now() >= probe_at {
+                self.probe_disk();
+                probe_at = Instant::now() + PROBE_EVERY;
+            }
             if !self.gate.is_open() {
                 continue;
             }
@@ -160,11 +171,32 @@ impl Core {
         }
     }
 
+    /// Reports a disk that has no room for a case before a case fails for it.
+    fn probe_disk(&mut self) {
+        let fault = storage_fault(&self.config.state_dir, self.config.evidence.max_picture_bytes);
+        if fault == self.storage_fault {
+            return;
+        }
+        if let (Some(reason), None) = (&fault, &self.storage_fault) {
+            tracing::error!(reason, "A case could not be stored now");
+        }
+        self.storage_fault = fault;
+        // A commit that waits has its own reason, until it succeeds.
+        if self.uncommitted.is_empty() {
+            self.storage_works();
+        }
+    }
+
+    /// A commit succeeded, or nothing waits for one: what the probe found is all that stands against storing.
+    fn storage_works(&self) {
+        self.health.set_blocker(STORAGE, self.storage_fault.clone());
+    }
+
     fn log_activity(&mut self) {
         let cameras: Vec<&CameraId> = self.config.cameras.iter().map(|c| &c.id).collect();
         // Failing commits report a store that cannot be read.
-        let unsent = self.store.outbox_depth().map_or(0, |depth| depth.waiting.into());
-        tracing::info!("{}", self.activity.line(self.engine.engine(), &cameras, unsent));
+        let outbox = self.store.outbox_depth().unwrap_or_default();
+        tracing::info!("{}", self.activity.line(self.engine.engine(), &cameras, outbox));
     }
 
     /// Saves the state that must survive a restart. A failure is only logged: failing commits report the disk.
@@ -409,7 +441,7 @@ impl Core {
             self.commit(commit);
         }
         if self.uncommitted.is_empty() {
-            self.health.unblock(STORAGE);
+            self.storage_works();
             tracing::info!("Committed what was waiting");
         }
     }
@@ -423,7 +455,7 @@ impl Core {
         match self.try_commit(&commit) {
             Ok(()) => {
                 // The disk accepts writes; a fault of the evidence worker that persists is reported again.
-                self.health.unblock(STORAGE);
+                self.storage_works();
                 commit.acknowledge();
             }
             Err(error) if error.class() == Class::Transient => {

@@ -61,7 +61,9 @@ impl FilingGate {
     /// Reads the clocks, the database's files and the state of the link.
     pub(super) fn check(&mut self, store: &Store) {
         let is_duplicate = self.link.borrow().problem == Some(LinkProblem::DuplicateNodeId);
-        self.judge(ClockReading::now(), store.check_files(), is_duplicate);
+        // What cannot be read cannot be sent either: the link only retries.
+        let files = store.check_files().and_then(|()| store.outbox_depth().map(drop));
+        self.judge(ClockReading::now(), files, is_duplicate);
     }
 
     fn judge(&mut self, reading: ClockReading, files: Result<(), StoreError>, is_duplicate: bool) {
@@ -93,7 +95,7 @@ impl FilingGate {
                 (Some(Obstacle::Database), reason) => {
                     tracing::error!(
                         reason = reason.unwrap_or_default(),
-                        "Database is gone; looks are not judged and nothing is filed"
+                        "Database is gone or cannot be read; looks are not judged and nothing is filed"
                     );
                 }
                 (Some(Obstacle::Duplicate), _) => {
@@ -177,6 +179,20 @@ mod tests {
         gate.judge(reading(start, 1_780_315_201, 1), Ok(()), false);
         assert!(gate.is_open() && gate.may_delete_by_age());
         assert_eq!(gate.health.reasons(), [""; 0]);
+    }
+
+    #[test]
+    fn a_database_that_is_overwritten_while_it_is_open_closes_the_gate() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let mut gate = gate();
+        gate.health.started();
+        gate.check(&store);
+        let of_database = |gate: &FilingGate| gate.health.reasons().into_iter().any(|r| r.contains("was overwritten"));
+        assert!(!of_database(&gate));
+        std::fs::write(dir.path().join("gridwatch.db"), [7; 8192]).unwrap();
+        gate.check(&store);
+        assert!(!gate.is_open() && of_database(&gate), "{:?}", gate.health.reasons());
     }
 
     #[test]

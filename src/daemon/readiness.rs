@@ -6,12 +6,17 @@ use std::time::Duration;
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::looks::view_name;
+use gridwatch_base::text::counted;
 use gridwatch_camera::slot::CameraState;
 use gridwatch_engine::View;
 use gridwatch_link::{LinkProblem, LinkState};
+use gridwatch_store::OutboxEntry;
 
 /// The outbox covers an outage of this length; a broker restart must not make every box of a city unready.
 const BROKER_GRACE: Duration = Duration::from_secs(60);
+
+/// A broker that acknowledges nothing for this long, while messages wait for it, is not publishing them.
+const ACK_GRACE: Duration = Duration::from_secs(60);
 
 /// A camera counts if it had a clear look within this many look periods, or within [`MIN_SIGHT`].
 const SIGHT_PERIODS: u32 = 5;
@@ -91,20 +96,59 @@ pub(super) fn cameras_blocker(blind: &[String], total: usize, max_share: f64) ->
     })
 }
 
+/// What waits in the outbox.
+#[derive(Debug, Default)]
+pub(super) struct OutboxSight {
+    /// Messages to be sent.
+    pub(super) waiting: u32,
+    /// Quarantined messages.
+    pub(super) quarantined: u32,
+    /// The newest quarantined message, if none after it was delivered.
+    pub(super) rejected: Option<OutboxEntry>,
+}
+
 /// What stands against publishing to the broker at `address`.
-pub(super) fn broker_blocker(link: &LinkState, address: &str, zone: &TimeZone, now: Timestamp) -> Option<String> {
-    if link.connected {
-        return None;
+pub(super) fn broker_blocker(
+    link: &LinkState,
+    outbox: &OutboxSight,
+    address: &str,
+    zone: &TimeZone,
+    now: Timestamp,
+) -> Option<String> {
+    if !link.connected {
+        let is_short = |since: Timestamp| now.duration_since(since).unsigned_abs() < BROKER_GRACE;
+        if link.problem != Some(LinkProblem::Unreachable) || !link.down_since.is_some_and(is_short) {
+            let error = link.last_error.as_deref().unwrap_or("not connected yet");
+            let since = link
+                .down_since
+                .map_or_else(String::new, |at| format!(", since {}", shown(at, zone)));
+            return Some(format!("{address}: {error}{since}"));
+        }
     }
-    let is_short = |since: Timestamp| now.duration_since(since).unsigned_abs() < BROKER_GRACE;
-    if link.problem == Some(LinkProblem::Unreachable) && link.down_since.is_some_and(is_short) {
-        return None;
+    if let Some(rejected) = &outbox.rejected {
+        return Some(format!(
+            "{address}: cases are rejected: {}; {} quarantined; fix the cause, then run `gridwatch outbox retry`",
+            rejected.quarantined.as_deref().unwrap_or_default(),
+            counted(outbox.quarantined, "message", "messages"),
+        ));
     }
-    let error = link.last_error.as_deref().unwrap_or("not connected yet");
+    let is_overdue = |since: &Timestamp| now.duration_since(*since).unsigned_abs() > ACK_GRACE;
     let since = link
-        .down_since
-        .map_or_else(String::new, |at| format!(", since {}", shown(at, zone)));
-    Some(format!("{address}: {error}{since}"))
+        .unacknowledged_since
+        .filter(|since| link.connected && outbox.waiting > 0 && is_overdue(since))?;
+    Some(format!(
+        "{address}: the broker accepts the connection but has acknowledged no message since {}; {} waiting",
+        shown(since, zone),
+        counted(outbox.waiting, "message", "messages"),
+    ))
+}
+
+/// What a broker that publishes cases nevertheless lacks.
+pub(super) fn broker_impairment(link: &LinkState, address: &str) -> Option<String> {
+    let reason = link.replies_denied.as_ref()?;
+    Some(format!(
+        "{address}: the subscription to replies is denied ({reason}), so cases get none; allow the topic in the broker's ACL"
+    ))
 }
 
 fn shown(at: Timestamp, zone: &TimeZone) -> String {
@@ -121,6 +165,10 @@ mod tests {
 
     fn zone() -> TimeZone {
         TimeZone::fixed(jiff::tz::offset(8))
+    }
+
+    fn none() -> OutboxSight {
+        OutboxSight::default()
     }
 
     fn camera(id: &str, state: CameraState, view: Option<View>, last_clear: Option<i64>) -> CameraSight {
@@ -197,10 +245,11 @@ mod tests {
             down_since: Some(at(0)),
             problem: Some(LinkProblem::Unreachable),
             last_error: Some("connection refused".into()),
+            ..LinkState::default()
         };
-        assert_eq!(broker_blocker(&link, "mqtt:1883", &zone(), at(59)), None);
+        assert_eq!(broker_blocker(&link, &none(), "mqtt:1883", &zone(), at(59)), None);
         assert_eq!(
-            broker_blocker(&link, "mqtt:1883", &zone(), at(60)).unwrap(),
+            broker_blocker(&link, &none(), "mqtt:1883", &zone(), at(60)).unwrap(),
             "mqtt:1883: connection refused, since 2026-05-29 04:26:40+08:00"
         );
     }
@@ -209,7 +258,7 @@ mod tests {
     fn a_broker_that_was_never_reached_or_cannot_help_counts_at_once() {
         let new = LinkState::default();
         assert_eq!(
-            broker_blocker(&new, "mqtt:1883", &zone(), at(0)).unwrap(),
+            broker_blocker(&new, &none(), "mqtt:1883", &zone(), at(0)).unwrap(),
             "mqtt:1883: not connected yet"
         );
         for problem in [LinkProblem::Unsuitable, LinkProblem::DuplicateNodeId] {
@@ -219,12 +268,81 @@ mod tests {
                 last_error: Some("no retained messages".into()),
                 ..LinkState::default()
             };
-            assert!(broker_blocker(&link, "mqtt:1883", &zone(), at(1)).is_some());
+            assert!(broker_blocker(&link, &none(), "mqtt:1883", &zone(), at(1)).is_some());
         }
         let connected = LinkState {
             connected: true,
             ..LinkState::default()
         };
-        assert_eq!(broker_blocker(&connected, "mqtt:1883", &zone(), at(0)), None);
+        assert_eq!(broker_blocker(&connected, &none(), "mqtt:1883", &zone(), at(0)), None);
+    }
+
+    #[test]
+    fn a_broker_that_rejects_every_case_blocks_although_it_is_connected() {
+        let link = LinkState {
+            connected: true,
+            ..LinkState::default()
+        };
+        let outbox = OutboxSight {
+            waiting: 0,
+            quarantined: 3,
+            rejected: Some(OutboxEntry {
+                seq: 7,
+                case_id: "case-1".into(),
+                kind: gridwatch_store::OutboxKind::Case { json: "{}".into() },
+                topic: "gridwatch/v1/box-7/case".into(),
+                queued_at: at(0),
+                unheard: false,
+                quarantined: Some("gridwatch/v1/box-7/case: not authorised".into()),
+            }),
+        };
+        assert_eq!(
+            broker_blocker(&link, &outbox, "mqtt:1883", &zone(), at(0)).unwrap(),
+            "mqtt:1883: cases are rejected: gridwatch/v1/box-7/case: not authorised; 3 messages quarantined; fix the cause, \
+             then run `gridwatch outbox retry`"
+        );
+        let outbox = OutboxSight {
+            rejected: None,
+            ..outbox
+        };
+        assert_eq!(
+            broker_blocker(&link, &outbox, "mqtt:1883", &zone(), at(0)),
+            None,
+            "an old one is no news"
+        );
+    }
+
+    #[test]
+    fn a_broker_that_acknowledges_nothing_for_a_minute_blocks_while_messages_wait() {
+        let link = LinkState {
+            connected: true,
+            unacknowledged_since: Some(at(0)),
+            ..LinkState::default()
+        };
+        let waiting = |waiting| OutboxSight {
+            waiting,
+            ..OutboxSight::default()
+        };
+        let blocker = |outbox, now| broker_blocker(&link, &waiting(outbox), "mqtt:1883", &zone(), at(now));
+        assert_eq!(blocker(2, 60), None);
+        assert_eq!(blocker(0, 61), None);
+        assert_eq!(
+            blocker(2, 61).unwrap(),
+            "mqtt:1883: the broker accepts the connection but has acknowledged no message since 2026-05-29 04:26:40+08:00; \
+             2 messages waiting"
+        );
+    }
+
+    #[test]
+    fn a_denied_subscription_to_replies_is_an_impairment() {
+        let link = LinkState {
+            connected: true,
+            replies_denied: Some("not authorised".into()),
+            ..LinkState::default()
+        };
+        assert_eq!(broker_blocker(&link, &none(), "mqtt:1883", &zone(), at(0)), None);
+        let impairment = broker_impairment(&link, "mqtt:1883").unwrap();
+        assert!(impairment.contains("denied (not authorised)"), "{impairment}");
+        assert_eq!(broker_impairment(&LinkState::default(), "mqtt:1883"), None);
     }
 }

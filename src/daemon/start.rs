@@ -317,6 +317,7 @@ fn start_core(
         uncommitted: Vec::new(),
         refused_transitions: BTreeSet::new(),
         activity: Activity::default(),
+        storage_fault: None,
     };
     if let Some(snapshot) = restored.snapshot {
         core.resume(snapshot);

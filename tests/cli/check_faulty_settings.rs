@@ -152,3 +152,42 @@ fn a_fault_that_does_not_concern_the_connection_still_lets_check_try_it() {
     let output = gridwatch(&["check", "--config", &file, "--timeout", "200ms"]);
     assert!(port.received().is_some(), "{}", String::from_utf8_lossy(&output.stdout));
 }
+
+/// The broker is reached without TLS, so a password would be sent in the clear.
+#[test]
+fn a_ca_file_in_another_table_keeps_check_from_the_broker_and_from_the_camera() {
+    let dir = tempfile::tempdir().unwrap();
+    let ca = "ca_file = \"ca.pem\"";
+    let login = "credentials = { env = \"GRIDWATCH_TEST_LOGIN\" }";
+    let zone = "[[cameras.zones]]\nid = \"kerb\"\nkind = \"watch\"\npolygon = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]]";
+    // Each with whether the camera's table has swallowed it.
+    let misplaced = [
+        (format!("{ca}\n"), String::new(), false),
+        (format!("[Broker]\n{ca}\n"), String::new(), false),
+        (String::new(), format!("[tls]\n{ca}"), false),
+        (String::new(), format!("{zone}\n{ca}"), true),
+        (
+            String::new(),
+            "[cameras.calibration]\nCA-File = \"ca.pem\"".to_owned(),
+            true,
+        ),
+    ];
+    for (before, after, is_in_camera) in misplaced {
+        let (broker, stream) = (Port::open(), Port::open());
+        let file = configuration(
+            dir.path(),
+            &format!("url = \"mqtt://127.0.0.1:{}\"\n{login}", broker.number()),
+            &format!(
+                "url = \"rtsp://127.0.0.1:{}/stream\"\n{login}\n{after}",
+                stream.number()
+            ),
+        );
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, format!("{before}{text}")).unwrap();
+        let output = gridwatch(&["check", "--config", &file, "--timeout", "300ms"]);
+        let table = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(broker.received(), None, "{before}{after}\n{table}");
+        assert!(table.contains("may be meant for [broker]"), "{before}{after}\n{table}");
+        assert_eq!(stream.received().is_none(), is_in_camera, "{before}{after}\n{table}");
+    }
+}

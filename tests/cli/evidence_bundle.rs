@@ -322,6 +322,8 @@ fn signatures_from_before_a_key_rotation_stay_valid() {
 fn a_signing_key_replaced_without_rotation_is_reported() {
     let own = Box7::new();
     fs::remove_file(KeyRing::of(&own.state()).signing_file()).unwrap();
+    let new = gridwatch(&["keys", "new", "--state", own.state().to_str().unwrap()]);
+    assert!(new.status.success(), "{new:?}");
     drop(Store::open(&own.state()).unwrap());
     let report = verify(&own.export_to("out"), &own.key());
     let faults: Vec<&str> = report.faults.iter().map(|f| f.what.as_str()).collect();

@@ -170,6 +170,29 @@ fn a_file_that_no_signature_covers_is_named_and_fails_unless_allowed() {
 }
 
 #[test]
+fn empty_folders_and_deceptive_names_are_shown_as_they_are() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let exported = Exported::new();
+    fs::create_dir_all(exported.folder.join("hidden/deeper")).unwrap();
+    // Reads as `exe.jpg` on a terminal that reorders.
+    fs::write(exported.folder.join("\u{202e}gpj.exe"), "").unwrap();
+    fs::write(exported.folder.join(std::ffi::OsStr::from_bytes(b"\xff\x1b[2J")), "").unwrap();
+    let (code, text) = exported.verify(&[]);
+    assert_eq!(code, Some(1), "{text}");
+    for shown in [
+        "WRONG  hidden/deeper/: empty folder: it is not part of the exported case",
+        "WRONG  \\u{202e}gpj.exe: no signature covers this file",
+        "WRONG  \\xff\\x1b[2J: no signature covers this file",
+    ] {
+        assert!(text.contains(shown), "{text}");
+    }
+    let (code, text) = exported.verify(&["--allow-extra"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("EXTRA  hidden/deeper/: empty folder\n"), "{text}");
+}
+
+#[test]
 fn without_the_box_s_key_the_verdict_says_so_and_has_its_own_exit_code() {
     let exported = Exported::new();
     let output = run(gridwatch().args(["evidence", "verify"]).arg(&exported.folder));

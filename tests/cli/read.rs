@@ -94,3 +94,20 @@ fn a_bad_picture_does_not_stop_the_others_and_a_bad_truth_file_is_an_error() {
         "{error}"
     );
 }
+
+#[test]
+fn the_default_models_are_found_from_any_working_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    image::RgbImage::from_pixel(64, 64, image::Rgb([128; 3]))
+        .save(dir.path().join("grey.png"))
+        .unwrap();
+    for arguments in [&["read"][..], &["evidence", "mask", "--out", "masked"]] {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_gridwatch"))
+            .args(arguments)
+            .arg("grey.png")
+            .current_dir(dir.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+    }
+}

@@ -26,7 +26,10 @@ fn the_same_ledger_and_configuration_give_the_same_bytes() {
         (&2.into(), &541.into(), &540.into())
     );
     let stderr = String::from_utf8(one.stderr).unwrap();
-    assert!(stderr.contains("gate.secret does not exist"), "{stderr}");
+    assert!(
+        stderr.contains("cameras[0].credentials.file: the file does not exist"),
+        "{stderr}"
+    );
     assert!(!String::from_utf8(one.stdout).unwrap().contains("secret"));
 
     let table = folder.replay(&config, &[]);

@@ -454,6 +454,8 @@ fn credentials() {
     let folder = Folder::new();
     folder.secret("open.secret", "admin:hunter2", 0o644);
     folder.secret("empty.secret", "", 0o600);
+    folder.secret("latin.secret", "", 0o600);
+    std::fs::write(folder.dir.path().join("latin.secret"), b"admin:caf\xe9").unwrap();
     let path = folder.dir.path().display().to_string() + "/";
     for (new, expected) in [
         ("{}", "credentials: neither env nor file is set"),
@@ -475,9 +477,20 @@ fn credentials() {
         ),
         (
             "{ file = \"admin:hunter2\" }",
-            "credentials.file: the file does not exist",
+            "credentials.file: the file does not exist; its name is not shown, as it may be a password",
         ),
-        ("{ file = \"no.secret\" }", "credentials.file: no.secret does not exist"),
+        (
+            "{ file = \"hunter2\" }",
+            "credentials.file: the file does not exist; its name is not shown, as it may be a password",
+        ),
+        (
+            "{ file = \"./no.secret\" }",
+            "credentials.file: ./no.secret does not exist",
+        ),
+        (
+            "{ file = \"latin.secret\" }",
+            "credentials.file: latin.secret is not UTF-8 text",
+        ),
         ("{ file = \".\" }", "credentials.file: . is not a regular file"),
         (
             "{ file = \"open.secret\" }",

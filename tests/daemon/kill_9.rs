@@ -100,6 +100,14 @@ async fn a_daemon_without_its_broker_and_a_camera_is_healthy_and_reports_both() 
     daemon.until("a word about SIGHUP", |d| {
         d.log().contains("SIGHUP ignored").then_some(())
     });
+    daemon.signal(rustix::process::Signal::USR1);
+    daemon.signal(rustix::process::Signal::USR2);
+    daemon.until("a word about SIGUSR1 and SIGUSR2", |d| {
+        let log = d.log();
+        (log.contains("SIGUSR1 ignored") && log.contains("SIGUSR2 ignored")).then_some(())
+    });
+    let open = open_to_others(&dir.path().join("state"));
+    assert_eq!(open, [""; 0], "the state directory is for the daemon's user only");
     assert_eq!(daemon.get("/healthz").unwrap(), (200, "ok\n".to_owned()));
     let (status, body) = daemon.get("/readyz").unwrap();
     assert_eq!(status, 503, "the broker was never reached: {body}");
@@ -132,4 +140,22 @@ async fn a_daemon_without_its_broker_and_a_camera_is_healthy_and_reports_both() 
     assert!(state("square-c", "live"), "{metrics}");
     assert!(state("street-a", "down"), "{metrics}");
     assert!(daemon.stop().success());
+}
+
+/// The files and folders in `path`, and itself, that the group or others may use.
+fn open_to_others(path: &std::path::Path) -> Vec<String> {
+    use std::os::unix::fs::MetadataExt;
+    // A temporary file may be gone by now.
+    let Ok(metadata) = std::fs::symlink_metadata(path) else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    if metadata.mode() & 0o077 != 0 {
+        found.push(format!("{:o} {}", metadata.mode() & 0o777, path.display()));
+    }
+    if metadata.is_dir() {
+        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+        found.extend(entries.flat_map(|entry| open_to_others(&entry.path())));
+    }
+    found
 }

@@ -32,7 +32,11 @@ async fn a_deleted_database_is_noticed_and_nothing_is_filed_twice() {
         .until("not ready", |d| d.get("/readyz").filter(|(status, _)| *status == 503))
         .1;
     assert!(reason.contains("gridwatch.db was deleted or replaced"), "{reason}");
-    assert!(daemon.log().contains("Database is gone"), "{}", daemon.log());
+    assert!(
+        daemon.log().contains("Database is gone or cannot be read"),
+        "{}",
+        daemon.log()
+    );
     let config = daemon.config().to_owned();
     assert!(daemon.stop().success());
 

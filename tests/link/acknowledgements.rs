@@ -65,13 +65,23 @@ async fn unacknowledged_messages_are_resent_oldest_first_within_the_window() {
         let sent = publishes_of(&mut first).await;
         // Four may be in flight, and no case goes before its three pictures.
         assert_eq!(sent.len(), 4, "{:?}", topics_of(&sent));
+        let state = node.link.as_ref().unwrap().state();
+        let unacknowledged_since = || state.borrow().unacknowledged_since;
+        let sent_at = unacknowledged_since().expect("four are in flight");
         first.acknowledge(&sent[1], PubAckReason::Success).await;
         let next = publishes_of(&mut first).await;
         assert_eq!(next.len(), 1);
+        let acknowledged_at = unacknowledged_since().expect("four are in flight again");
+        assert!(acknowledged_at > sent_at);
         drop(first);
 
         let mut second = broker.accept(None).await;
         let again = publishes_of(&mut second).await;
+        assert_eq!(
+            unacknowledged_since(),
+            Some(acknowledged_at),
+            "a new connection acknowledges nothing"
+        );
         // The broker has no session any more, so it may also have lost what it acknowledged.
         assert_eq!(topics_of(&again), topics_of(&sent));
         for publish in &again {
@@ -84,9 +94,35 @@ async fn unacknowledged_messages_are_resent_oldest_first_within_the_window() {
         }
         let cases = topics_of(&rest).iter().filter(|t| **t == topics().case()).count();
         assert_eq!((rest.len(), cases), (4, 2), "two pictures and both cases");
+        assert_eq!(unacknowledged_since(), None);
     })
     .await;
     assert_eq!(node.store.outbox_depth().unwrap().waiting, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_denied_subscription_to_replies_is_in_the_state_until_it_is_granted() {
+    let broker = ScriptedBroker::start().await;
+    let mut node = BoxUnderTest::new();
+    node.connect(broker.port);
+    let mut state = node.link.as_ref().unwrap().state();
+    within(async {
+        let mut first = broker.accept(None).await;
+        first.denies_subscriptions = true;
+        assert!(first.next_publish().await.is_none());
+        let denied = state.wait_for(|s| s.connected).await.unwrap().replies_denied.clone();
+        assert!(
+            denied.as_ref().is_some_and(|reason| reason.contains("NotAuthorized")),
+            "{denied:?}"
+        );
+        drop(first);
+        state.wait_for(|s| !s.connected).await.unwrap();
+
+        let mut second = broker.accept(None).await;
+        assert!(second.next_publish().await.is_none());
+        assert_eq!(state.wait_for(|s| s.connected).await.unwrap().replies_denied, None);
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

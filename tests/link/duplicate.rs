@@ -15,7 +15,8 @@ use serde_json::Value;
 for_both_protocols!(
     the_later_of_two_boxes_publishes_nothing_until_it_takes_over,
     a_box_replaces_one_that_is_gone,
-    of_two_processes_on_copies_of_one_state_one_stops
+    of_two_processes_on_copies_of_one_state_one_stops,
+    a_copy_of_a_state_directory_that_starts_later_gives_way,
 );
 
 fn settings_in(dir: &Path, port: u16, protocol: Protocol) -> Settings {
@@ -109,6 +110,30 @@ async fn of_two_processes_on_copies_of_one_state_one_stops(protocol: Protocol) {
         .find(|link| link.state().borrow().problem != Some(LinkProblem::DuplicateNodeId))
         .expect("one of them goes on");
     connected(other).await;
+}
+
+async fn a_copy_of_a_state_directory_that_starts_later_gives_way(protocol: Protocol) {
+    let broker = Broker::start();
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let stores = dirs.each_ref().map(|dir| Store::open(dir.path()).unwrap());
+    let original = || settings_in(dirs[0].path(), broker.port, protocol);
+    let (before, _replies) = link_with(original(), &stores[0]);
+    connected(&before).await;
+    before.shutdown().await;
+    for name in ["installation", "online-since"] {
+        std::fs::copy(dirs[0].path().join(name), dirs[1].path().join(name)).unwrap();
+    }
+    let (first, _replies) = link_with(original(), &stores[0]);
+    connected(&first).await;
+    let connections = connections_of(&broker, &client_id()).len();
+    let (copy, _more_replies) = link_with(settings_in(dirs[1].path(), broker.port, protocol), &stores[1]);
+    let reason = stopped_as_duplicate(&copy).await;
+    assert!(reason.contains("copy of this state"), "{reason}");
+    assert_eq!(
+        connections_of(&broker, &client_id()).len(),
+        connections,
+        "the first one was not disturbed"
+    );
 }
 
 /// MQTT 5 only: an MQTT 3.1.1 broker gives no reason.

@@ -24,9 +24,11 @@ async fn a_topic_denied_by_the_acl_quarantines_the_case_until_it_is_allowed() {
     let mut store = Store::open(dir.path()).unwrap();
     let id = file(&mut store, 1);
     let mut subscriber = Subscriber::start(broker.port, "gridwatch/#").await;
-    let (_link, _replies) = link(broker.port, Protocol::V5, &store);
+    let (link, _replies) = link(broker.port, Protocol::V5, &store);
     let reason = wait_quarantined(&store, &id).await;
     assert!(reason.contains(&topics().case()) && reason.contains("0x87"), "{reason}");
+    let rejected = store.outbox_rejected().unwrap().expect("nothing newer was delivered");
+    assert_eq!(rejected.quarantined, Some(reason));
     assert_eq!(store.outbox_depth().unwrap().waiting, 0);
 
     broker.write_file("acl", "topic readwrite gridwatch/#\n");
@@ -46,6 +48,8 @@ async fn a_topic_denied_by_the_acl_quarantines_the_case_until_it_is_allowed() {
     let record: CaseRecord = serde_json::from_slice(&case.payload).unwrap();
     assert_eq!(record.case_id, id);
     wait_outbox_empty(&store).await;
+    assert_eq!(store.outbox_rejected().unwrap(), None);
+    assert_eq!(link.state().borrow().unacknowledged_since, None);
 }
 
 /// MQTT 5 only: an MQTT 3.1.1 broker acknowledges a message over its limit and drops it.
@@ -65,6 +69,7 @@ async fn a_picture_over_the_brokers_size_limit_quarantines_only_its_case() {
     wait_outbox_empty(&store).await;
     let found = store.case(&large).unwrap().unwrap();
     assert!(found.quarantined.is_some(), "{found:?}");
+    assert_eq!(store.outbox_rejected().unwrap(), None, "a later case was delivered");
 }
 
 /// MQTT 3.1.1 only: with MQTT 5 the broker announces its maximum packet size.

@@ -137,6 +137,7 @@ async fn wait_filed_claim(port: u16) {
 for_both_protocols!(
     three_boxes_that_confirm_the_same_problem_file_it_once,
     a_box_keeps_its_site_while_offline_and_when_the_broker_loses_its_state,
+    a_message_on_a_site_topic_is_no_reply_after_sharing_was_switched_off,
 );
 
 async fn three_boxes_that_confirm_the_same_problem_file_it_once(protocol: Protocol) {
@@ -202,6 +203,44 @@ async fn a_box_keeps_its_site_while_offline_and_when_the_broker_loses_its_state(
     assert_eq!(third.yields(&later).await, filed);
     // The case itself may have been resent, because the broker may have lost it.
     assert!(platform.drain().iter().all(|message| case_of(message) == filed));
+}
+
+/// The broker keeps the site filters in the box's session.
+async fn a_message_on_a_site_topic_is_no_reply_after_sharing_was_switched_off(protocol: Protocol) {
+    let broker = Broker::start_with("log_type all");
+    let platform = Subscriber::start(broker.port, CASES).await;
+    let mut node = BoxUnderTest::new(1, protocol);
+    node.connect(broker.port).await;
+    let id = node.confirm(1);
+    node.wait_idle().await;
+    node.link.take().unwrap().0.shutdown().await;
+
+    let settings = gridwatch_link::Settings {
+        node: node.node.as_str().into(),
+        ..settings(broker.port, protocol)
+    };
+    let (replies_in, mut replies) = mpsc::channel(16);
+    let link = Link::spawn(settings, &node.store, replies_in, None).unwrap();
+    within(link.state().wait_for(|s| s.connected)).await.unwrap();
+    let cell = case(0).located.cell;
+    let foreign = format!("gridwatch/v1/site/{cell}/garbage/box-9/01JW0000000000000000000009");
+    let reply = |state: &str| serde_json::json!({"case_id": id, "state": state}).to_string();
+    // More than may be unacknowledged at once.
+    for _ in 0..40 {
+        platform.publish(&foreign, &reply("closed"), None).await;
+    }
+    let own = Topics::new("gridwatch", &node.node.as_str().into()).reply();
+    platform.publish(&own, &reply("accepted"), None).await;
+    let incoming = within(replies.recv()).await.unwrap();
+    assert_eq!(incoming.reply.state, CaseState::Accepted);
+    drop(incoming);
+    let unsubscribed = || broker.log().contains("UNSUBSCRIBE from gridwatch-box-1");
+    within(async {
+        while !unsubscribed() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
 }
 
 /// MQTT 5 only: an MQTT 3.1.1 broker acknowledges a denied claim, and the case waits for the timeout.

@@ -98,6 +98,179 @@ fn a_state_directory_that_lost_its_database_is_refused_with_the_choices() {
     assert_eq!(ids(&Store::open(dir.path()).unwrap()), [""; 0]);
 }
 
+/// As after `kill -9`: the log is not merged.
+fn killed(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            fs::create_dir_all(&to).unwrap();
+            killed(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_killed_box_that_loses_its_write_ahead_log_keeps_its_cases() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, copy) = (dir.path().join("state"), dir.path().join("copy"));
+    let mut store = Store::open(&state).unwrap();
+    fs::create_dir(&copy).unwrap();
+    killed(&state, &copy);
+    fs::remove_file(copy.join(FILES[1])).unwrap();
+    assert!(Store::open(&copy).is_ok(), "the file is never empty");
+    let filed: Vec<String> = (0..3).map(|n| file(&mut store, n)).collect();
+    killed(&state, &copy);
+    fs::remove_file(copy.join(FILES[1])).unwrap();
+    assert_eq!(ids(&Store::open(&copy).unwrap()), filed);
+}
+
+#[test]
+fn a_database_that_was_in_its_log_only_is_lost_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    file(&mut Store::open(dir.path()).unwrap(), 1);
+    delete(dir.path());
+    // As older versions left it in a box's first hours.
+    let path = dir.path().join(FILES[0]);
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).unwrap();
+    drop(db);
+    assert!(fs::metadata(&path).unwrap().len() > 0);
+    let error = Store::open(dir.path()).unwrap_err();
+    assert!(matches!(error, StoreError::Lost { .. }), "{error}");
+    assert!(error.to_string().contains("write-ahead log"), "{error}");
+    assert!(matches!(inspect(dir.path()).version, Err(StoreError::Lost { .. })));
+
+    let message = Store::restore(dir.path(), &path).unwrap_err().to_string();
+    assert!(message.contains("write-ahead log, which is missing"), "{message}");
+}
+
+#[test]
+fn an_older_copy_of_the_database_is_noticed_by_pictures_that_it_does_not_know() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, older) = (dir.path().join("state"), dir.path().join("older.db"));
+    let mut store = Store::open(&state).unwrap();
+    file(&mut store, 1);
+    store.backup(&older).unwrap();
+    assert!(
+        matches!(inspect(&state).doubts, Ok(None)),
+        "{:?}",
+        inspect(&state).doubts
+    );
+    file(&mut store, 2);
+    drop(store);
+    delete(&state);
+    fs::copy(&older, state.join(FILES[0])).unwrap();
+    let doubt = inspect(&state).doubts.unwrap().expect("pictures of the second case");
+    assert!(
+        doubt.contains("3 pictures") && doubt.contains("store restore"),
+        "{doubt}"
+    );
+}
+
+#[test]
+fn a_database_that_is_overwritten_in_place_takes_no_more_cases() {
+    for with in ["backup", "older copy", "garbage"] {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, other) = (dir.path().join("state"), dir.path().join("other.db"));
+        let mut store = Store::open(&state).unwrap();
+        let path = state.join(FILES[0]);
+        match with {
+            "backup" => store.backup(&other).unwrap(),
+            "older copy" => drop(fs::copy(&path, &other).unwrap()),
+            _ => fs::write(&other, [7; 8192]).unwrap(),
+        }
+        let id = file(&mut store, 1);
+        store.check_files().unwrap();
+        // The same inode.
+        fs::write(&path, fs::read(&other).unwrap()).unwrap();
+        for _ in 0..2 {
+            let error = store.check_files().expect_err(with);
+            assert!(matches!(error, StoreError::Overwritten { .. }), "{with}: {error}");
+        }
+        let error = store.revise(&revision(&id, CaseState::Withdrawn, 4000, "gone"), &form());
+        assert!(
+            matches!(error, Err(StoreError::Overwritten { .. })),
+            "{with}: {error:?}"
+        );
+    }
+}
+
+#[test]
+fn commits_of_other_processes_are_no_overwriting() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    let id = file(&mut store, 1);
+    let mut other = Store::open_unlocked(dir.path()).unwrap();
+    other
+        .record_originals_opened(&id, &[], "clerk", "complaint", at(5000))
+        .unwrap();
+    drop(other);
+    let touched = fs::File::options().write(true).open(dir.path().join(FILES[0])).unwrap();
+    touched.set_modified(std::time::SystemTime::now()).unwrap();
+    store.check_files().unwrap();
+    file(&mut store, 2);
+    store.check_files().unwrap();
+}
+
+#[test]
+fn a_box_without_cases_knows_when_it_ran_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let begun = store.newest_trusted_time().unwrap();
+    assert!(begun.is_some(), "the time at which the chain begins");
+    store
+        .save_snapshot(at(7000), &gridwatch_engine::Engine::new().snapshot())
+        .unwrap();
+    assert_eq!(store.newest_trusted_time().unwrap(), Some(at(7000)));
+}
+
+#[test]
+fn lost_keys_are_not_replaced_without_a_command() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Store::open(dir.path()).unwrap());
+    fs::remove_dir_all(dir.path().join("keys")).unwrap();
+    let error = Store::open(dir.path()).unwrap_err();
+    assert_eq!(error.class(), Class::Config);
+    let message = error.to_string();
+    assert!(
+        message.contains("a chain of custody") && message.contains("gridwatch keys new"),
+        "{message}"
+    );
+    assert!(matches!(inspect(dir.path()).doubts, Err(StoreError::KeyLost { .. })));
+    assert!(!dir.path().join("keys/signing.pem").exists());
+    let public = gridwatch_store::create_missing_keys(dir.path()).unwrap();
+    assert_eq!(Store::open(dir.path()).unwrap().public_key(), Some(public));
+}
+
+#[test]
+fn a_backup_of_another_box_is_refused_unless_that_is_meant() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two, backup) = (dir.path().join("one"), dir.path().join("two"), dir.path().join("b"));
+    let mut first = Store::open(&one).unwrap();
+    let id = file(&mut first, 1);
+    first.backup(&backup).unwrap();
+    let (own, theirs) = (
+        Store::open(&two).unwrap().public_key().unwrap(),
+        first.public_key().unwrap(),
+    );
+    let error = Store::restore(&two, &backup).unwrap_err();
+    let message = error.to_string();
+    assert!(matches!(error, StoreError::OtherBox { .. }), "{message}");
+    for part in [own.to_string(), theirs.to_string(), "--from-other-box".into()] {
+        assert!(message.contains(&part), "{message}");
+    }
+    assert_eq!(ids(&Store::open(&two).unwrap()), [""; 0]);
+    assert_eq!(Store::restore_from_other_box(&two, &backup).unwrap().cases, 1);
+    assert_eq!(ids(&Store::open(&two).unwrap()), [id]);
+    // A key that was rotated since is of the same box.
+    first.rotate_key(at(6000)).unwrap();
+    drop(first);
+    assert!(Store::restore(&one, &backup).is_ok());
+}
+
 #[test]
 fn a_new_state_directory_is_not_a_lost_one() {
     let dir = tempfile::tempdir().unwrap();

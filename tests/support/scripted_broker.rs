@@ -31,6 +31,7 @@ impl ScriptedBroker {
             stream,
             read: BytesMut::new(),
             granted: QoS::AtLeastOnce,
+            denies_subscriptions: false,
         };
         let connect = session.packet().await;
         assert!(matches!(connect, Packet::Connect(..)), "{connect:?}");
@@ -70,6 +71,8 @@ pub struct ScriptedSession {
     read: BytesMut,
     /// The QoS that subscriptions get.
     pub granted: QoS,
+    /// Denies every subscription.
+    pub denies_subscriptions: bool,
 }
 
 impl ScriptedSession {
@@ -114,9 +117,13 @@ impl ScriptedSession {
     }
 
     async fn grant(&mut self, pkid: u16) {
+        let code = match self.denies_subscriptions {
+            true => SubscribeReasonCode::NotAuthorized,
+            false => SubscribeReasonCode::Success(self.granted),
+        };
         let answer = SubAck {
             pkid,
-            return_codes: vec![SubscribeReasonCode::Success(self.granted)],
+            return_codes: vec![code],
             properties: None,
         };
         self.send(Packet::SubAck(answer)).await;

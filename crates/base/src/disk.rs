@@ -11,6 +11,22 @@ use std::{
 const EVERYBODY: (u32, u32) = (0o666, 0o777);
 const OWNER: (u32, u32) = (0o600, 0o700);
 
+/// The mode of a file that only this user may read, for `OpenOptionsExt::mode`.
+pub const PRIVATE_FILE: u32 = OWNER.0;
+
+/// Creates a directory and its missing parents with mode 0700, whatever the umask allows. An existing one is left as it is.
+///
+/// # Errors
+/// The underlying I/O error.
+pub fn create_private_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(OWNER.1).create(path)
+}
+
+/// Makes this process create its files for its own user only.
+pub fn restrict_new_files() {
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+}
+
 /// Writes a file atomically and durably: to a temporary name, fsync, rename, then fsync of its directory and the parent. Missing
 /// directories are created. File permissions follow the umask.
 ///

@@ -14,6 +14,12 @@ const SEED_FILE: &str = "installation";
 /// Exists while an operator wants this box to use its node id although another one does.
 const TAKE_OVER_FILE: &str = "take-over";
 
+/// When this installation came online lately, one time a line, oldest first.
+const ONLINE_FILE: &str = "online-since";
+
+/// Number of times in [`ONLINE_FILE`]; the broker retains one of the newest.
+const ONLINE_TIMES: usize = 16;
+
 /// Stands for the id of an installation that has none before its first start.
 pub const NOT_STARTED: &str = "not-started-yet";
 
@@ -78,6 +84,24 @@ impl Installation {
     /// 32 lower-case hex digits, the same after every restart of this box and different on every other machine.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// When this state directory's daemon came online lately, as it was about to publish it; `None` if that is not known.
+    pub fn online_times(&self) -> Option<Vec<String>> {
+        let text = file::read_text(&self.state_dir.join(ONLINE_FILE), MAX_FACT_FILE).ok()?;
+        Some(text.lines().map(str::to_owned).collect())
+    }
+
+    /// Notes that this daemon is about to publish that it is online since `time`.
+    pub fn note_online(&self, time: &str) {
+        let path = self.state_dir.join(ONLINE_FILE);
+        let mut times = self.online_times().unwrap_or_default();
+        times.push(time.to_owned());
+        let newest = &times[times.len().saturating_sub(ONLINE_TIMES)..];
+        if disk::write_private(&path, newest.join("\n").as_bytes()).is_err() {
+            // A list without this time would make it look like another daemon's.
+            let _ = fs::remove_file(path);
+        }
     }
 
     /// Whether an operator wants this box to use its node id although another one does.

@@ -77,5 +77,7 @@ pub const PUBLISH_SECONDS: &str = "gridwatch_publish_seconds";
 /// Counter: messages received on the reply topic. Label: `result` (`committed`, `not_committed`, `flood`, `limited`, or why
 /// the message was rejected).
 pub const REPLIES: &str = "gridwatch_replies_total";
+/// Counter: messages received on topics that the box does not subscribe to, as after `broker.share_sites` was switched off.
+pub const MESSAGES_IGNORED: &str = "gridwatch_messages_ignored_total";
 /// Counter: invalid messages received on site topics.
 pub const CLAIMS_REJECTED: &str = "gridwatch_claims_refused_total";

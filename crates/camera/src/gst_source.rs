@@ -30,6 +30,7 @@ use super::{
 };
 use gridwatch_base::{
     error::Class,
+    file,
     secret::{CredentialError, CredentialSource, Credentials},
 };
 use gridwatch_engine::CameraId;
@@ -85,6 +86,17 @@ pub enum SourceError {
         /// The error of GIO.
         what: String,
     },
+    /// The URL names something else than a regular file, which GStreamer would wait for or read without end.
+    #[error("{}: {source}; name a video file", .path.display())]
+    File {
+        /// The path of the URL.
+        path: PathBuf,
+        /// What it leads to, or why it cannot be opened.
+        source: std::io::Error,
+    },
+    /// The URL names no local path.
+    #[error("{0} is not a local path; use file:// with an absolute path: file:///clips/a.mp4")]
+    NotLocal(Url),
     /// The camera's certificate is not trusted.
     #[error(
         "the camera's certificate is not trusted ({0:?}); set the camera's ca_file to this certificate or to its \
@@ -121,6 +133,8 @@ impl SourceError {
             | Self::Refused(_)
             | Self::Credentials(_)
             | Self::CaFile { .. }
+            | Self::File { .. }
+            | Self::NotLocal(_)
             | Self::UntrustedCertificate(_) => Class::Config,
             Self::Panicked(_) => Class::Bug,
             _ => Class::Transient,
@@ -293,6 +307,9 @@ impl RunningPipeline<'_> {
 
 /// Runs the pipeline once. Returns `Ok` at the end of a file or when `stop` is set.
 fn read(settings: &SourceSettings, slot: &Arc<Slot>, stop: &AtomicBool) -> Result<(), SourceError> {
+    if is_file(settings) {
+        expect_file(&settings.url)?;
+    }
     // Before any element is created: this may be the first camera of the process.
     gst_frame::init().map_err(|e| SourceError::Missing(e.to_string()))?;
     let credentials = settings.credentials.as_ref().map(CredentialSource::read).transpose();
@@ -326,6 +343,16 @@ fn read(settings: &SourceSettings, slot: &Arc<Slot>, stop: &AtomicBool) -> Resul
         rejected,
     };
     running.run(stop)
+}
+
+/// Fails unless the `file://` URL names a regular file: GStreamer opens whatever it is given, and waits for the writer of a FIFO in a
+/// call that cannot be interrupted.
+fn expect_file(url: &Url) -> Result<(), SourceError> {
+    let path = url.to_file_path().map_err(|()| SourceError::NotLocal(url.clone()))?;
+    match file::open(&path, u64::MAX) {
+        Ok(_) => Ok(()),
+        Err(source) => Err(SourceError::File { path, source }),
+    }
 }
 
 fn is_file(settings: &SourceSettings) -> bool {
@@ -501,4 +528,61 @@ pub fn file_url(path: &Path) -> std::io::Result<Url> {
     let path = std::path::absolute(path)?;
     Url::from_file_path(&path)
         .map_err(|()| std::io::Error::other(format!("{} is not an absolute path", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    /// The state of a source of `url` once it has failed.
+    fn failure(url: &str) -> (String, Class) {
+        let slot = Slot::new("gate".into(), Arc::new(Notify::new()));
+        let settings = SourceSettings {
+            camera: "gate".into(),
+            url: Url::parse(url).unwrap(),
+            credentials: None,
+            ca_file: None,
+            every: Duration::from_secs(1),
+            looped: true,
+            idle: Duration::from_secs(20),
+        };
+        let _source = GstSource::spawn(settings, Arc::clone(&slot)).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            if let CameraState::Down { error, class, .. } = slot.state() {
+                return (error, class);
+            }
+            assert!(Instant::now() < deadline, "{:?}", slot.state());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    #[test]
+    fn only_a_regular_file_is_given_to_gstreamer() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        assert!(
+            std::process::Command::new("mkfifo")
+                .arg(&fifo)
+                .status()
+                .unwrap()
+                .success()
+        );
+        let of = |path: &Path| failure(file_url(path).unwrap().as_str());
+        for (path, what) in [
+            (fifo.as_path(), "a FIFO, not a regular file"),
+            (Path::new("/dev/zero"), "a device, not a regular file"),
+            (dir.path(), "a folder, not a regular file"),
+        ] {
+            let (error, class) = of(path);
+            assert_eq!(error, format!("{}: {what}; name a video file", path.display()));
+            assert_eq!(class, Class::Config);
+        }
+        let (error, _) = failure("file://elsewhere/clip.mp4");
+        assert!(error.contains("is not a local path"), "{error}");
+    }
 }

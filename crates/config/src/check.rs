@@ -10,6 +10,7 @@ mod draft;
 mod grid_gaps;
 mod ledger;
 mod masking;
+mod misplaced;
 mod outside;
 mod place;
 mod registry;
@@ -144,6 +145,7 @@ impl Checker<'_> {
         let rules: Vec<RuleFacts> = self.rules(&models);
         self.grid();
         self.cameras(&models, &rules);
+        self.misplaced_settings();
         self.masking(&models);
         self.shops();
         self.baselines(&models);

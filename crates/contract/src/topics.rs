@@ -74,6 +74,12 @@ impl SiteTopics {
         format!("{}{cell}/#", self.prefix)
     }
 
+    /// The filter of [`SiteTopics::filter`] that matches `topic`; `None` if it is not a site topic.
+    pub fn filter_of(&self, topic: &str) -> Option<String> {
+        let (cell, _) = topic.strip_prefix(&self.prefix)?.split_once('/')?;
+        (!cell.is_empty()).then(|| format!("{}{cell}/#", self.prefix))
+    }
+
     /// Whether `topic` is a site topic.
     pub fn contains(&self, topic: &str) -> bool {
         topic.starts_with(&self.prefix)

@@ -15,6 +15,8 @@ use gridwatch_base::digest::sha256_hex;
 
 /// Maximum length of a line in bytes: the deletion of some 15,000 files.
 const MAX_LINE: usize = 1 << 20;
+/// Maximum number of lines: twice those of ten years on a busy box.
+const MAX_LINES: usize = 500_000;
 /// A chain in which everything is wrong must not fill the memory with faults.
 const MAX_FAULTS: usize = 100;
 
@@ -95,6 +97,14 @@ impl CustodyEvent {
         }
     }
 
+    /// The hashes of the files that the event lists.
+    fn listed_hashes(&self) -> &[String] {
+        match self {
+            Self::Deleted { sha256, .. } | Self::Opened { sha256, .. } => sha256,
+            Self::Begun { .. } | Self::Case { .. } | Self::Key { .. } => &[],
+        }
+    }
+
     /// A rotation from `old` to `new`, appended after the line with the hash `prev`.
     pub fn rotation(old: &SigningKey, new: &PublicKey, prev: &str) -> Self {
         let public_key = new.to_string();
@@ -109,6 +119,10 @@ impl CustodyEvent {
 /// The text that the old key signs; it binds the new key to its position in the chain.
 fn rotation_message(public_key: &str, prev: &str) -> String {
     format!("gridwatch signs with {public_key} after {prev}")
+}
+
+fn is_sha256(text: &str) -> bool {
+    text.len() == START.len() && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 impl ChainEntry {
@@ -182,6 +196,10 @@ impl Segment {
     /// # Errors
     /// The faults in the order of the lines, at most 100.
     pub fn read(text: &str) -> Result<Self, Vec<ChainFault>> {
+        Self::read_at_most(text, MAX_LINES)
+    }
+
+    fn read_at_most(text: &str, max_lines: usize) -> Result<Self, Vec<ChainFault>> {
         let mut lines: Vec<ChainLine> = Vec::new();
         let mut faults = Vec::new();
         for (i, line) in text.lines().enumerate() {
@@ -189,6 +207,10 @@ impl Segment {
                 break;
             }
             let mut fault = |reason: String| faults.push(ChainFault { line: i + 1, reason });
+            if i == max_lines {
+                fault(format!("the chain has more than {max_lines} lines"));
+                break;
+            }
             if line.len() > MAX_LINE {
                 fault(format!("longer than {MAX_LINE} bytes"));
                 continue;
@@ -200,6 +222,11 @@ impl Segment {
                     continue;
                 }
             };
+            // Empty ones would take ten times the memory of the file.
+            if !entry.event.listed_hashes().iter().all(|hash| is_sha256(hash)) {
+                fault("sha256 lists something else than SHA-256 hashes".into());
+                continue;
+            }
             if let Some(before) = lines.last() {
                 match entry.seq.checked_sub(before.entry.seq) {
                     Some(1) if entry.prev == before.hash => {}
@@ -260,5 +287,47 @@ impl Segment {
             }
         }
         keys
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_lists_anything_but_hashes_is_refused_and_not_kept() {
+        let entry = |sha256: Vec<String>| ChainEntry {
+            seq: 0,
+            at: Timestamp::UNIX_EPOCH,
+            event: CustodyEvent::Deleted {
+                case_id: "case-1".into(),
+                what: "picture".into(),
+                sha256,
+                reason: "retention period expired".into(),
+            },
+            prev: START.into(),
+        };
+        let read = |sha256| Segment::read(&entry(sha256).line().0);
+        assert_eq!(read(vec![sha256_hex(b"a picture")]).unwrap().lines.len(), 1);
+        let faults = read(vec![String::new(); 100_000]).unwrap_err();
+        assert_eq!(faults[0].reason, "sha256 lists something else than SHA-256 hashes");
+    }
+
+    #[test]
+    fn a_chain_with_more_lines_than_any_box_writes_is_refused() {
+        let (mut prev, mut text) = (START.to_owned(), String::new());
+        for seq in 0..3 {
+            let event = CustodyEvent::Begun {
+                public_key: String::new(),
+            };
+            let at = Timestamp::UNIX_EPOCH;
+            let (line, hash) = ChainEntry { seq, at, event, prev }.line();
+            text = text + &line + "\n";
+            prev = hash;
+        }
+        assert_eq!(Segment::read_at_most(&text, 3).unwrap().lines.len(), 3);
+        let faults = Segment::read_at_most(&text, 2).unwrap_err();
+        assert_eq!(faults.len(), 1);
+        assert_eq!(faults[0].reason, "the chain has more than 2 lines");
     }
 }

@@ -7,6 +7,7 @@
 use std::{
     fs::{self, File, TryLockError},
     io::Write,
+    os::unix::fs::OpenOptionsExt,
     path::PathBuf,
     sync::{
         Arc,
@@ -25,7 +26,7 @@ use super::{
     code::{Decoder, Encoder, FileHead, FileOrigin},
     file::{self, FrameError, FrameReader},
 };
-use gridwatch_base::metric;
+use gridwatch_base::{disk, metric};
 use gridwatch_engine::{CaseId, Elsewhere, Engine, Input, Known};
 
 /// A killed process loses at most this much.
@@ -408,6 +409,7 @@ impl Writer {
         let mut file = File::options()
             .write(true)
             .create_new(true)
+            .mode(disk::PRIVATE_FILE)
             .open(&path)
             .map_err(create)?;
         files.push(RetainedFile {
@@ -459,12 +461,13 @@ impl Writer {
     /// Locks the directory, repairs the end of the newest file and lists the files.
     fn open_directory(&self) -> Result<Directory, LedgerError> {
         let dir = &self.settings.dir;
-        fs::create_dir_all(dir).map_err(|e| LedgerError::io("create", dir, e))?;
+        disk::create_private_dir(dir).map_err(|e| LedgerError::io("create", dir, e))?;
         let path = dir.join("ledger.lock");
         let lock = File::options()
             .create(true)
             .truncate(false)
             .write(true)
+            .mode(disk::PRIVATE_FILE)
             .open(&path)
             .map_err(|e| LedgerError::io("open", &path, e))?;
         match lock.try_lock() {

@@ -192,6 +192,11 @@ pub struct LinkState {
     pub problem: Option<LinkProblem>,
     /// Why the last connection ended; kept after a reconnect.
     pub last_error: Option<String>,
+    /// Why the broker denies the subscription to replies, as of the last connection.
+    pub replies_denied: Option<String>,
+    /// While messages of the outbox await acknowledgement: when the broker last acknowledged one, or when the first was sent. A
+    /// lost connection does not change it.
+    pub unacknowledged_since: Option<Timestamp>,
 }
 
 /// Why no case is published.

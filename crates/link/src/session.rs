@@ -207,6 +207,21 @@ impl Session {
         }
     }
 
+    /// A message of the outbox was sent.
+    fn row_sent(&self) {
+        self.state.send_if_modified(|s| {
+            let is_first = s.unacknowledged_since.is_none();
+            s.unacknowledged_since.get_or_insert_with(Timestamp::now);
+            is_first
+        });
+    }
+
+    /// The broker acknowledged a message of the outbox, and has `in_flight` more to acknowledge.
+    fn row_acknowledged(&self, in_flight: usize) {
+        self.state
+            .send_modify(|s| s.unacknowledged_since = (in_flight > 0).then(Timestamp::now));
+    }
+
     /// Completes when an operator requests that this box uses its node id although another one does.
     async fn take_over_request(&self) {
         let Some(installation) = &self.connector.settings.installation else {

@@ -158,6 +158,9 @@ pub(super) trait Client: Send {
         retain: RetainHandling,
     ) -> Result<BoxFuture<'static, SubscribeOutcome>, EnqueueError>;
 
+    /// Queues an unsubscription; its acknowledgement is not awaited.
+    fn unsubscribe(&self, filter: String) -> Result<(), EnqueueError>;
+
     /// Disconnects cleanly: the broker discards the last will.
     fn disconnect(&self);
 }

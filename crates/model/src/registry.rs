@@ -18,6 +18,7 @@ mod state;
 use std::{
     fs::{self, File, TryLockError},
     io,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -32,7 +33,7 @@ pub use self::{
     },
 };
 use super::{Model, ModelError};
-use gridwatch_base::{digest::sha256_hex, error::Class, file};
+use gridwatch_base::{digest::sha256_hex, disk, error::Class, file};
 use gridwatch_custody::PublicKey;
 
 /// The registry of one box.
@@ -235,7 +236,7 @@ impl Registry {
         package: &Path,
         accept: impl FnOnce(&Model) -> Result<(), String>,
     ) -> Result<InstalledModel, RegistryError> {
-        fs::create_dir_all(&self.dir).map_err(RegistryError::io("create the folder", &self.dir))?;
+        disk::create_private_dir(&self.dir).map_err(RegistryError::io("create the folder", &self.dir))?;
         let _lock = self.lock_installing()?;
         let staging = tempfile::Builder::new()
             .prefix(STAGING_PREFIX)
@@ -266,7 +267,7 @@ impl Registry {
                 reason,
             })?;
             let model_dir = self.dir.join(&id);
-            fs::create_dir_all(&model_dir).map_err(RegistryError::io("create the folder", &model_dir))?;
+            disk::create_private_dir(&model_dir).map_err(RegistryError::io("create the folder", &model_dir))?;
             package::sync_files(&root).map_err(RegistryError::io("flush", &root))?;
             fs::rename(&root, &dir).map_err(RegistryError::io("rename to", &dir))?;
             for folder in [&model_dir, &self.dir] {
@@ -300,7 +301,7 @@ impl Registry {
     /// # Errors
     /// The lock file cannot be created or locked.
     pub fn lock_for_daemon(&self) -> Result<File, RegistryError> {
-        fs::create_dir_all(&self.dir).map_err(RegistryError::io("create the folder", &self.dir))?;
+        disk::create_private_dir(&self.dir).map_err(RegistryError::io("create the folder", &self.dir))?;
         // `is_daemon_running` holds a shared lock for a moment, so this waits. The store's lock excludes a second daemon.
         self.lock_file(DAEMON_LOCK)
     }
@@ -331,6 +332,7 @@ impl Registry {
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(disk::PRIVATE_FILE)
             .open(&path)
             .map_err(RegistryError::io("open", &path))?;
         file.lock().map_err(RegistryError::io("lock", &path))?;

@@ -250,6 +250,7 @@ impl Store {
         self.db
             .prepare_cached("INSERT OR REPLACE INTO engine_state (id, at, snapshot) VALUES (1, ?1, ?2)")?
             .execute(params![row::micros(at), json])?;
+        self.committed();
         Ok(())
     }
 
@@ -313,7 +314,9 @@ impl Store {
             transaction.commit()?;
             Ok(done)
         };
-        run().map_err(|e| with_dir(e, dir))
+        let done = run().map_err(|e| with_dir(e, dir))?;
+        self.committed();
+        Ok(done)
     }
 }
 

@@ -28,6 +28,28 @@ fn last(db: &Connection) -> Result<Option<LastLine>, StoreError> {
     })
 }
 
+/// Number and hash of the last line; `None` if there is no chain yet.
+pub(super) fn head(db: &Connection) -> Result<Option<(u32, String)>, StoreError> {
+    Ok(last(db)?.map(|line| (line.seq, line.hash)))
+}
+
+/// Whether the chain has this line.
+pub(super) fn has(db: &Connection, (seq, hash): &(u32, String)) -> Result<bool, StoreError> {
+    let mut query = db.prepare("SELECT 1 FROM chain WHERE seq = ?1 AND hash = ?2")?;
+    Ok(query.exists(params![seq, hash])?)
+}
+
+/// The time of the last line, whatever wrote it; `None` if there is none.
+pub(super) fn newest_time(db: &Connection) -> Result<Option<Timestamp>, StoreError> {
+    let newest = row::first(
+        db,
+        "SELECT json_extract(line, '$.at') AS at FROM chain ORDER BY seq DESC LIMIT 1",
+        [],
+        |row| Ok(row.get::<_, String>("at")?),
+    )?;
+    Ok(newest.and_then(|at| at.parse().ok()))
+}
+
 /// Hash of the last line, or [`START`] if there is none.
 fn last_hash(db: &Connection) -> Result<String, StoreError> {
     Ok(last(db)?.map_or_else(|| START.to_owned(), |line| line.hash))
@@ -87,20 +109,33 @@ impl Store {
         self.write(|t| append(t, CustodyEvent::Begun { public_key }, now))
     }
 
-    /// The time of the newest line of the chain that a daemon wrote with a believed clock; `None` if there is none. Lines about
-    /// keys and opened originals do not count: they are written whatever the clock shows.
+    /// The newest time that a daemon wrote with a believed clock: that of a line of the chain about a case, or of the engine's
+    /// snapshot. Lines about opened originals do not count: they are written whatever the clock shows. So are those about keys, which
+    /// count only while there is nothing else; `None` if there is nothing at all.
     ///
     /// # Errors
     /// A database error.
     pub fn newest_trusted_time(&self) -> Result<Option<Timestamp>, StoreError> {
-        let newest = row::first(
-            &self.db,
-            "SELECT json_extract(line, '$.at') AS at FROM chain
-             WHERE json_extract(line, '$.kind') IN ('case', 'deleted') ORDER BY seq DESC LIMIT 1",
-            [],
-            |row| Ok(row.get::<_, String>("at")?),
-        )?;
-        Ok(newest.and_then(|at| at.parse().ok()))
+        let newest_of = |kinds: &str| -> Result<Option<Timestamp>, StoreError> {
+            let newest = row::first(
+                &self.db,
+                &format!(
+                    "SELECT json_extract(line, '$.at') AS at FROM chain
+                     WHERE json_extract(line, '$.kind') IN ({kinds}) ORDER BY seq DESC LIMIT 1"
+                ),
+                [],
+                |row| Ok(row.get::<_, String>("at")?),
+            )?;
+            Ok(newest.and_then(|at| at.parse().ok()))
+        };
+        let snapshot = row::first(&self.db, "SELECT at FROM engine_state WHERE id = 1", [], |row| {
+            Ok(row.get::<_, i64>("at")?)
+        })?;
+        let snapshot = snapshot.and_then(|at| Timestamp::from_microsecond(at).ok());
+        match newest_of("'case', 'deleted'")?.max(snapshot) {
+            None => newest_of("'begun', 'key'"),
+            trusted => Ok(trusted),
+        }
     }
 
     /// The public keys of the chain in base64, newest first; empty if there is no chain yet.

@@ -38,14 +38,14 @@ use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::Notify;
 
-use self::location::{Aside, FileIds};
+use self::location::{Aside, OpenFiles};
 pub use self::{
     cases::{ReplyOutcome, Revision},
     claims::{ClaimRow, ClaimState},
     location::{Inspection, inspect, is_state_dir},
     outbox::{OutboxDepth, OutboxEntry, OutboxKind, OutboxRow},
     read::{CaseFile, CaseSummary, Filter, HistoryRow},
-    recovery::Recovered,
+    recovery::{Recovered, create_missing_keys},
     retention::{Budget, Pruned, Retention},
 };
 use gridwatch_base::error::Class;
@@ -89,15 +89,30 @@ pub enum StoreError {
          with the cases that can still be read"
     )]
     Corrupt(String),
-    /// The database is missing although keys, evidence or a moved-aside database show that there was one.
+    /// The database is missing or empty although keys, evidence or a moved-aside database show that there was one.
     #[error(
-        "{} is missing, but the state directory has {found}; an empty database would file every open problem again. Restore a backup \
+        "{} {fault}, but the state directory has {found}; an empty database would file every open problem again. Restore a backup \
          (`gridwatch store restore FILE`), take over what databases that were moved aside still hold (`gridwatch store rebuild`), or \
          start anew on purpose (`gridwatch store new`)",
         .path.display()
     )]
     Lost {
         /// Where the database belongs.
+        path: PathBuf,
+        /// "is missing", or why it holds nothing.
+        fault: &'static str,
+        /// What shows that there was one.
+        found: String,
+    },
+    /// The signing key is missing although the state directory was used before.
+    #[error(
+        "{} is missing, but the state directory has {found}; a new key would sign cases that do not verify with the public key the \
+         platform has. Put the keys back from a backup of keys/, or go on with new ones on purpose (`gridwatch keys new`) and give the \
+         platform the new public key",
+        .path.display()
+    )]
+    KeyLost {
+        /// Where the key belongs.
         path: PathBuf,
         /// What shows that there was one.
         found: String,
@@ -112,6 +127,17 @@ pub enum StoreError {
         /// Where the database belongs.
         path: PathBuf,
     },
+    /// Another program wrote over the open database.
+    #[error(
+        "{} was overwritten while gridwatch runs ({reason}); stop gridwatch and run `gridwatch store restore FILE` or `gridwatch store rebuild`",
+        .path.display()
+    )]
+    Overwritten {
+        /// The database.
+        path: PathBuf,
+        /// What is there now.
+        reason: String,
+    },
     /// The file to be restored is not a valid gridwatch database.
     #[error("cannot restore {}: {reason}; name a file written by `gridwatch store backup`", .path.display())]
     NotABackup {
@@ -119,6 +145,20 @@ pub enum StoreError {
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
+    },
+    /// The backup is of another box.
+    #[error(
+        "cannot restore {}: it is of {theirs}, but this state directory is of {own}; the box would file under its own name what the \
+         other one filed. Name a backup of this box, or add --from-other-box if this box is to go on in its place",
+        .path.display()
+    )]
+    OtherBox {
+        /// The backup.
+        path: PathBuf,
+        /// The box that it is of: its node id and public key.
+        theirs: String,
+        /// This box.
+        own: String,
     },
     /// The backup could not be written.
     #[error("cannot write the backup {}: {reason}", .path.display())]
@@ -214,14 +254,17 @@ impl StoreError {
             | Self::Sqlite(_)
             | Self::Backup { .. }
             | Self::Busy { .. }
-            | Self::Gone { .. } => Class::Transient,
+            | Self::Gone { .. }
+            | Self::Overwritten { .. } => Class::Transient,
             Self::Missing { .. }
             | Self::NotAStateDir { .. }
             | Self::Newer { .. }
             | Self::UnmergedWal { .. }
-            | Self::Lost { .. } => Class::Config,
+            | Self::Lost { .. }
+            | Self::KeyLost { .. } => Class::Config,
             Self::Corrupt(_)
             | Self::NotABackup { .. }
+            | Self::OtherBox { .. }
             | Self::UnknownCase { .. }
             | Self::InvalidEvidence { .. }
             | Self::BadRow { .. } => Class::Data,
@@ -264,7 +307,7 @@ pub struct Store {
     /// Lock on the state directory, held as long as any handle of the daemon exists.
     lock: Option<Arc<File>>,
     /// The files that were opened; `None` for handles that need not notice when they are gone.
-    files: Option<FileIds>,
+    files: Option<OpenFiles>,
 }
 
 impl fmt::Debug for Store {
@@ -290,24 +333,21 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Busy`] if another daemon uses `dir`, [`StoreError::Newer`] if a newer version wrote the database,
-    /// [`StoreError::Lost`] if `dir` had a database, or [`StoreError::Io`].
+    /// [`StoreError::Lost`] if `dir` had a database, [`StoreError::KeyLost`] if it had a key, or [`StoreError::Io`].
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         fs::create_dir_all(dir).map_err(|e| StoreError::io("create", dir, e))?;
         let lock = lock(dir)?;
         let path = dir.join(FILE);
-        if location::is_missing(&path) {
-            let found = location::remains(dir);
-            if !found.is_empty() {
-                return Err(StoreError::Lost { path, found });
-            }
-        }
+        location::expect_database(&path, dir)?;
         let db = match open_checked(&path) {
             Err(StoreError::Corrupt(reason)) => replace_damaged(&path, &reason),
             other => other,
         };
+        let db = db.map_err(|e| with_dir(e, dir))?;
+        location::expect_key(&db, dir)?;
         let key = KeyRing::of(dir).load_or_create()?;
         let mut store = Self {
-            db: db.map_err(|e| with_dir(e, dir))?,
+            db,
             dir: dir.to_path_buf(),
             outbox_notify: Arc::new(Notify::new()),
             key: None,
@@ -316,19 +356,37 @@ impl Store {
         };
         store.begin_or_resume_chain(&key, Timestamp::now())?;
         store.key = Some(Arc::new(key));
-        store.files = Some(FileIds::of(&path));
+        // A database that exists in its write-ahead log only is lost with that.
+        store.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        if let Ok(Some(lost)) = location::newer_pictures(&store.db, dir) {
+            tracing::error!(database = %path.display(), "{lost}");
+        }
+        store.files = Some(OpenFiles::of(&path, &store.db)?);
         Ok(store)
     }
 
-    /// Checks that the database is still the file that was opened.
+    /// Checks that the database is still the file that was opened, and that no one else wrote over it. Cheap while it is.
     ///
     /// # Errors
-    /// [`StoreError::Gone`].
+    /// [`StoreError::Gone`] or [`StoreError::Overwritten`].
     pub fn check_files(&self) -> Result<(), StoreError> {
         let path = self.dir.join(FILE);
-        match &self.files {
-            Some(opened) if *opened != FileIds::of(&path) => Err(StoreError::Gone { path }),
-            _ => Ok(()),
+        self.files.as_ref().map_or(Ok(()), |files| files.check(&path))
+    }
+
+    /// After a commit: moves it from the write-ahead log to the database file if it is a line of the chain, so that losing the log
+    /// does not lose cases, and otherwise from time to time.
+    fn committed(&self) {
+        let Some(files) = &self.files else { return };
+        let head = chain::head(&self.db).unwrap_or_default();
+        if files.must_checkpoint(head) {
+            let path = self.dir.join(FILE);
+            // Best effort: the commit is safe in the log. A full disk or a reader delays it until the next one.
+            let done = self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+            if let Err(error) = done {
+                tracing::debug!(%error, "Cannot move commits from the write-ahead log to the database");
+            }
+            files.checkpointed(&path);
         }
     }
 
@@ -420,6 +478,8 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     db.busy_timeout(BUSY_TIMEOUT)?;
     db.pragma_update(None, "foreign_keys", true)?;
     db.pragma_update(None, "synchronous", "FULL")?;
+    // Only `Store::committed` writes to the database file, so that it notices when something else does.
+    db.pragma_update(None, "wal_autocheckpoint", 0)?;
     Ok(db)
 }
 
@@ -477,6 +537,8 @@ fn open_checked(path: &Path) -> Result<Connection, StoreError> {
         return Err(StoreError::io("enable WAL mode for", path, source));
     }
     schema::migrate(&mut db)?;
+    // Not only in the log, which may be lost without the file, nor in the way of a command that reads this file alone.
+    db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
     Ok(db)
 }
 

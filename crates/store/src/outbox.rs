@@ -189,6 +189,27 @@ impl Store {
         })?)
     }
 
+    /// The newest quarantined row, if no row committed after it has been delivered: what is sent now is rejected, too.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn outbox_rejected(&self) -> Result<Option<OutboxEntry>, StoreError> {
+        let newest = row::first(
+            &self.db,
+            &format!("{ENTRIES} WHERE quarantined IS NOT NULL ORDER BY seq DESC LIMIT 1"),
+            [],
+            OutboxEntry::from_row,
+        )?;
+        let Some(newest) = newest else { return Ok(None) };
+        // A delivered row leaves the outbox, and its number is not given again.
+        let is_delivered_since: bool = self.db.query_row(
+            "SELECT (SELECT seq FROM sqlite_sequence WHERE name = 'outbox') - ?1 > (SELECT count(*) FROM outbox WHERE seq > ?1)",
+            [newest.seq],
+            |r| r.get(0),
+        )?;
+        Ok((!is_delivered_since).then_some(newest))
+    }
+
     /// The oldest `limit` rows that may be sent now.
     pub fn outbox_next(&self, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
         row::all(

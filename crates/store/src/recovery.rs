@@ -6,13 +6,15 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    io,
+    io::{self, Read},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use rusqlite::{Connection, OpenFlags, Row, Transaction, backup::Backup, params, params_from_iter, types::Value};
 use serde::Serialize;
+
+use gridwatch_custody::{PublicKey, keys::KeyRing};
 
 use super::{
     FILE, Store, StoreError,
@@ -126,15 +128,31 @@ impl Store {
     /// was filed or changed after the backup.
     ///
     /// # Errors
+    /// [`StoreError::OtherBox`] if the backup is of a box with another signing key or node id;
     /// [`StoreError::NotAStateDir`]; [`StoreError::Busy`] while a daemon runs; `file` is not a database of gridwatch, is damaged or of a newer version. The
     /// database is then unchanged.
     pub fn restore(dir: &Path, file: &Path) -> Result<Recovered, StoreError> {
+        Self::put_back(dir, file, false)
+    }
+
+    /// [`Store::restore`], also of a backup of another box.
+    ///
+    /// # Errors
+    /// As [`Store::restore`].
+    pub fn restore_from_other_box(dir: &Path, file: &Path) -> Result<Recovered, StoreError> {
+        Self::put_back(dir, file, true)
+    }
+
+    fn put_back(dir: &Path, file: &Path, is_any_box: bool) -> Result<Recovered, StoreError> {
         fs::create_dir_all(dir).map_err(|e| StoreError::io("create", dir, e))?;
         location::expect_state_dir(dir)?;
         let _lock = lock(dir)?;
         let path = dir.join(FILE);
         let incoming = dir.join(format!("{FILE}.restoring"));
-        let prepared = copy_backup(file, &incoming);
+        let prepared = copy_backup(file, &incoming).and_then(|()| match is_any_box {
+            true => Ok(()),
+            false => expect_same_box(file, &incoming, dir),
+        });
         if let Err(e) = prepared {
             let _ = fs::remove_file(&incoming);
             return Err(e);
@@ -174,6 +192,16 @@ impl Store {
         let moved = location::move_aside(&dir.join(FILE), Aside::Replaced)?;
         Ok(take_over(dir, &[])?.with(moved))
     }
+}
+
+/// Creates the signing key of the state directory `dir` if it is missing, on an operator's command, and returns the public key.
+///
+/// # Errors
+/// [`StoreError::NotAStateDir`], [`StoreError::Busy`] while a daemon runs, or [`StoreError::Key`].
+pub fn create_missing_keys(dir: &Path) -> Result<PublicKey, StoreError> {
+    location::expect_state_dir(dir)?;
+    let _lock = lock(dir)?;
+    Ok(KeyRing::of(dir).load_or_create()?.public())
 }
 
 fn backup_error(out: &Path, reason: impl Into<String>) -> StoreError {
@@ -242,7 +270,13 @@ fn copy_backup(file: &Path, to: &Path) -> Result<(), StoreError> {
         .and_then(|mut query| query.exists([]))
         .map_err(|e| not_a_backup(e.to_string()))?;
     if found == 0 || !has_cases {
-        return Err(not_a_backup("it has no cases".into()));
+        return Err(not_a_backup(match is_in_wal_mode(file) {
+            true => format!(
+                "it is empty: what the database held was in its write-ahead log, which is missing; copy {}-wal beside it",
+                FILE
+            ),
+            false => "it has no cases".into(),
+        }));
     }
     quick_check(&from).map_err(|e| not_a_backup(e.to_string()))?;
     match fs::remove_file(to) {
@@ -254,6 +288,82 @@ fn copy_backup(file: &Path, to: &Path) -> Result<(), StoreError> {
     copy.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(()))?;
     drop(copy);
     sync(to)
+}
+
+/// Whether `file` was copied from a database in use, and not written as a backup: bytes 18 and 19 of its header are 2 in WAL mode.
+fn is_in_wal_mode(file: &Path) -> bool {
+    let mut header = [0; 20];
+    let read = File::open(file).and_then(|mut file| file.read_exact(&mut header));
+    read.is_ok() && header[18..] == [2, 2]
+}
+
+/// The box that a database is of.
+#[derive(Default)]
+struct Origin {
+    /// From its newest case.
+    node: Option<String>,
+    /// The public keys of its chain, newest first.
+    keys: Vec<String>,
+}
+
+impl Origin {
+    /// What `db` shows; an older version may know less.
+    fn of(db: &Connection) -> Self {
+        let node = "SELECT json_extract(record, '$.node_id') FROM cases ORDER BY confirmed_at DESC LIMIT 1";
+        let keys = "SELECT json_extract(line, '$.public_key') FROM chain
+                    WHERE json_extract(line, '$.kind') IN ('begun', 'key') ORDER BY seq DESC";
+        Self {
+            node: row::texts(db, node, []).unwrap_or_default().into_iter().next(),
+            keys: row::texts(db, keys, []).unwrap_or_default(),
+        }
+    }
+
+    /// Whether both are of one box, as far as both show it. A key may have been rotated since.
+    fn fits(&self, other: &Self) -> bool {
+        let is_same_node = self.node.is_none() || other.node.is_none() || self.node == other.node;
+        let is_same_key =
+            self.keys.is_empty() || other.keys.is_empty() || self.keys.iter().any(|key| other.keys.contains(key));
+        is_same_node && is_same_key
+    }
+
+    fn describe(&self) -> String {
+        let node = self
+            .node
+            .as_ref()
+            .map_or("a box without cases".into(), |node| format!("node {node:?}"));
+        match self.keys.first() {
+            Some(key) => format!("{node} (public key {key})"),
+            None => node,
+        }
+    }
+}
+
+/// Fails if the backup `file`, copied to `copy`, is of another box than the one whose state directory is `dir`.
+fn expect_same_box(file: &Path, copy: &Path, dir: &Path) -> Result<(), StoreError> {
+    let read_only = |path: &Path| {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        Connection::open_with_flags(path, flags).map(|db| Origin::of(&db))
+    };
+    let theirs = read_only(copy)?;
+    let path = dir.join(FILE);
+    // A lost or damaged database shows nothing.
+    let mut own = match path.is_file() {
+        true => read_only(&path).unwrap_or_default(),
+        false => Origin::default(),
+    };
+    if let Ok(key) = KeyRing::of(dir).existing() {
+        let key = key.public().to_string();
+        own.keys.retain(|known| *known != key);
+        own.keys.insert(0, key);
+    }
+    match theirs.fits(&own) {
+        true => Ok(()),
+        false => Err(StoreError::OtherBox {
+            path: file.to_path_buf(),
+            theirs: theirs.describe(),
+            own: own.describe(),
+        }),
+    }
 }
 
 /// Opens the database in `dir`, or creates it, and takes over what the databases `others` know beyond it, newest first.

@@ -128,6 +128,9 @@ CREATE INDEX originals_by_sha256 ON originals (sha256);
 /// Schema version of this program.
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
 
+/// First schema version with the table `chain`.
+pub(super) const WITH_CHAIN: u32 = 3;
+
 /// Schema version of an open database.
 pub(super) fn version(db: &Connection) -> rusqlite::Result<u32> {
     db.pragma_query_value(None, "user_version", |row| row.get(0))

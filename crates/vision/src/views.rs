@@ -23,7 +23,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{Luma, SavedView, Shift};
-use gridwatch_base::error::Class;
+use gridwatch_base::{disk, error::Class};
 use gridwatch_custody::vault::{VaultKey, is_sealed};
 use gridwatch_engine::CameraId;
 
@@ -325,7 +325,7 @@ impl ViewFiles {
     fn write(&self, suffix: &str, bytes: &[u8]) -> Result<(), ViewsError> {
         let path = self.path(suffix);
         let written = || {
-            fs::create_dir_all(&self.folder)?;
+            disk::create_private_dir(&self.folder)?;
             let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
             file.write_all(bytes)?;
             file.as_file().sync_all()?;

@@ -15,7 +15,7 @@ use crate::open_files::{self, OpenFiles};
 use gridwatch_base::clock::trust::{ClockReading, ClockTrust};
 use gridwatch_config::Draft;
 use gridwatch_custody::keys::{KeyRing, OriginalsKey};
-use gridwatch_store::Store;
+use gridwatch_store::{Store, StoreError};
 
 /// Below this many bytes the outbox may fill the disk within a day of a broker outage: a case with its pictures is about 1 MB.
 const MIN_FREE: u64 = 256 << 20;
@@ -93,7 +93,7 @@ fn open_files(draft: &Draft) -> CheckRow {
 }
 
 /// The key that signs cases and the key that encrypts originals.
-fn keys(draft: &Draft, state_dir: &Path) -> Vec<CheckRow> {
+pub(super) fn keys(draft: &Draft, state_dir: &Path) -> Vec<CheckRow> {
     const WHAT: &str = "keys";
     let ring = KeyRing::of(state_dir);
     let place = draft.originals_key();
@@ -106,16 +106,29 @@ fn keys(draft: &Draft, state_dir: &Path) -> Vec<CheckRow> {
         .into_iter()
         .map(|weak| CheckRow::new(WHAT, CheckState::Wrong, weak.to_string()))
         .collect();
-    // A systemd credential is only available to the service itself, so it cannot be checked here.
-    if let Some(place @ OriginalsKey::File(_)) = place
-        && let Err(e) = ring.originals(place)
-    {
-        rows.push(CheckRow::new(WHAT, CheckState::Wrong, e.to_string()));
+    // A systemd credential is only available to the service itself, so it cannot be checked here. Without originals, the key in the
+    // state directory encrypts the pictures of views.
+    let place = place.unwrap_or(&OriginalsKey::Own);
+    match ring.existing_originals(place) {
+        _ if matches!(place, OriginalsKey::Credential(_)) => {}
+        Err(e) => rows.push(CheckRow::new(WHAT, CheckState::Wrong, e.to_string())),
+        Ok(None) if fs::read_dir(state_dir.join("originals")).is_ok_and(|mut dir| dir.next().is_some()) => {
+            rows.push(
+                CheckRow::new(
+                    WHAT,
+                    CheckState::Warning,
+                    "originals.key is missing, but there are originals; the daemon creates a new key, which does not decrypt them",
+                )
+                .remedy("put the key back from a backup of keys/, before the daemon starts"),
+            );
+        }
+        Ok(_) => {}
     }
     rows.push(match ring.existing() {
-        _ if !ring.signing_file().exists() => {
-            CheckRow::ok(WHAT, "no keys yet; the daemon creates them at its first start")
-        }
+        _ if !ring.signing_file().exists() => match gridwatch_store::inspect(state_dir).doubts {
+            Err(e @ StoreError::KeyLost { .. }) => CheckRow::new(WHAT, CheckState::Wrong, e.to_string()),
+            _ => CheckRow::ok(WHAT, "no keys yet; the daemon creates them at its first start"),
+        },
         Ok(key) => CheckRow::ok(WHAT, format!("cases are signed with {}", key.public())),
         Err(e) => CheckRow::new(WHAT, CheckState::Wrong, e.to_string()),
     });
@@ -272,8 +285,32 @@ fn decoders(_: &Draft) -> Vec<CheckRow> {
     )]
 }
 
+/// An entry of the state directory that is a folder where the daemon needs a file, or the other way round, and what it should be.
+fn misplaced(dir: &Path) -> Option<(PathBuf, &'static str)> {
+    const FILES: [&str; 4] = ["gridwatch.db", "gridwatch.lock", "installation", "online-since"];
+    const FOLDERS: [&str; 8] = [
+        "decode-crashes",
+        "evidence",
+        "keys",
+        "ledger",
+        "models",
+        "originals",
+        "pinned",
+        "views",
+    ];
+    let files = FILES.map(|name| (dir.join(name), "a regular file"));
+    let folders = FOLDERS.map(|name| (dir.join(name), "a folder"));
+    files.into_iter().chain(folders).find(|(path, expected)| {
+        // Missing ones are created.
+        fs::metadata(path).is_ok_and(|entry| match *expected {
+            "a folder" => !entry.is_dir(),
+            _ => !entry.is_file(),
+        })
+    })
+}
+
 /// Whether the state directory is writable (or can be created), and its free space.
-fn state_dir(dir: &Path) -> CheckRow {
+pub(super) fn state_dir(dir: &Path) -> CheckRow {
     const WHAT: &str = "state directory";
     // The daemon creates it; before that, check its nearest existing ancestor.
     let existing: PathBuf = dir.ancestors().find(|d| d.exists()).unwrap_or(Path::new("/")).into();
@@ -286,6 +323,13 @@ fn state_dir(dir: &Path) -> CheckRow {
             format!(
                 "run `mkdir -p {name}` and make the user that runs gridwatch its owner, or set another node.state_dir"
             ),
+        );
+    }
+    if let Some((entry, expected)) = misplaced(dir) {
+        return CheckRow::wrong(
+            WHAT,
+            format!("{}: it is not {expected}, so the daemon cannot start", entry.display()),
+            "move it away; the daemon creates it anew",
         );
     }
     let free = match rustix::fs::statvfs(&existing) {
@@ -322,6 +366,9 @@ pub(super) fn database(dir: &Path) -> Vec<CheckRow> {
         Ok(Some(version)) => CheckRow::ok(WHAT, format!("schema version {version}, no damage found")),
         Err(e) => CheckRow::new(WHAT, CheckState::Wrong, e.to_string()),
     }];
+    if let Ok(Some(doubt)) = found.doubts {
+        rows.push(CheckRow::new(WHAT, CheckState::Warning, doubt));
+    }
     if !found.aside.is_empty() {
         let names = found.aside.iter().map(|path| path.display().to_string());
         let names: Vec<String> = names.collect();

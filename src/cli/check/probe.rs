@@ -38,6 +38,7 @@ pub(super) fn skipped(draft: &Draft) -> Vec<CheckRow> {
 pub(super) async fn rows(draft: &Draft, limit: Duration) -> Vec<CheckRow> {
     let broker = async {
         match (&draft.broker, &draft.node) {
+            _ if !draft.misplaced.is_empty() => vec![misplaced(&draft.misplaced)],
             (Some(at), Some(node)) => {
                 let settings = crate::broker::link_settings(node, at, &TimeZone::UTC, draft.max_picture_bytes());
                 let row = broker(at, settings.clone(), limit).await;
@@ -67,6 +68,16 @@ pub(super) async fn rows(draft: &Draft, limit: Duration) -> Vec<CheckRow> {
 fn not_contacted(what: impl Into<String>, faulty: &str) -> CheckRow {
     let message = format!("not contacted: {faulty} is faulty, see above");
     CheckRow::new(what, CheckState::Skipped, message)
+}
+
+/// The broker's row while settings that may be its own are in other tables.
+fn misplaced(paths: &[String]) -> CheckRow {
+    let message = format!(
+        "not contacted: {} may be meant for [broker], and without it the password could be sent unencrypted",
+        paths.join(", ")
+    );
+    CheckRow::new("broker", CheckState::Skipped, message)
+        .remedy("move it directly below the header of its table; a line belongs to the last [header] above it")
 }
 
 /// A warning if another installation is online under this node id: the daemon would publish nothing.

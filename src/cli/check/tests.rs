@@ -8,7 +8,7 @@ use tokio::{
     net::TcpListener,
 };
 
-use super::{CheckReport, CheckRow, CheckState, json_pretty, probe, table};
+use super::{CheckReport, CheckRow, CheckState, json_pretty, local, probe, table};
 use gridwatch_base::secret::CredentialSource;
 use gridwatch_camera::{StreamSource, Transport};
 use gridwatch_config::{Aim, Camera, Credentials, Draft, Secret};
@@ -375,4 +375,44 @@ fn only_the_daemon_of_this_state_directory_excuses_the_taken_port() {
     assert_eq!(check().state, CheckState::Ok);
     drop(running);
     assert_eq!(check().state, CheckState::Wrong);
+}
+
+/// What the start would refuse, the check names.
+#[test]
+fn a_state_directory_that_the_daemon_refuses_does_not_pass() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path();
+    let draft = Draft::default();
+    assert_eq!(local::state_dir(state).state, CheckState::Ok);
+    for (name, is_folder) in [("gridwatch.lock", true), ("models", false), ("views", false)] {
+        let path = state.join(name);
+        if is_folder {
+            std::fs::create_dir(&path).unwrap();
+        } else {
+            std::fs::write(&path, "").unwrap();
+        }
+        let row = local::state_dir(state);
+        assert!(row.state == CheckState::Wrong && row.message.contains(name), "{row:?}");
+        assert!(
+            if is_folder {
+                std::fs::remove_dir(&path)
+            } else {
+                std::fs::remove_file(&path)
+            }
+            .is_ok()
+        );
+    }
+    let has_wrong = |part: &str| {
+        let rows = local::keys(&draft, state);
+        rows.iter()
+            .any(|row| row.state == CheckState::Wrong && row.message.contains(part))
+    };
+    drop(gridwatch_store::Store::open(state).unwrap());
+    assert!(!has_wrong(""), "{:?}", local::keys(&draft, state));
+    let original = state.join("keys/originals.key");
+    assert!(!original.exists(), "the check creates no key");
+    std::fs::write(&original, "nonsense").unwrap();
+    assert!(has_wrong("originals.key"));
+    std::fs::remove_dir_all(state.join("keys")).unwrap();
+    assert!(has_wrong("gridwatch keys new"));
 }

@@ -18,6 +18,7 @@ use self::cover::{Coverage, MaskLabel, MaskSummary, MaskTruth};
 use crate::cli::{
     Failure,
     pictures::{PictureRow, picture},
+    share::share,
     written_to_stdout,
 };
 use gridwatch_base::{error::Class, text::counted};
@@ -25,6 +26,9 @@ use gridwatch_config as config;
 use gridwatch_evidence as evidence;
 use gridwatch_evidence::{Preview, Settings};
 use gridwatch_model::{Model, TiledDetector, runtime};
+
+/// Masking models unless others are named.
+const DEFAULT_MODELS: [&str; 2] = ["yunet_n", "yolox_nano_416_coco"];
 
 /// Mask pictures as the daemon does before they leave the box.
 ///
@@ -55,8 +59,8 @@ pub struct MaskArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "models")]
     config: Option<PathBuf>,
 
-    /// Folder of a masking model; may be repeated.
-    #[arg(long = "model", value_name = "DIR", default_values = ["models/yunet_n", "models/yolox_nano_416_coco"])]
+    /// Folder of a masking model; may be repeated. [default: gridwatch's own models/yunet_n and models/yolox_nano_416_coco]
+    #[arg(long = "model", value_name = "DIR")]
     models: Vec<PathBuf>,
 
     /// Write each masked picture to DIR/NAME.jpg. Required unless --truth is given.
@@ -164,6 +168,9 @@ fn set_up(args: &MaskArgs) -> Result<(TiledDetector, Settings), Failure> {
         dirs = config.evidence.mask_models;
         library = library.or(config.onnxruntime);
         options = config.inference;
+    } else if dirs.is_empty() {
+        let models = share()?.join("models");
+        dirs = DEFAULT_MODELS.map(|name| models.join(name)).into();
     }
     let runtime = runtime::init(library.as_deref())
         .map_err(gridwatch_model::ModelError::from)?

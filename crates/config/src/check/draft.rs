@@ -64,6 +64,9 @@ pub struct Draft {
     /// The cameras whose URL, credentials, `ca_file` or transport is faulty, with these faults. What the draft holds instead of a
     /// faulty setting would send a password unencrypted, or to the wrong host.
     pub connection_faults: BTreeMap<engine::CameraId, Vec<Fault>>,
+    /// Paths of settings that protect a connection (`ca_file`, `credentials`, `tls`, `pin_sha256`) in tables that do not have them.
+    /// Nothing may connect to [`Draft::broker`] if there are any, as they may be meant for it.
+    pub misplaced: Vec<String>,
     /// The valid calibrations, by view.
     pub surveys: BTreeMap<engine::CameraId, Survey>,
     pub(super) rest: Rest,
@@ -156,6 +159,12 @@ impl Draft {
     pub fn labels_of_mask_models(&self) -> Option<&[engine::Label]> {
         let evidence = self.rest.evidence.as_ref().filter(|e| e.mask)?;
         Some(&evidence.mask_labels)
+    }
+
+    /// See [`Evidence::mask_models`]; none if pictures are not masked, or the section is faulty.
+    pub fn mask_models(&self) -> &[PathBuf] {
+        let evidence = self.rest.evidence.as_ref().filter(|e| e.mask);
+        evidence.map_or(&[], |e| &e.mask_models)
     }
 
     /// See [`Config::view`]; the defaults if the section is faulty.

@@ -1,7 +1,7 @@
 //! External endpoints: URLs, credentials, and the broker section.
 
 use std::{
-    fs,
+    fs, io,
     net::IpAddr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -261,9 +261,17 @@ impl Checker<'_> {
             (Some(name), None) => {
                 let at = at.key("env");
                 let Some(text) = (self.env)(name) else {
-                    let remedy =
-                        format!("set {name}=user:password in the daemon's environment (systemd: EnvironmentFile=)");
-                    self.fault(&at, format!("environment variable {name} is not set"), remedy);
+                    let (message, remedy) = match std::env::var_os(name) {
+                        Some(_) => (
+                            format!("environment variable {name} is not UTF-8 text"),
+                            "save its value as UTF-8".to_owned(),
+                        ),
+                        None => (
+                            format!("environment variable {name} is not set"),
+                            format!("set {name}=user:password in the daemon's environment (systemd: EnvironmentFile=)"),
+                        ),
+                    };
+                    self.fault(&at, message, remedy);
                     return None;
                 };
                 Credentials::parse(&text)
@@ -278,14 +286,20 @@ impl Checker<'_> {
             }
             (None, Some(path)) => {
                 let at = at.key("file");
-                // Do not print `admin:secret` typed in place of a path.
-                let shown = if path.as_os_str().as_encoded_bytes().contains(&b':') {
+                // Do not print `admin:secret`, or the password alone, typed in place of a path.
+                let bytes = path.as_os_str().as_encoded_bytes();
+                let may_be_password = !bytes.contains(&b'/') && !self.resolve(path).exists();
+                let shown = if bytes.contains(&b':') || may_be_password {
                     "the file".to_owned()
                 } else {
                     self.resolve(path).display().to_string()
                 };
                 let (message, remedy) = match Credentials::read(&self.resolve(path)) {
                     Ok(credentials) => return Some(credentials),
+                    Err(CredentialError::Missing) if may_be_password => (
+                        format!("{shown} does not exist; its name is not shown, as it may be a password"),
+                        "name a file, such as \"/etc/gridwatch/login\", that has one line, user:password, and mode 0600".into(),
+                    ),
                     Err(CredentialError::Missing) => (
                         format!("{shown} does not exist"),
                         "create it with one line, user:password, and mode 0600".into(),
@@ -293,6 +307,10 @@ impl Checker<'_> {
                     Err(CredentialError::NotAFile) => {
                         (format!("{shown} is not a regular file"), "name a regular file".into())
                     }
+                    Err(CredentialError::Unreadable(io::ErrorKind::InvalidData)) => (
+                        format!("{shown} is not UTF-8 text"),
+                        "save it as UTF-8 with one line, user:password".into(),
+                    ),
                     Err(CredentialError::Unreadable(kind)) => (
                         format!("cannot read {shown}: {kind}"),
                         "make it readable by the daemon's user (chown, chmod 0600)".into(),

@@ -68,7 +68,7 @@ pub struct BundleReport {
     pub files: usize,
     /// Number of lines of the chain.
     pub chain: usize,
-    /// Files that no signature covers. They were not opened. Each is a fault, too, unless the caller allowed them.
+    /// Files that no signature covers, and empty folders, which end in `/`. They were not opened. Each is a fault, too, unless the caller allowed them.
     pub extra: Vec<String>,
     /// What is wrong; empty if the bundle is valid. At most 200 are listed.
     pub faults: Vec<BundleFault>,
@@ -141,10 +141,11 @@ pub fn check(dir: &Path, known: Option<&PublicKey>, allow_extra: bool) -> io::Re
     check.sums(&extra);
     if !allow_extra {
         for name in &extra {
-            check.fault(
-                name,
-                "no signature covers this file: it is not part of the exported case",
-            );
+            let what = match name.ends_with('/') {
+                true => "empty folder: it is not part of the exported case",
+                false => "no signature covers this file: it is not part of the exported case",
+            };
+            check.fault(name, what);
         }
     }
     let key_is_known = check.is_known(known, key.as_ref(), head_key.as_ref(), segment.as_ref());
@@ -166,14 +167,22 @@ pub fn check(dir: &Path, known: Option<&PublicKey>, allow_extra: bool) -> io::Re
     })
 }
 
-/// The paths of all entries but folders, relative to `root`. Links are entries, not followed.
+/// The paths of all files and, with `/` at the end, of all empty folders, relative to `root`. Links are files, not followed. A name
+/// that is not UTF-8 is escaped; no such file is part of a case.
 fn list(root: &Path) -> io::Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     let mut folders = vec![root.to_path_buf()];
     let mut entries = 0;
+    let name = |path: &Path| {
+        let name = path.strip_prefix(root).unwrap_or(path).as_os_str();
+        name.to_str()
+            .map_or_else(|| name.as_encoded_bytes().escape_ascii().to_string(), str::to_owned)
+    };
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder)? {
+        let mut is_empty = true;
+        for entry in fs::read_dir(&folder)? {
             let entry = entry?;
+            is_empty = false;
             entries += 1;
             if entries > MAX_ENTRIES {
                 let message = format!("not an exported case: more than {MAX_ENTRIES} files and folders");
@@ -183,9 +192,11 @@ fn list(root: &Path) -> io::Result<BTreeSet<String>> {
             if entry.file_type()?.is_dir() {
                 folders.push(path);
             } else {
-                let name = path.strip_prefix(root).unwrap_or(&path);
-                names.insert(name.to_string_lossy().into_owned());
+                names.insert(name(&path));
             }
+        }
+        if is_empty && folder != root {
+            names.insert(name(&folder) + "/");
         }
     }
     Ok(names)
@@ -256,9 +267,10 @@ impl BundleCheck<'_> {
         }
     }
 
-    /// The file as text; records a fault if it is missing or not UTF-8.
+    /// The file as text, once; records a fault if it is missing or not UTF-8.
     fn text(&mut self, name: &str) -> Option<String> {
-        match self.contents.get(name).map(|bytes| String::from_utf8(bytes.clone())) {
+        // Taken, because the chain may have 128 MB.
+        match self.contents.remove(name).map(String::from_utf8) {
             Some(Ok(text)) => Some(text),
             Some(Err(_)) => {
                 self.fault(name, "not UTF-8 text");

@@ -1,6 +1,6 @@
 //! One connection from CONNACK to disconnect: dispatches incoming events and decides when to send.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use jiff::Timestamp;
@@ -9,7 +9,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep_until},
 };
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
 use super::{
     ConnectionEnd, FORWARDED_AFTER, Session, replies::PendingReplies, sender::Sender, sending::PendingPublish,
@@ -22,7 +22,7 @@ use crate::{
     },
 };
 use gridwatch_base::metric;
-use gridwatch_contract::{Presence, When};
+use gridwatch_contract::{Presence, When, topics::SiteTopics};
 use gridwatch_store::StoreError;
 
 /// How often the outbox is polled for rows that another process released (`gridwatch outbox retry`).
@@ -37,6 +37,9 @@ const STORE_RETRY: Duration = Duration::from_secs(5);
 
 /// Maximum time for publishing `offline` and disconnecting.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Maximum number of stale site filters that a connection unsubscribes from; a box sees far fewer cells.
+const MAX_STALE_FILTERS: usize = 1024;
 
 impl Session {
     /// Opens one connection and runs it to its end.
@@ -56,6 +59,7 @@ impl Session {
             closing_until: None,
             refusal: None,
             claims_in_flight: 0,
+            unsubscribed: BTreeSet::new(),
         };
         let end = connection.run(self, stopped).await;
         pump.abort();
@@ -82,6 +86,8 @@ pub(super) struct Connection {
     refusal: Option<String>,
     /// Claims among `pending`.
     pub(super) claims_in_flight: usize,
+    /// Site filters of an earlier run that this connection unsubscribed from.
+    unsubscribed: BTreeSet<String>,
 }
 
 impl Connection {
@@ -151,9 +157,12 @@ impl Connection {
     fn handle(&mut self, session: &mut Session, event: Option<Event>) -> Option<ConnectionEnd> {
         match event {
             Some(Event::Connected(connack)) => self.subscribe(session, connack),
+            Some(Event::Message(message)) if message.topic == session.connector.topics.reply() => {
+                self.reply_received(session, message);
+            }
             Some(Event::Message(message)) => match &session.sites {
                 Some(sites) if sites.is_site_topic(&message.topic) => self.claim_received(session, message),
-                _ => self.reply_received(session, message),
+                _ => self.ignore(session, message),
             },
             Some(Event::Disconnected(_)) | None if self.closing_until.is_some() => return Some(self.closed()),
             Some(Event::Disconnected(disconnect)) => return Some(self.lost(session, disconnect)),
@@ -205,7 +214,7 @@ impl Connection {
         let since = Timestamp::now();
         session
             .duplicate
-            .published(When::new(since, &session.connector.settings.zone));
+            .publishing(When::new(since, &session.connector.settings.zone), &session.connector);
         let online = session.connector.status(Presence::Online, Some(since));
         // A retained reply would be applied again on every connection.
         let replies = self
@@ -228,6 +237,11 @@ impl Connection {
 
     /// After SUBACK: starts publishing cases, beginning with those an earlier connection did not deliver.
     fn subscribed(&mut self, session: &mut Session, (replies, claims): (SubscribeOutcome, SubscribeOutcome)) {
+        let denied = match &replies {
+            SubscribeOutcome::Denied(reason) => Some(reason.clone()),
+            _ => None,
+        };
+        session.set_state(|s| s.replies_denied = denied);
         match replies {
             SubscribeOutcome::Granted => {}
             SubscribeOutcome::Denied(reason) => {
@@ -261,6 +275,32 @@ impl Connection {
         }
         if let Err(e) = self.replies.received(message, session) {
             self.store_failed(&e);
+        }
+    }
+
+    /// Ignores a message on a topic that this box did not subscribe to. A resumed session keeps the site filters of a run that
+    /// shared sites; those are unsubscribed from as messages show them, since the earlier run's cells are not known.
+    fn ignore(&mut self, session: &Session, message: InboundMessage) {
+        counter!(metric::MESSAGES_IGNORED).increment(1);
+        // Debug-formatted: escapes control characters, so that a sender cannot forge log lines.
+        debug!(topic = ?message.topic, bytes = message.payload.len(), "Ignored a message on a topic that is not subscribed to");
+        if let Some(filter) = SiteTopics::new(&session.connector.settings.topic_prefix).filter_of(&message.topic)
+            && self.unsubscribed.len() < MAX_STALE_FILTERS
+            && !self.unsubscribed.contains(&filter)
+            // If the queue is full, the next message on that topic tries again.
+            && self.client.unsubscribe(filter.clone()).is_ok()
+        {
+            if self.unsubscribed.is_empty() {
+                info!(
+                    filter,
+                    "Unsubscribing from site filters of an earlier run, which shared sites"
+                );
+            }
+            self.unsubscribed.insert(filter);
+        }
+        // QoS 0 messages have no flow control.
+        if !message.is_qos0 {
+            self.replies.acknowledge(message.ack);
         }
     }
 
@@ -325,8 +365,6 @@ impl Connection {
 /// Acknowledges a reply that was committed or rejected; one that could not be committed ends the connection, so that the
 /// broker redelivers it.
 fn acknowledge(ack: AckHandle, is_committed: bool) -> Option<ConnectionEnd> {
-    let result = if is_committed { "committed" } else { "not_committed" };
-    counter!(metric::REPLIES, "result" => result).increment(1);
     if !is_committed {
         return Some(ConnectionEnd::lost("a reply could not be committed"));
     }

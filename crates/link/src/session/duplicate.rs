@@ -4,7 +4,10 @@
 //! would file every problem. So before it connects for the first time, and after a connection that another client may have
 //! taken over, a box reads the retained status of its node id, under a separate client id: if another installation is
 //! online, this box is the later one. A second daemon that was started on a copy of the whole state directory, on the same
-//! machine, has the same installation, too: it is told apart by the time at which its status says that it came online.
+//! machine, has the same installation, too: it is told apart by the time at which its status says that it came online. Each
+//! daemon notes such times in its state directory before it publishes them, so that a copy that starts and finds a time online that
+//! its directory does not have gives way. A copy that was made since the original connected last has that time; then the one
+//! whose connection was taken over, the original, gives way: nothing shows which of the two was meant to go on.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -47,6 +50,8 @@ pub(super) struct DuplicateWatch {
     /// The `since` of the statuses that this process published, and of the one that it found at its start.
     own_since: VecDeque<When>,
     taken_over: VecDeque<Instant>,
+    /// The times at which daemons of this state directory came online; `None` if not known.
+    noted: Option<Vec<String>>,
     /// Why this box does not connect.
     conflict: Option<String>,
 }
@@ -77,6 +82,7 @@ impl DuplicateWatch {
         match connector.retained_status(&own[..8]).await {
             Ok(payload) => {
                 let status = payload.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+                self.noted = installation.online_times();
                 self.conflict = self.judge(status.as_ref(), own);
                 if self.conflict.is_none()
                     && let Some(since) = status.and_then(|status: StatusMessage| status.since)
@@ -126,25 +132,40 @@ impl DuplicateWatch {
     /// The conflict with a process that runs on a copy of this box's state, whose status this may be.
     fn judge_copy(&self, status: &StatusMessage) -> Option<String> {
         let is_copy = match (status.state, &status.since) {
-            (Presence::Online, Some(since)) => self.has_published && !self.own_since.contains(since),
+            (Presence::Online, Some(since)) if self.has_published => !self.own_since.contains(since),
+            // At the start: its own last run, or another process.
+            (Presence::Online, Some(since)) => {
+                let since = since.to_string();
+                self.noted.as_ref().is_some_and(|noted| !noted.contains(&since))
+            }
             (Presence::Online, None) | (Presence::Offline, Some(_)) => false,
             // A last will does not say whose it is.
             (Presence::Offline, None) => self.conflict.is_some(),
         };
         is_copy.then(|| {
             format!(
-                "a second gridwatch runs with the node id {:?} and a copy of this state directory, and has taken over the connection.                  Stop one of them and delete its state directory; if the other one is gone for good, run `gridwatch take-over` here",
+                "a second gridwatch runs with the node id {:?} and a copy of this state directory. Find out which copy holds the newest \
+                 cases (`gridwatch cases list --state DIR`), stop the other one and delete its state directory; if the other one is gone for \
+                 good, run `gridwatch take-over` here",
                 status.node_id
             )
         })
     }
 
-    /// This process publishes that it is online since then.
-    pub(super) fn published(&mut self, since: When) {
+    /// A status with this time is this box's.
+    fn published(&mut self, since: When) {
         if self.own_since.len() == OWN_CONNECTIONS {
             self.own_since.pop_front();
         }
         self.own_since.push_back(since);
+    }
+
+    /// This process is about to publish that it is online since then.
+    pub(super) fn publishing(&mut self, since: When, connector: &Connector) {
+        if let Some(installation) = &connector.settings.installation {
+            installation.note_online(&since.to_string());
+        }
+        self.published(since);
     }
 
     /// The connection is ready. A request that an operator made meanwhile has nothing left to do.
@@ -263,6 +284,24 @@ mod tests {
         watch.conflict = Some(conflict);
         assert!(judge(&watch, Some(OWN), Presence::Offline, false), "cut off");
         assert!(!judge(&watch, Some(OWN), Presence::Offline, true), "stopped");
+    }
+
+    #[test]
+    fn a_copy_that_starts_later_gives_way_if_its_directory_shows_that_it_is_one() {
+        let mut watch = DuplicateWatch::new();
+        let is_conflict = |watch: &DuplicateWatch| judge(watch, Some(OWN), Presence::Online, true);
+        watch.noted = Some(vec![when(0).to_string()]);
+        assert!(!is_conflict(&watch), "its own last run");
+        watch.noted = Some(vec![when(60).to_string()]);
+        let conflict = watch
+            .judge(Some(&status(Some(OWN), Presence::Online, true)), OWN)
+            .unwrap();
+        assert!(
+            conflict.contains("gridwatch cases list") && !conflict.contains("  "),
+            "{conflict}"
+        );
+        watch.noted = None;
+        assert!(!is_conflict(&watch), "of an older version");
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl PendingReplies {
                     committed,
                 });
                 self.acks
-                    .push_back(is_committed.map(|committed| (ack, committed.is_ok())).boxed());
+                    .push_back(is_committed.map(|committed| (ack, count(committed.is_ok()))).boxed());
             }
             Ok(Err(rejected)) => {
                 counter!(metric::REPLIES, "result" => rejected.as_str()).increment(1);
@@ -86,7 +86,7 @@ impl PendingReplies {
                 self.push(ack, true);
             }
             Err(e) => {
-                self.push(ack, false);
+                self.push(ack, count(false));
                 return Err(e);
             }
         }
@@ -96,4 +96,11 @@ impl PendingReplies {
     fn push(&mut self, ack: AckHandle, is_committed: bool) {
         self.acks.push_back(async move { (ack, is_committed) }.boxed());
     }
+}
+
+/// Counts a valid reply by whether it was committed.
+fn count(is_committed: bool) -> bool {
+    let result = if is_committed { "committed" } else { "not_committed" };
+    counter!(metric::REPLIES, "result" => result).increment(1);
+    is_committed
 }

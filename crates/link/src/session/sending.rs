@@ -90,6 +90,7 @@ impl Connection {
         match self.client.send(message) {
             Ok(outcome) => {
                 self.sender.sent(pending.seq, pending.since);
+                session.row_sent();
                 self.await_outcome(PendingPublish::Row(pending), outcome);
                 Ok(())
             }
@@ -115,6 +116,7 @@ impl Connection {
     fn settle(&mut self, session: &mut Session, row: &PendingRow, outcome: PublishOutcome) {
         let (kind, result) = (row.kind.as_str(), outcome.as_str());
         counter!(metric::PUBLISHES, "kind" => kind, "result" => result).increment(1);
+        let is_acknowledged = outcome != PublishOutcome::Lost;
         let action = self.sender.settle(
             (row.seq, row.kind),
             outcome,
@@ -122,6 +124,9 @@ impl Connection {
             Instant::now(),
             fastrand::f64(),
         );
+        if is_acknowledged {
+            session.row_acknowledged(self.sender.in_flight().len());
+        }
         match apply(session, row, action) {
             // Announce the filed case at once: if this box dies now, others need not wait for the claim to time out.
             Ok(()) if row.kind == RowKind::Case => self.update_own_claims(session),

@@ -116,6 +116,10 @@ macro_rules! adapter {
                 Ok(outcome.boxed())
             }
 
+            fn unsubscribe(&self, filter: String) -> Result<(), EnqueueError> {
+                self.0.try_unsubscribe(filter).map_err(|e| enqueue_error(&e))
+            }
+
             fn disconnect(&self) {
                 // An error means that the connection has already ended.
                 let _ = self.0.try_disconnect();

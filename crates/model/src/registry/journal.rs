@@ -7,6 +7,7 @@
 use std::{
     fs::{self, File},
     io::{self, Read, Seek, SeekFrom, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::package::match_owner;
 use crate::trial::TrialReport;
+use gridwatch_base::disk;
 
 /// One line of the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -216,10 +218,15 @@ impl Journal {
     /// An I/O error; the entry may then be missing or truncated.
     pub fn append(&self, model: &str, at: Timestamp, event: Event) -> io::Result<()> {
         if let Some(dir) = self.path.parent().filter(|dir| !dir.exists()) {
-            fs::create_dir_all(dir)?;
+            disk::create_private_dir(dir)?;
             match_owner(dir);
         }
-        let mut file = File::options().read(true).append(true).create(true).open(&self.path)?;
+        let mut file = File::options()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(disk::PRIVATE_FILE)
+            .open(&self.path)?;
         // Released when the file is closed.
         file.lock()?;
         match_owner(&self.path);

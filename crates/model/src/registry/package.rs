@@ -4,14 +4,14 @@
 use std::{
     fs::{self, File},
     io::{self, BufReader, Read, Seek, Write},
-    os::unix::fs::{MetadataExt, PermissionsExt, lchown},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, lchown},
     path::{Component, Path, PathBuf},
 };
 
 use flate2::read::MultiGzDecoder;
 
 use super::MANIFEST;
-use gridwatch_base::{error::Class, file};
+use gridwatch_base::{disk, error::Class, file};
 
 /// Maximum total size of the files. Models for these boxes take 1 to 200 MB.
 const MAX_BYTES: u64 = 512 << 20;
@@ -204,7 +204,7 @@ impl Extraction<'_> {
             return self.refuse(name, format!("more than {MAX_DEPTH} nested folders"));
         }
         let path = self.root.join(name);
-        fs::create_dir_all(&path).map_err(|source| PackageError::Io { path, source })
+        disk::create_private_dir(&path).map_err(|source| PackageError::Io { path, source })
     }
 
     fn file(&mut self, name: &Path, from: &mut impl Read) -> Result<(), PackageError> {
@@ -212,7 +212,12 @@ impl Extraction<'_> {
             self.folder(folder)?;
         }
         let path = self.root.join(name);
-        let mut file = match File::create_new(&path) {
+        let mut file = match File::options()
+            .write(true)
+            .create_new(true)
+            .mode(disk::PRIVATE_FILE)
+            .open(&path)
+        {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return self.refuse(name, "duplicate entry"),
             Err(source) => return Err(PackageError::Io { path, source }),

@@ -1,0 +1,75 @@
+//! Whether the state directory's disk has room for a case, and takes it: what `/readyz` says before a case fails for it.
+
+use std::{fs, io, path::Path};
+
+/// Pictures of a case, and about as much for its record and the database.
+const PICTURES_PER_CASE: u64 = 4;
+
+/// What stands against storing a case in `state_dir` now; its pictures have up to `max_picture_bytes` each.
+pub(super) fn storage_fault(state_dir: &Path, max_picture_bytes: usize) -> Option<String> {
+    let evidence = state_dir.join("evidence");
+    let place = match fs::metadata(&evidence) {
+        Ok(found) if found.is_dir() => evidence.as_path(),
+        Ok(_) => {
+            return Some(format!(
+                "{} is not a directory, so no picture can be stored; move it away",
+                evidence.display()
+            ));
+        }
+        // Created with the first picture.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => state_dir,
+        Err(e) => return Some(format!("{}: {e}", evidence.display())),
+    };
+    let needed = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    if let Err(e) = rustix::fs::access(place, needed) {
+        return Some(format!("{} is not writable: {e}", place.display()));
+    }
+    match rustix::fs::statvfs(place) {
+        Ok(disk) => shortage(
+            place,
+            disk.f_bavail.saturating_mul(disk.f_frsize),
+            max_picture_bytes as u64 * PICTURES_PER_CASE,
+        ),
+        Err(e) => Some(format!("{}: cannot read the free space: {e}", place.display())),
+    }
+}
+
+fn shortage(place: &Path, free: u64, needed: u64) -> Option<String> {
+    (free < needed).then(|| {
+        format!(
+            "disk full: {} has {free} bytes free, but a case needs {needed}; free disk space",
+            place.display()
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_without_room_for_a_case_is_a_fault() {
+        let place = Path::new("/state");
+        assert_eq!(shortage(place, 1_600_000, 1_600_000), None);
+        assert_eq!(
+            shortage(place, 0, 1_600_000).unwrap(),
+            "disk full: /state has 0 bytes free, but a case needs 1600000; free disk space"
+        );
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(storage_fault(dir.path(), 1), None);
+        let fault = storage_fault(dir.path(), usize::MAX / 4).unwrap();
+        assert!(fault.starts_with("disk full: "), "{fault}");
+    }
+
+    #[test]
+    fn an_evidence_directory_that_is_a_file_is_a_fault() {
+        let dir = tempfile::tempdir().unwrap();
+        let evidence = dir.path().join("evidence");
+        fs::create_dir(&evidence).unwrap();
+        assert_eq!(storage_fault(dir.path(), 1), None);
+        fs::remove_dir(&evidence).unwrap();
+        fs::write(&evidence, "").unwrap();
+        let fault = storage_fault(dir.path(), 1).unwrap();
+        assert!(fault.contains("evidence is not a directory"), "{fault}");
+    }
+}
