@@ -111,7 +111,7 @@ impl Credentials {
     }
 }
 
-/// Where credentials are read from. Whoever logs in reads them anew each time, so that a corrected password needs no
+/// Where credentials are read from. They are read anew at each login, so that a corrected password needs no
 /// restart.
 #[derive(Clone, PartialEq, Eq)]
 pub enum CredentialSource {

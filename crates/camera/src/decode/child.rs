@@ -199,7 +199,7 @@ fn failed(error: DecodeError) -> Answer {
     }
 }
 
-/// Ends the process without running destructors: stopping pipelines takes time that nobody waits for.
+/// Ends the process without running destructors: stopping pipelines takes time to no purpose.
 pub fn exit(result: io::Result<()>) -> ! {
     let code = match result {
         Ok(()) => 0,

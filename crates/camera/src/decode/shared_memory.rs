@@ -73,7 +73,7 @@ impl Mapping {
 impl AsRef<[u8]> for Mapping {
     fn as_ref(&self) -> &[u8] {
         // SAFETY: `len` bytes from `start` are mapped, readable and initialised for as long as `self` lives. The daemon has a buffer written
-        // only between handing it to a worker and the worker's answer, and nobody reads it then. A worker that has been taken over may write
+        // only between handing it to a worker and the worker's answer, and it is not read then. A worker that has been taken over may write
         // at other times; then the bytes are not those of a picture, but every bit pattern is a valid `u8`, and no size, offset or
         // address is ever read from this memory.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
