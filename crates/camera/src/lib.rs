@@ -118,7 +118,7 @@ pub struct Keyframe {
     pub camera: CameraId,
     /// Sequence number within the camera since the daemon started, from 1; never reused.
     pub seq: u64,
-    /// Wall clock time at which its last packet arrived.
+    /// Wall clock time at which its last packet was read: up to 40 ms after it arrived over TCP.
     pub captured_at: Timestamp,
     /// Its codec.
     pub codec: Codec,

@@ -50,7 +50,7 @@ pub use self::{
 };
 /// Why a connection failed or ended, as the client tells it.
 pub use gridwatch_rtsp::Error as RtspError;
-pub use gridwatch_rtsp::{LoginProblem, VideoCodec, VideoFormat, VideoParameters};
+pub use gridwatch_rtsp::{LoginProblem, Timeouts, VideoCodec, VideoFormat, VideoParameters};
 
 /// While a camera refuses the login, corrected credentials are noticed within this time.
 const CREDENTIALS_POLL: Duration = Duration::from_secs(10);
@@ -58,26 +58,6 @@ const CREDENTIALS_POLL: Duration = Duration::from_secs(10);
 /// Whether a URL is received by the built-in client.
 pub fn is_rtsp(url: &Url) -> bool {
     matches!(url.scheme(), "rtsp" | "rtsps")
-}
-
-/// Time limits of a receiver.
-#[derive(Debug, Clone, Copy)]
-pub struct Timeouts {
-    /// From the TCP connect to the response to PLAY.
-    pub connect: Duration,
-    /// Without an access unit, or without any packet, after which the connection is dropped.
-    pub idle: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            // After a reboot some cameras take seconds to answer DESCRIBE.
-            connect: Duration::from_secs(10),
-            // Street cameras send at least 5 frames a second; some drop to 1 at night.
-            idle: Duration::from_secs(10),
-        }
-    }
 }
 
 /// Which certificates of a camera are trusted (`rtsps`).

@@ -127,7 +127,7 @@ fn close_from(first: libc::c_uint) -> io::Result<()> {
 /// Confines the whole process, for good. With `hardware`, devices and drivers stay within reach.
 ///
 /// # Errors
-/// A limit or filter that the kernel has cannot be set. A kernel without Landlock or seccomp is no error, see the result.
+/// A limit or filter that the kernel has cannot be set. A kernel without Landlock or seccomp is not an error; the result says so.
 pub(super) fn confine(hardware: bool) -> io::Result<Confinement> {
     // First what is read from /proc: nothing can be opened later.
     let (threads, memory) = (threads(), memory_in_use());

@@ -73,10 +73,7 @@ pub(super) fn client_settings(settings: &ReceiverSettings, credentials: Option<C
             Transport::Http => rtsp::Transport::HttpTunnel,
         },
         user_agent: concat!("gridwatch/", env!("CARGO_PKG_VERSION")).to_owned(),
-        timeouts: rtsp::Timeouts {
-            connect: settings.timeouts.connect,
-            idle: settings.timeouts.idle,
-        },
+        timeouts: settings.timeouts,
         limits: Limits::default(),
     }
 }

@@ -5,7 +5,10 @@
 
 use std::fmt;
 
-use geo::{BoundingRect, Contains, InteriorPoint, LineString, algorithm::unary_union};
+use geo::{
+    Area, BoundingRect, Contains, InteriorPoint, LineString, MapCoords, Winding,
+    algorithm::{unary_union, winding_order::WindingOrder},
+};
 
 use gridwatch_engine::{
     LonLat,
@@ -77,8 +80,8 @@ fn measure(gap: &geo::Polygon) -> Option<(Gap, f64)> {
         lat: centre.y,
     };
     let plane = LocalPlane::at(centre);
-    let holes: f64 = gap.interiors().iter().map(|ring| area_m2(ring, &plane)).sum();
-    let area_m2 = area_m2(gap.exterior(), &plane) - holes;
+    let in_metres = gap.map_coords(|c| plane.metres(LonLat { lon: c.x, lat: c.y }).into());
+    let area_m2 = in_metres.unsigned_area();
     let (unit_lon, unit_lat) = plane.degrees(1.0);
     let diagonal_m = (bounds.width() / unit_lon).hypot(bounds.height() / unit_lat);
     let at = gap
@@ -89,40 +92,20 @@ fn measure(gap: &geo::Polygon) -> Option<(Gap, f64)> {
 
 /// Outline counter-clockwise, holes clockwise, because the union counts winding numbers.
 fn oriented(rings: &Polygon) -> Option<geo::Polygon> {
-    let turned = |ring: &Vec<LonLat>, is_left: bool| {
-        let mut corners: Vec<geo::Coord> = ring.iter().map(|p| geo::Coord { x: p.lon, y: p.lat }).collect();
-        if (twice_area(corners.iter().map(|c| (c.x, c.y))) > 0.0) != is_left {
-            corners.reverse();
-        }
-        LineString::new(corners)
+    let ring = |corners: &Vec<LonLat>, order| {
+        let mut ring = LineString::from_iter(corners.iter().map(|p| (p.lon, p.lat)));
+        ring.close();
+        ring.make_winding_order(order);
+        ring
     };
     let (outline, holes) = rings.split_first()?;
-    let holes = holes.iter().map(|hole| turned(hole, false)).collect();
-    Some(geo::Polygon::new(turned(outline, true), holes))
-}
-
-fn area_m2(ring: &LineString, plane: &LocalPlane) -> f64 {
-    let metres = |c: &geo::Coord| plane.metres(LonLat { lon: c.x, lat: c.y });
-    twice_area(ring.0.iter().map(metres)).abs() / 2.0
-}
-
-/// Twice the area by the shoelace formula, relative to the first corner to keep the numbers small; positive if
-/// counter-clockwise.
-fn twice_area(mut ring: impl Iterator<Item = (f64, f64)>) -> f64 {
-    let Some((x0, y0)) = ring.next() else { return 0.0 };
-    let mut from = (0.0, 0.0);
-    let mut sum = 0.0;
-    for (x, y) in ring {
-        let to = (x - x0, y - y0);
-        sum += from.0 * to.1 - from.1 * to.0;
-        from = to;
-    }
-    sum
+    let holes = holes.iter().map(|hole| ring(hole, WindingOrder::Clockwise)).collect();
+    Some(geo::Polygon::new(ring(outline, WindingOrder::CounterClockwise), holes))
 }
 
 #[cfg(test)]
 mod tests {
-    use geo::{Area, BooleanOps};
+    use geo::BooleanOps;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
