@@ -230,7 +230,10 @@ mod tests {
         );
         assert!(!sealed.windows(6).any(|w| w == b"street"));
         assert_eq!(key.open("name", &sealed).unwrap(), (code, b"street".to_vec()));
-        assert!(key.open_file("name", &sealed).is_none(), "an original does not open as another file");
+        assert!(
+            key.open_file("name", &sealed).is_none(),
+            "an original does not open as another file"
+        );
         assert!(key.open("other", &sealed).is_none());
         assert!(VaultKey::new(&[8; 32]).unwrap().open("name", &sealed).is_none());
         for i in 0..sealed.len() {
