@@ -57,6 +57,7 @@ impl Box {
             appearance: None,
             number: None,
             second_look: None,
+            newness: None,
             bbox: BBox { x1, y1, x2, y2 },
         };
         let look = Observation {

@@ -4,7 +4,7 @@
 //! Works on a single look; `track` associates looks with each other.
 
 use super::{
-    types::{Appearance, Attended, BBox, CameraPlan, Detection, PhoneNumber, Rule},
+    types::{Appearance, Attended, BBox, CameraPlan, Detection, Newness, PhoneNumber, Rule},
     zone_match::ZoneMatch,
 };
 
@@ -25,6 +25,8 @@ pub(super) struct DetectionGroup<'a> {
     pub number: Option<PhoneNumber>,
     /// Highest second-look score of any of them.
     pub second_look: Option<f32>,
+    /// Newness of the newest one, and the earliest time of any.
+    pub newness: Option<Newness>,
 }
 
 /// Merges groups (sorted by score, highest first) whose gap is at most `reach` diagonals of the larger box,
@@ -51,6 +53,7 @@ pub(super) fn merge_nearby(groups: &mut Vec<DetectionGroup<'_>>, reach: f64) {
                     .into_iter()
                     .flatten()
                     .reduce(f32::max),
+                newness: [other.newness, whole.newness].into_iter().flatten().reduce(newest),
                 // The earlier one has the higher score.
                 ..if i <= place && other.score >= whole.score {
                     other
@@ -62,6 +65,14 @@ pub(super) fn merge_nearby(groups: &mut Vec<DetectionGroup<'_>>, reach: f64) {
         joined.insert(place.min(joined.len()), whole);
     }
     *groups = joined;
+}
+
+/// The larger share, and the earlier time.
+fn newest(a: Newness, b: Newness) -> Newness {
+    Newness {
+        share: a.share.max(b.share),
+        since: [a.since, b.since].into_iter().flatten().min(),
+    }
 }
 
 /// True if a detection with one of the labels and at least `least_score` is close enough to the object at `bbox`.
@@ -154,6 +165,7 @@ mod tests {
             appearance: None,
             number: None,
             second_look: None,
+            newness: None,
         }
     }
 

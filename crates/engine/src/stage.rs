@@ -222,8 +222,9 @@ mod tests {
         Reason::LetGo,
     ];
 
-    const NOT_FILED: [NotFiled; 23] = [
+    const NOT_FILED: [NotFiled; 24] = [
         NotFiled::ScoreTooLow,
+        NotFiled::NotNew,
         NotFiled::OutsideZones,
         NotFiled::ApprovedSign,
         NotFiled::NoBaseline,
@@ -290,6 +291,7 @@ mod tests {
                 "....... let_go",
                 // Reported for single detections, which have no track.
                 "....... score_too_low",
+                "....... not_new",
                 "....... outside_zones",
                 "....... approved_sign",
                 "....... no_baseline",

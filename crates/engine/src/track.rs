@@ -332,6 +332,7 @@ mod tests {
             appearance: None,
             number: None,
             second_look: None,
+            newness: None,
         })
     }
 

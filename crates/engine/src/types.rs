@@ -83,6 +83,11 @@ impl Label {
     pub fn small_ad() -> Self {
         Self::from("small_ad")
     }
+
+    /// The label of something new in the view that no network has a label for.
+    pub fn object() -> Self {
+        Self::from("object")
+    }
 }
 
 impl CameraId {
@@ -150,10 +155,13 @@ pub struct Detection {
     /// Score of a second look at it, if one was taken; 0 if that found nothing.
     #[serde(default, rename = "closer", skip_serializing_if = "Option::is_none")]
     pub second_look: Option<f32>,
+    /// How new its place is in the view; `None` if the camera has not learned what belongs there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newness: Option<Newness>,
 }
 
 impl Detection {
-    /// A detection without appearance, phone number or second look.
+    /// A detection without appearance, phone number, second look or newness.
     pub fn new(label: impl Into<Label>, score: f32, bbox: BBox) -> Self {
         Self {
             label: label.into(),
@@ -162,7 +170,29 @@ impl Detection {
             appearance: None,
             number: None,
             second_look: None,
+            newness: None,
         }
+    }
+}
+
+/// How much of a detection's box was not there when the camera learned its view.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Newness {
+    /// New and still share of the box, 0..=1.
+    pub share: f32,
+    /// The first look since which the oldest new part has been there; `None` if no part is new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+}
+
+impl Newness {
+    /// Minimum share of a new object. A network's box is wider than the object's changed outline: of 36 composed bags that a
+    /// network found, 33 had at least this share, and none of 7 false boxes had.
+    pub const MIN_SHARE: f32 = 0.25;
+
+    /// True if the object in the box appeared after the view was learned.
+    pub fn is_new(&self) -> bool {
+        self.share >= Self::MIN_SHARE
     }
 }
 
@@ -355,6 +385,8 @@ pub enum Effect {
 pub enum NotFiled {
     /// It never scored as high as the rule's `start_score`.
     ScoreTooLow,
+    /// The rule requires that it appeared, but it was there when the camera learned its view, or the view is not learned yet.
+    NotNew,
     /// Its anchor point lay outside the rule's watch zones, or inside an exclude, container or shop zone.
     OutsideZones,
     /// It stands on permitted ground during permitted hours.
@@ -406,6 +438,7 @@ impl NotFiled {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ScoreTooLow => "score_too_low",
+            Self::NotNew => "not_new",
             Self::OutsideZones => "outside_zones",
             Self::Permitted => "permitted",
             Self::ApprovedSign => "approved_sign",

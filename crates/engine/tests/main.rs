@@ -10,6 +10,7 @@ mod dwell;
 mod elsewhere;
 mod intake;
 mod lifecycle;
+mod newness;
 mod permits;
 mod properties;
 mod reasons;

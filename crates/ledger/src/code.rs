@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use gridwatch_engine::{
-    Appearance, BBox, CameraId, CaseId, Detection, Elsewhere, Input, Label, Light, Observation, OpenCase, PhoneNumber,
-    Reply, Resumed, View,
+    Appearance, BBox, CameraId, CaseId, Detection, Elsewhere, Input, Label, Light, Newness, Observation, OpenCase,
+    PhoneNumber, Reply, Resumed, View,
 };
 
 /// One record: an event, and the cases that the engine opened because of it.
@@ -116,6 +116,11 @@ const VIEWS: [View; 7] = [
     View::Moved,
 ];
 
+/// In the place of a view's code: the view, and the flags that the view byte has no bits for, follow in another byte.
+const EXTENDED: u8 = 0x07;
+/// Flag of the extension byte: each detection has an optional newness.
+const NEWNESS: u8 = 0x08;
+
 /// Flag of the view byte: infrared look.
 const NIGHT: u8 = 0x80;
 /// Flag of the view byte: each detection has an optional second-look score.
@@ -219,15 +224,19 @@ impl Encoder {
         let has_appearances = look.detections.iter().any(|d| d.appearance.is_some());
         let has_numbers = look.detections.iter().any(|d| d.number.is_some());
         let has_second_looks = look.detections.iter().any(|d| d.second_look.is_some());
+        let has_newness = look.detections.iter().any(|d| d.newness.is_some());
         let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
         out.push(
-            view_code(look.view)
+            if has_newness { EXTENDED } else { view_code(look.view) }
                 | light
                 | flag(has_appearances, APPEARANCES)
                 | flag(has_numbers, NUMBERS)
                 | flag(has_second_looks, SECOND_LOOK)
                 | flag(!look.not_searched.is_empty(), NOT_SEARCHED),
         );
+        if has_newness {
+            out.push(view_code(look.view) | NEWNESS);
+        }
         varint(look.detections.len() as u128, out);
         for detection in &look.detections {
             self.name(detection.label.as_str(), out);
@@ -246,6 +255,9 @@ impl Encoder {
                 out.push(detection.second_look.is_some().into());
                 out.extend(detection.second_look.iter().flat_map(|score| score.to_le_bytes()));
             }
+            if has_newness {
+                newness(detection.newness, look.at, out);
+            }
         }
         if !look.not_searched.is_empty() {
             varint(look.not_searched.len() as u128, out);
@@ -259,8 +271,7 @@ impl Encoder {
         let at = at.as_nanosecond();
         let step = at - self.last;
         self.last = at;
-        // Zigzag, so that small steps back stay small.
-        varint(((step << 1) ^ (step >> 127)) as u128, out);
+        signed_varint(step, out);
     }
 
     fn name(&mut self, name: &str, out: &mut Vec<u8>) {
@@ -272,6 +283,21 @@ impl Encoder {
             text(name, out);
         }
     }
+}
+
+/// 0: unknown; 1: the share; 2: the share, and how long before the look the new part appeared.
+fn newness(newness: Option<Newness>, at: Timestamp, out: &mut Vec<u8>) {
+    let since = newness.and_then(|n| n.since);
+    out.push(u8::from(newness.is_some()) + u8::from(since.is_some()));
+    out.extend(newness.iter().flat_map(|n| n.share.to_le_bytes()));
+    if let Some(since) = since {
+        signed_varint(at.as_nanosecond() - since.as_nanosecond(), out);
+    }
+}
+
+/// Zigzag, so that small negative numbers stay small.
+fn signed_varint(n: i128, out: &mut Vec<u8>) {
+    varint(((n << 1) ^ (n >> 127)) as u128, out);
 }
 
 fn varint(mut n: u128, out: &mut Vec<u8>) {
@@ -352,11 +378,18 @@ impl Decoder {
         let at = self.time(bytes)?;
         let code = bytes.byte()?;
         let light = if code & NIGHT == 0 { Light::Day } else { Light::Night };
-        let view = *VIEWS
-            .get(usize::from(
-                code & !(NIGHT | APPEARANCES | NUMBERS | NOT_SEARCHED | SECOND_LOOK),
-            ))
-            .ok_or("unknown view code")?;
+        let view = code & !(NIGHT | APPEARANCES | NUMBERS | NOT_SEARCHED | SECOND_LOOK);
+        let (view, extension) = match view {
+            EXTENDED => {
+                let extended = bytes.byte()?;
+                (extended & EXTENDED, extended & !EXTENDED)
+            }
+            view => (view, 0),
+        };
+        if extension & !NEWNESS != 0 {
+            return Err("unknown fields of a look");
+        }
+        let view = *VIEWS.get(usize::from(view)).ok_or("unknown view code")?;
         let count = bytes.length()?;
         let mut detections = Vec::with_capacity(count.min(bytes.0.len() / MIN_DETECTION_BYTES));
         for _ in 0..count {
@@ -375,6 +408,10 @@ impl Decoder {
                 true => Some(bytes.f32()?),
                 false => None,
             };
+            let newness = match extension & NEWNESS {
+                0 => None,
+                _ => bytes.newness(at)?,
+            };
             detections.push(Detection {
                 label,
                 score,
@@ -382,6 +419,7 @@ impl Decoder {
                 appearance,
                 number,
                 second_look,
+                newness,
             });
         }
         let mut not_searched = Vec::new();
@@ -401,8 +439,7 @@ impl Decoder {
     }
 
     fn time(&mut self, bytes: &mut ByteReader<'_>) -> Result<Timestamp, DecodeError> {
-        let zigzag = bytes.varint()?;
-        let step = (zigzag >> 1) as i128 ^ -((zigzag & 1) as i128);
+        let step = bytes.signed_varint()?;
         self.last = self.last.checked_add(step).ok_or(INVALID_TIME)?;
         Timestamp::from_nanosecond(self.last).map_err(|_| INVALID_TIME)
     }
@@ -463,6 +500,32 @@ impl<'a> ByteReader<'a> {
             }
         }
         Err("varint too long")
+    }
+
+    fn signed_varint(&mut self) -> Result<i128, DecodeError> {
+        let zigzag = self.varint()?;
+        Ok((zigzag >> 1) as i128 ^ -((zigzag & 1) as i128))
+    }
+
+    /// The newness of a detection in the look at `at`.
+    fn newness(&mut self, at: Timestamp) -> Result<Option<Newness>, DecodeError> {
+        let fields = self.byte()?;
+        if fields == 0 {
+            return Ok(None);
+        }
+        let share = self.f32()?;
+        let since = match fields {
+            1 => None,
+            2 => {
+                let since = at
+                    .as_nanosecond()
+                    .checked_sub(self.signed_varint()?)
+                    .ok_or(INVALID_TIME)?;
+                Some(Timestamp::from_nanosecond(since).map_err(|_| INVALID_TIME)?)
+            }
+            _ => return Err("unknown newness fields"),
+        };
+        Ok(Some(Newness { share, since }))
     }
 
     fn length(&mut self) -> Result<usize, DecodeError> {

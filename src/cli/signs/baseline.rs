@@ -226,6 +226,7 @@ mod tests {
             appearance: None,
             number: None,
             second_look: None,
+            newness: None,
             label: "sign".into(),
             score,
             bbox: BBox {

@@ -10,7 +10,9 @@ use super::{Checker, FieldPath, RELATIVE, prefixed, section};
 use crate::{Model, OcrSettings, raw};
 use gridwatch_base::document::schema::nearest;
 use gridwatch_engine as engine;
-use gridwatch_engine::{Attended, Beyond, Category, Label, RuleId, Scores, Stands, ZoneKind, calendar::Hours};
+use gridwatch_engine::{
+    Appeared, Attended, Beyond, Category, Label, RuleId, Scores, Stands, ZoneKind, calendar::Hours,
+};
 use gridwatch_model::{Manifest, manifest::Adapter};
 
 /// Limits of `dwell`: from one second (demonstrations) to thirty days (longer than any case stays open).
@@ -277,6 +279,7 @@ impl Checker<'_> {
                 );
             }
         }
+        self.appeared(at, raw);
         let (n, m) = (at.key("seen_n"), at.key("seen_m"));
         if raw.seen_n > raw.seen_m && !self.is_invalid(&n) && !self.is_invalid(&m) {
             self.fault(
@@ -284,6 +287,46 @@ impl Checker<'_> {
                 format!("{} is more than seen_m ({})", raw.seen_n, raw.seen_m),
                 "set seen_m to at least seen_n",
             );
+        }
+    }
+
+    fn appeared(&mut self, at: &FieldPath, raw: &raw::Rule) {
+        let (new_at, old_at, start_at) = (
+            at.key("new_start_score"),
+            at.key("old_start_score"),
+            at.key("start_score"),
+        );
+        let start = raw.start_score;
+        let has_start = !self.is_invalid(&start_at);
+        if let Some(new) = raw.new_start_score.filter(|_| !self.is_invalid(&new_at)) {
+            if raw.appeared == raw::Appeared::Ignored {
+                self.fault(
+                    &new_at,
+                    "has no effect without appeared",
+                    "set appeared = \"preferred\" or \"required\", or remove the line",
+                );
+            } else if has_start && new > start {
+                self.fault(
+                    &new_at,
+                    format!("{new} is above start_score ({start})"),
+                    "use a lower value: what is new needs less evidence",
+                );
+            }
+        }
+        if let Some(old) = raw.old_start_score.filter(|_| !self.is_invalid(&old_at)) {
+            if raw.appeared != raw::Appeared::Preferred {
+                self.fault(
+                    &old_at,
+                    "has no effect without appeared = \"preferred\"",
+                    "set it, or remove the line",
+                );
+            } else if has_start && old < start {
+                self.fault(
+                    &old_at,
+                    format!("{old} is below start_score ({start})"),
+                    "use a higher value: what has always been there needs more evidence",
+                );
+            }
         }
     }
 
@@ -455,6 +498,18 @@ fn compile(raw: raw::Rule, category: Category, hours: Hours) -> engine::Rule {
         start: raw.start_score,
         keep: raw.keep_score,
     };
+    let new_start = raw.new_start_score.unwrap_or(raw.keep_score);
+    let appeared = match raw.appeared {
+        raw::Appeared::Ignored => None,
+        raw::Appeared::Required => Some(Appeared {
+            new_start,
+            old_start: None,
+        }),
+        raw::Appeared::Preferred => Some(Appeared {
+            new_start,
+            old_start: Some(raw.old_start_score.unwrap_or((raw.start_score + 1.0) / 2.0)),
+        }),
+    };
     engine::Rule {
         id: RuleId::from(raw.id),
         category,
@@ -474,6 +529,7 @@ fn compile(raw: raw::Rule, category: Category, hours: Hours) -> engine::Rule {
         min_area_m2: raw.min_area_m2,
         min_count: raw.min_count,
         gather: raw.gather,
+        appeared,
         attended: raw.attended.map(|a| Attended {
             labels: a.by.into_iter().map(Label::from).collect(),
             within: a.within,

@@ -30,6 +30,17 @@ pub struct Rule {
     /// Scores at night, when the camera has switched to infrared and its image has no colour. Unset: the same scores as by day.
     #[serde(default)]
     pub night: Option<NightScores>,
+    /// Whether the object must be new in the view, which the camera learns by itself. `required`: what was there when the view was learned starts no candidate. `preferred`: it starts one from `old_start_score`. Default `ignored`.
+    #[serde(default)]
+    pub appeared: Appeared,
+    /// Minimum score that starts a candidate for an object that is new in the view, 0..1, not above `start_score`. Default `keep_score`. Needs `appeared`.
+    #[serde(default)]
+    #[schemars(range(min = 0.01, max = 1.0))]
+    pub new_start_score: Option<f32>,
+    /// With `appeared = "preferred"`: minimum score that starts a candidate for an object that was there when the view was learned, 0..1, not below `start_score`. Default: halfway between `start_score` and 1.
+    #[serde(default)]
+    #[schemars(range(min = 0.01, max = 1.0))]
+    pub old_start_score: Option<f32>,
     /// An object is present if it was detected in at least `seen_n` of the last `seen_m` looks. Default 3.
     #[serde(default = "defaults::seen_n")]
     #[schemars(range(min = 1, max = 64))]
@@ -103,6 +114,19 @@ pub struct Rule {
     /// How long the pause continues after its schedule closes, up to 24h. Default `30m`. Too short, and garbage is filed that the lorry is about to collect.
     #[serde(default = "defaults::pause_after")]
     pub pause_after: Span,
+}
+
+/// Whether an object must be new in the view.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Appeared {
+    /// Newness does not count.
+    #[default]
+    Ignored,
+    /// New objects start a candidate at a lower score, others at a higher one.
+    Preferred,
+    /// Only new objects start a candidate. In a view that is not learned yet, none does.
+    Required,
 }
 
 /// Ground outside of which an object must be to count.

@@ -137,14 +137,14 @@ impl<'a> RuleEvaluation<'a> {
             None => self.missed(track),
         });
         for (group, _) in groups.iter().zip(&continued).filter(|(_, track)| track.is_none()) {
-            if group.score < self.scores.start {
-                self.not_filed(NotFiled::ScoreTooLow);
+            if let Err(reason) = self.starts_candidate(group) {
+                self.not_filed(reason);
                 continue;
             }
             let attended = self.is_attended(group, detections);
             let mut track = Track::new(group, self.at, attended);
             if group.zone_match.is_permitted {
-                self.permit(&mut track, group.score);
+                self.permit(&mut track, group);
             } else {
                 self.begin(&mut track, group, attended);
             }
@@ -245,7 +245,18 @@ impl<'a> RuleEvaluation<'a> {
             appearance: detection.appearance,
             number: detection.number.clone(),
             second_look: detection.second_look,
+            newness: detection.newness,
         })
+    }
+
+    /// Whether a sighting starts a candidate, and if not, why.
+    fn starts_candidate(&self, group: &DetectionGroup<'_>) -> Result<(), NotFiled> {
+        match self.rule.start_score(self.scores, group.newness) {
+            None => Err(NotFiled::NotNew),
+            Some(start) if group.score >= start => Ok(()),
+            Some(_) if self.rule.appeared.is_some() && group.score >= self.scores.start => Err(NotFiled::NotNew),
+            Some(_) => Err(NotFiled::ScoreTooLow),
+        }
     }
 
     fn is_attended(&self, group: &DetectionGroup<'_>, detections: &[Detection]) -> bool {
@@ -276,10 +287,10 @@ impl<'a> RuleEvaluation<'a> {
     }
 
     /// Handles a sighting on permitted ground during permitted hours: the candidate ends, reported once.
-    fn permit(&mut self, track: &mut Track, score: f32) {
+    fn permit(&mut self, track: &mut Track, group: &DetectionGroup<'a>) {
         let is_reported = match track.stage() {
             Stage::Candidate(_) => true,
-            Stage::Idle | Stage::Retry { .. } => score >= self.scores.start,
+            Stage::Idle | Stage::Retry { .. } => self.starts_candidate(group).is_ok(),
             _ => false,
         };
         if is_reported {
@@ -328,7 +339,7 @@ impl<'a> RuleEvaluation<'a> {
         self.record_event(track, changed);
         let is_held = matches!(track.stage(), Stage::AtCase(_) | Stage::HeldBack(_));
         if group.zone_match.is_permitted && !is_held {
-            self.permit(track, group.score);
+            self.permit(track, group);
             return;
         }
         if self.has_moved(&track.origin, &group.bbox) {
@@ -355,7 +366,7 @@ impl<'a> RuleEvaluation<'a> {
             Stage::HeldBack(None) => {}
             // An object whose case just ended becomes permitted at the next look, where that is reported.
             Stage::Idle if group.zone_match.is_permitted => {}
-            Stage::Idle | Stage::Permitted if group.score >= self.scores.start => {
+            Stage::Idle | Stage::Permitted if self.starts_candidate(group).is_ok() => {
                 self.begin(track, group, attended);
             }
             Stage::Idle | Stage::Permitted => {}

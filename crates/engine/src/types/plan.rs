@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{BBox, CameraId, Label, Light, LonLat, NodeId, PhoneNumber, Point, RuleId, ScheduleId, ZoneId};
+use super::{BBox, CameraId, Label, Light, LonLat, Newness, NodeId, PhoneNumber, Point, RuleId, ScheduleId, ZoneId};
 use crate::{
     calendar::{Calendar, Hours},
     geometry::Calibration,
@@ -207,6 +207,18 @@ pub struct Scores {
     pub keep: f32,
 }
 
+/// Requires or prefers objects that were not there when the camera learned its view.
+///
+/// It decides which sightings start a candidate. One that has started goes on when the object has become a part of the
+/// background.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Appeared {
+    /// Start score of a new object, by day and by night; the keep score applies if it is higher.
+    pub new_start: f32,
+    /// Start score of an object that was there when the view was learned; `None`: it starts no candidate.
+    pub old_start: Option<f32>,
+}
+
 impl Rule {
     /// The point of a box that is matched against zones.
     pub fn anchor(&self, bbox: &BBox) -> Point {
@@ -230,6 +242,17 @@ impl Rule {
         match light {
             Light::Day => self.day,
             Light::Night => self.night,
+        }
+    }
+
+    /// Score that starts a candidate; `None` if an object of this newness starts none.
+    pub(crate) fn start_score(&self, scores: Scores, newness: Option<Newness>) -> Option<f32> {
+        match (self.appeared, newness) {
+            (None, _) => Some(scores.start),
+            (Some(appeared), Some(newness)) if newness.is_new() => Some(appeared.new_start.max(scores.keep)),
+            (Some(appeared), Some(_)) => appeared.old_start,
+            // A view that is not learned yet cannot tell: what only prefers the new is judged as usual.
+            (Some(appeared), None) => appeared.old_start.map(|_| scores.start),
         }
     }
 }
@@ -268,6 +291,8 @@ pub struct Rule {
     pub min_count: Option<u32>,
     /// Boxes whose gap is at most this many diagonals of the larger form one object; 0: never.
     pub gather: f32,
+    /// Whether newness in the view counts; `None`: it does not.
+    pub appeared: Option<Appeared>,
     /// Requires an attendant: goods without a seller are not a vendor, nor are waiting people without goods.
     pub attended: Option<Attended>,
     /// A candidate unseen in clear looks for this long has left.

@@ -26,6 +26,7 @@ pub fn rule() -> Rule {
         min_area_m2: None,
         min_count: None,
         gather: 0.0,
+        appeared: None,
         attended: None,
         second_look: None,
         min_area: 0.0005,

@@ -144,3 +144,63 @@ proptest! {
         let _ = Decoder::new(at(STARTED)).entry(&bytes);
     }
 }
+
+#[test]
+fn newness_survives_and_costs_nothing_where_it_is_unknown() {
+    let (mut encoder, mut decoder) = (Encoder::new(at(STARTED)), Decoder::new(at(STARTED)));
+    let with = |newness| Detection {
+        score: 0.5,
+        newness,
+        ..garbage()
+    };
+    let unchanged = Some(Newness {
+        share: 0.0,
+        since: None,
+    });
+    let new = Some(Newness {
+        share: 0.75,
+        since: Some(at(STARTED - 3_600_000_000_001)),
+    });
+    let later = Some(Newness {
+        share: 1.0,
+        since: Some(at(STARTED + 1)),
+    });
+    let mut sizes = Vec::new();
+    for seen in [
+        vec![with(None)],
+        vec![with(None)],
+        vec![with(new), with(None)],
+        vec![with(unchanged), with(later)],
+    ] {
+        let Input::Observed(mut look) = look(at(STARTED), seen) else {
+            unreachable!()
+        };
+        look.view = View::Moved;
+        let mut out = Vec::new();
+        encoder.input(&Input::Observed(look.clone()), "", &mut out);
+        sizes.push(out.len());
+        let decoded = decoder.entry(&out).unwrap();
+        assert_eq!(decoded.event, RecordedEvent::Observed(look));
+    }
+    // The names are spelled out in the first one. Five numbers of four bytes, the label, and seven bytes around it.
+    assert_eq!(sizes[1], 26, "{sizes:?}");
+}
+
+#[test]
+fn a_look_with_fields_of_a_later_version_is_refused() {
+    let (mut encoder, mut decoder) = (Encoder::new(at(STARTED)), Decoder::new(at(STARTED)));
+    let newness = Some(Newness {
+        share: 0.5,
+        since: None,
+    });
+    let mut out = Vec::new();
+    encoder.input(
+        &look(at(STARTED), vec![Detection { newness, ..garbage() }]),
+        "",
+        &mut out,
+    );
+    // The extension byte follows the kind, the camera's name, the time and the view byte.
+    let extension = out.iter().position(|b| *b == NEWNESS).unwrap();
+    out[extension] |= 0x40;
+    assert_eq!(decoder.entry(&out).unwrap_err(), "unknown fields of a look");
+}

@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use self::labels::{CaseLabel, LabelSubject};
 use super::{Replay, ReplayedCase, Window};
 use crate::Entry;
-use gridwatch_engine::{BBox, Effect, Plan, Rule, Scores};
+use gridwatch_engine::{Appeared, BBox, Effect, Plan, Rule, Scores};
 
 /// Thresholds tried, in hundredths. Below this range detectors see objects everywhere, above it almost none.
 const SCORES_TRIED: std::ops::RangeInclusive<u8> = 30..=95;
@@ -88,6 +88,11 @@ impl Sweep {
                     day,
                     // Separate scores for the night are another threshold and stay as they are.
                     night: if r.night == r.day { day } else { r.night },
+                    // What has always been there never needs less than what is judged as usual, nor the new more.
+                    appeared: r.appeared.map(|a| Appeared {
+                        new_start: a.new_start.min(score),
+                        old_start: a.old_start.map(|old| old.max(score)),
+                    }),
                     ..r.clone()
                 }
             });

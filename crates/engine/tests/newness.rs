@@ -1,0 +1,127 @@
+//! Rules that require or prefer what appeared after the camera learned its view.
+
+use crate::engine_support::{HEAP, Harness, at, bbox, fixed, garbage, plan, rule};
+use gridwatch_engine::{Appeared, Detection, Newness, NotFiled, Rule};
+
+const REQUIRED: Appeared = Appeared {
+    new_start: 0.35,
+    old_start: None,
+};
+const PREFERRED: Appeared = Appeared {
+    new_start: 0.35,
+    old_start: Some(0.7),
+};
+
+fn street(appeared: Appeared) -> Harness {
+    let rule = Rule {
+        appeared: Some(appeared),
+        ..rule()
+    };
+    Harness::new(plan([("gate", fixed())], vec![rule]))
+}
+
+fn new(share: f32) -> Option<Newness> {
+    let since = (share > 0.0).then(|| at(0.0));
+    Some(Newness { share, since })
+}
+
+fn heap(score: f32, newness: Option<Newness>) -> Detection {
+    Detection {
+        newness,
+        ..garbage(score, HEAP)
+    }
+}
+
+fn stays(harness: &mut Harness, seen: &Detection, from: u32, to: u32) {
+    for s in (from..=to).step_by(10) {
+        harness.look("gate", s.into(), vec![seen.clone()]);
+    }
+}
+
+/// Number of cases, and the reasons for none, after five minutes of `seen`.
+fn filed(appeared: Appeared, seen: &Detection) -> (usize, Vec<NotFiled>) {
+    let mut harness = street(appeared);
+    stays(&mut harness, seen, 0, 300);
+    let mut reasons = harness.not_filed();
+    reasons.dedup();
+    let cases = harness.opened().len();
+    harness.close();
+    (cases, reasons)
+}
+
+#[test]
+fn what_is_required_to_be_new_starts_at_the_lower_score() {
+    assert_eq!(filed(REQUIRED, &heap(0.36, new(0.8))), (1, vec![]));
+    assert_eq!(filed(REQUIRED, &heap(0.34, new(0.8))), (0, vec![NotFiled::ScoreTooLow]));
+    assert_eq!(
+        filed(REQUIRED, &heap(0.36, new(0.25))),
+        (1, vec![]),
+        "a quarter of the box suffices"
+    );
+}
+
+#[test]
+fn what_was_there_before_starts_nothing_where_newness_is_required() {
+    assert_eq!(filed(REQUIRED, &heap(0.95, new(0.24))), (0, vec![NotFiled::NotNew]));
+    assert_eq!(
+        filed(REQUIRED, &heap(0.95, None)),
+        (0, vec![NotFiled::NotNew]),
+        "a view that is not learned yet cannot tell"
+    );
+}
+
+#[test]
+fn what_was_there_before_needs_a_higher_score_where_newness_is_preferred() {
+    assert_eq!(filed(PREFERRED, &heap(0.36, new(0.8))), (1, vec![]));
+    assert_eq!(filed(PREFERRED, &heap(0.69, new(0.0))), (0, vec![NotFiled::NotNew]));
+    assert_eq!(
+        filed(PREFERRED, &heap(0.45, new(0.0))),
+        (0, vec![NotFiled::ScoreTooLow])
+    );
+    assert_eq!(filed(PREFERRED, &heap(0.7, new(0.0))), (1, vec![]));
+    assert_eq!(
+        filed(PREFERRED, &heap(0.5, None)),
+        (1, vec![]),
+        "without a learned view, as if newness did not count"
+    );
+}
+
+#[test]
+fn a_candidate_goes_on_when_the_background_has_absorbed_its_object() {
+    let mut harness = street(REQUIRED);
+    stays(&mut harness, &heap(0.5, new(0.9)), 0, 30);
+    stays(&mut harness, &heap(0.5, new(0.0)), 40, 120);
+    assert_eq!(harness.opened().len(), 1);
+    assert_eq!(harness.not_filed(), []);
+    harness.close();
+}
+
+#[test]
+fn an_object_that_becomes_new_starts_a_candidate() {
+    let mut harness = street(REQUIRED);
+    stays(&mut harness, &heap(0.5, new(0.0)), 0, 100);
+    stays(&mut harness, &heap(0.5, new(0.6)), 110, 160);
+    assert_eq!(harness.opened().len(), 0, "its dwell counts from then");
+    stays(&mut harness, &heap(0.5, new(0.6)), 170, 170);
+    assert_eq!(harness.opened().len(), 1);
+    harness.close();
+}
+
+#[test]
+fn one_new_bag_makes_a_heap_new() {
+    let rule = Rule {
+        appeared: Some(REQUIRED),
+        gather: 1.0,
+        ..rule()
+    };
+    let mut harness = Harness::new(plan([("gate", fixed())], vec![rule]));
+    let beside = Detection {
+        newness: new(0.7),
+        ..garbage(0.4, bbox(0.56, 0.5, 0.66, 0.6))
+    };
+    for s in (0..=60).step_by(10) {
+        harness.look("gate", s.into(), vec![heap(0.8, new(0.0)), beside.clone()]);
+    }
+    assert_eq!(harness.opened().len(), 1);
+    harness.close();
+}
