@@ -9,6 +9,7 @@ mod calendar_faults;
 mod example;
 mod faults;
 mod files;
+mod newness;
 mod places;
 mod presets;
 mod reading;

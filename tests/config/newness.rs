@@ -1,0 +1,70 @@
+//! Rules about what is new in a view.
+
+use crate::config_support::{Folder, assert_faults};
+use gridwatch_engine::Appeared;
+
+const RULE: &str = "dwell = \"5m\"";
+
+#[test]
+fn scores_of_new_and_old_objects_must_fit_the_rule() {
+    assert_faults(&[
+        (
+            RULE,
+            "dwell = \"5m\"\nnew_start_score = 0.4",
+            "rules[0].new_start_score: has no effect without appeared",
+        ),
+        (
+            RULE,
+            "dwell = \"5m\"\nappeared = \"required\"\nnew_start_score = 0.6",
+            "rules[0].new_start_score: 0.6 is above start_score (0.5)",
+        ),
+        (
+            RULE,
+            "dwell = \"5m\"\nappeared = \"required\"\nold_start_score = 0.6",
+            "rules[0].old_start_score: has no effect without appeared = \"preferred\"",
+        ),
+        (
+            RULE,
+            "dwell = \"5m\"\nappeared = \"preferred\"\nold_start_score = 0.4",
+            "rules[0].old_start_score: 0.4 is below start_score (0.5)",
+        ),
+        (
+            RULE,
+            "dwell = \"5m\"\nappeared = \"always\"",
+            "rules[0].appeared: \"always\" is not one of \"ignored\", \"preferred\", \"required\"",
+        ),
+    ]);
+}
+
+#[test]
+fn the_defaults_follow_the_rules_own_scores() {
+    let compiled = |text: &str| {
+        let config = Folder::new()
+            .with(RULE, &format!("{RULE}\n{text}"))
+            .into_config()
+            .unwrap();
+        config.plan.rules[0].appeared
+    };
+    assert_eq!(compiled(""), None);
+    assert_eq!(
+        compiled("appeared = \"required\""),
+        Some(Appeared {
+            new_start: 0.3,
+            old_start: None
+        })
+    );
+    assert_eq!(
+        compiled("appeared = \"preferred\""),
+        Some(Appeared {
+            new_start: 0.3,
+            old_start: Some(0.75)
+        })
+    );
+    assert_eq!(
+        compiled("appeared = \"preferred\"\nnew_start_score = 0.4\nold_start_score = 0.9"),
+        Some(Appeared {
+            new_start: 0.4,
+            old_start: Some(0.9)
+        })
+    );
+}
