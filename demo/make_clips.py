@@ -5,7 +5,7 @@
     python3 demo/make_clips.py                          # writes demo/clips/{street-a,street-b,square-c}.mp4
 
 The house fronts, the bags and the people are photographs and footage (see ATTRIBUTION.md), but they were never together in
-one scene, and the banner on the gate is drawn here. Every clip carries the caption "composite".
+one scene, and the banner on the gate and the stall on the square are drawn here. Every clip carries the caption "composite".
 
 street-a and street-b are two cameras on one pole. Pictures of two cameras at one point differ by the homography
 K_b R K_a^-1 (Hartley and Zisserman, Multiple View Geometry, 2nd ed., 8.4.2), so street-b is that warp of street-a's
@@ -46,7 +46,9 @@ STREET_S = 44  # whole GOPs, so that the loop has no seam in the stream
 
 # Where the person clip (768 x 432) is placed: its scale, and the position of its bottom right corner.
 MAN = dict(scale=1.12, right=1280, bottom=766)
-STALL = dict(scale=1.0, right=1280, bottom=738)
+VENDOR = dict(scale=1.0, right=1280, bottom=738)
+STALL_LEFT, STALL_TOP = 485, 165
+STALL_FROM_S = 14.0  # of the clip, when the woman comes
 FLOOR_ROW = 245  # of the person clip: the wall is above it
 # Seconds of assets/people.mp4. On the street: the man's last moments at the table, and his leaving.
 MAN_FROM_S, MAN_TO_S = 12.2, 17.8
@@ -177,6 +179,96 @@ def with_banner(picture, left, top, width, height, sag):
     return scene
 
 
+class Drawing:
+    """Shapes in pixels of the finished picture, drawn three times as large and scaled down for antialiasing."""
+
+    TIMES = 3
+
+    def __init__(self, width, height):
+        self.size = (width, height)
+        self.bgr = np.zeros((height * self.TIMES, width * self.TIMES, 3), np.float32)
+        self.alpha = np.zeros(self.bgr.shape[:2], np.float32)
+
+    def polygon(self, points, colour, light=None):
+        """Fills a polygon; `light` is a gain for each pixel of the drawing."""
+        inside = np.zeros(self.alpha.shape, np.uint8)
+        cv2.fillPoly(inside, [np.round(np.array(points) * self.TIMES).astype(np.int32)], 1)
+        inside = inside > 0
+        gain = np.ones(self.alpha.shape, np.float32) if light is None else light
+        self.bgr[inside] = np.array(colour, np.float32) * gain[inside][:, None]
+        self.alpha[inside] = 1
+
+    def ball(self, x, y, radius, colour):
+        """A matt ball, lit from the upper left."""
+        inside = np.zeros(self.alpha.shape, np.uint8)
+        cv2.circle(inside, (int(x * self.TIMES), int(y * self.TIMES)), int(radius * self.TIMES), 1, -1)
+        ys, xs = np.nonzero(inside)
+        aside, below = (xs / self.TIMES - x) / radius + 0.35, (ys / self.TIMES - y) / radius + 0.4
+        light = np.clip(1.12 - 0.42 * (aside**2 + below**2), 0.45, 1.12)
+        self.bgr[ys, xs] = np.array(colour, np.float32) * light[:, None]
+        self.alpha[ys, xs] = 1
+
+    def finish(self):
+        """Colour and alpha at their final size, no sharper than the photograph around them."""
+        bgr = cv2.resize(self.bgr, self.size, interpolation=cv2.INTER_AREA)
+        return cv2.GaussianBlur(bgr, (0, 0), 0.8), cv2.resize(self.alpha, self.size, interpolation=cv2.INTER_AREA)
+
+
+def parasol(drawing, left, right, top, rim):
+    """Eight panels between the tip and the rim, lit from the left."""
+    tip = ((left + right) / 2, top)
+    drawing.polygon([(tip[0] - 4, 60), (tip[0] + 4, 60), (tip[0] + 5, 330), (tip[0] - 5, 330)], (170, 172, 175))
+
+    def edge(x, y):
+        t = np.linspace(0, 1, 12)
+        return list(zip(tip[0] + (x - tip[0]) * t, tip[1] + (y - tip[1]) * (0.55 * t**1.5 + 0.45 * t)))
+
+    panels = np.linspace(0, 1, 9)
+    xs = left + (right - left) * (0.5 - 0.5 * np.cos(np.pi * panels))
+    ys = rim + 16 * np.sin(np.pi * panels)
+    for i in range(8):
+        (x0, y0), (x1, y1) = (xs[i], ys[i]), (xs[i + 1], ys[i + 1])
+        middle = ((x0 + x1) / 2, (y0 + y1) / 2 - 7)
+        colour = np.array([(52, 46, 190), (70, 66, 215)][i % 2], np.float32) * (1.08 - 0.5 * (panels[i] + panels[i + 1]) / 2)
+        drawing.polygon(edge(x0, y0) + [middle] + edge(x1, y1)[::-1], colour)
+        drawing.polygon([(x0, y0), middle, (x1, y1), (x1, y1 + 5), (middle[0], middle[1] + 7), (x0, y0 + 5)], colour * 0.65)
+    drawing.polygon([(tip[0] - 3, 4), (tip[0] + 3, 4), (tip[0] + 4, 18), (tip[0] - 4, 18)], (60, 60, 62))
+
+
+def stall():
+    """A table under a cloth with crates of fruit on it, and a parasol behind: colour and alpha."""
+    rng = np.random.default_rng(3)
+    drawing = Drawing(420, 520)
+    parasol(drawing, 10, 408, 14, 128)
+    left, right, top = 30, 392, 336
+    drawing.polygon([(left + 24, top - 40), (right - 24, top - 40), (right, top), (left, top)], (150, 158, 150))
+    xs, ys = (np.arange(n * Drawing.TIMES, dtype=np.float32) / Drawing.TIMES for n in drawing.size)
+    folds = 1 + 0.08 * np.sin(0.22 * xs) + 0.05 * np.sin(0.09 * xs + 1)
+    light = folds[None, :] * np.clip(1 - (ys - top) / 520, 0.6, 1)[:, None]
+    hem = [(x, top + 150 + 3 * np.sin(0.2 * x)) for x in range(right, left - 1, -4)]
+    drawing.polygon([(left, top), (right, top)] + hem, (128, 92, 58), light)
+    for x in (44, 372):
+        drawing.polygon([(x, top + 148), (x + 8, top + 148), (x + 8, top + 182), (x, top + 182)], (60, 62, 66))
+    for x, colour in ((44, (20, 120, 238)), (162, (36, 44, 190)), (280, (60, 170, 90))):
+        for row in range(2):
+            for k in range(6):
+                at = (x + 10 + 17 * k + 8 * row + rng.uniform(-1.5, 1.5), top - 44 - 13 * row + rng.uniform(-1.5, 1.5))
+                drawing.ball(*at, 10.5, np.array(colour) * rng.uniform(0.85, 1.1))
+        drawing.polygon([(x, top - 40), (x + 106, top - 40), (x + 106, top - 4), (x, top - 4)], (96, 140, 178))
+        for y in (top - 31, top - 19, top - 7):
+            drawing.polygon([(x, y - 2), (x + 106, y - 2), (x + 106, y + 1), (x, y + 1)], (48, 76, 104))
+    return drawing.finish()
+
+
+def with_stall(picture):
+    """The scene with the stall."""
+    scene = picture.copy()
+    bgr, alpha = stall()
+    shadow(scene, STALL_LEFT + 210, STALL_TOP + 512, 200, 16, 0.5)
+    paste(scene, bgr * 0.86, alpha, STALL_LEFT, STALL_TOP)
+    return scene
+
+
 # ---------------------------------------------------------------------------------------------------- people
 
 
@@ -216,16 +308,6 @@ class People:
         keep = (labels == 1 + np.argmax(stats[1:, cv2.CC_STAT_AREA])).astype(np.uint8)  # one person at a time
         keep = cv2.erode(keep, np.ones((3, 3), np.uint8))
         return frame, cv2.GaussianBlur(keep.astype(np.float32), (0, 0), 1.1)
-
-    def table(self):
-        """The round table of the empty room, cut out along a hand-drawn outline."""
-        mask = np.zeros(self.empty.shape[:2], np.uint8)
-        cv2.ellipse(mask, (454, 115), (70, 37), 2, 0, 360, 255, -1)
-        cv2.fillPoly(mask, [np.array([[444, 150], [459, 150], [452, 268], [485, 267], [487, 272], [456, 286], [490, 328],
-                                      [486, 334], [443, 302], [400, 331], [394, 326], [430, 291], [398, 272], [401, 265],
-                                      [437, 276]], np.int32)], 255)
-        grey = cv2.cvtColor(cv2.cvtColor(self.empty, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)  # its steel reflects the floor
-        return cv2.addWeighted(self.empty, 0.3, grey, 0.7, 0), cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), 0.9)
 
     @staticmethod
     def place(picture, cutout, at, gain=0.92):
@@ -330,14 +412,15 @@ def street(people):
 
 
 def square(people):
-    """Frames of the square: one person stops at the table briefly, another stays."""
+    """Frames of the square: a man stops briefly; then a woman sets up a stall and stays beside it."""
     bare = square_scene()
-    table = people.table()
+    trading = with_stall(bare)
+    index = 0
     for start, end in SQUARE_PARTS_S:
         for i in range(round(start * FPS), round(end * FPS)):
-            frame = bare.copy()
-            people.place(frame, table, STALL)
-            people.place(frame, people.matte(i), STALL)
+            frame = (trading if index >= STALL_FROM_S * FPS else bare).copy()
+            people.place(frame, people.matte(i), VENDOR)
+            index += 1
             yield frame
 
 
