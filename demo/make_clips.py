@@ -471,17 +471,40 @@ def make_square(out, people):
     c.close()
 
 
+# Frames of the person clip in which a person is whole.
+CUTOUTS = {
+    "man-stands": 105, "man-walks-1": 150, "man-walks-2": 154, "man-walks-3": 158,
+    "woman-stands": 350, "woman-walks": 480,
+}
+
+
+def make_cutouts(out, people):
+    """The people and the stall as PNG with alpha, for scenes that are composed elsewhere."""
+    out.mkdir(parents=True, exist_ok=True)
+    cutouts = {name: people.matte(frame) for name, frame in CUTOUTS.items()} | {"stall": stall()}
+    for name, (bgr, alpha) in cutouts.items():
+        ys, xs = np.nonzero(alpha > 0.05)
+        box = np.s_[ys.min():ys.max() + 1, xs.min():xs.max() + 1]
+        rgba = np.dstack([np.clip(bgr[box], 0, 255), 255 * alpha[box]]).astype(np.uint8)
+        rgba[rgba[..., 3] == 0] = 0  # what is not seen compresses away
+        cv2.imwrite(str(out / f"{name}.png"), rgba)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, default=HERE / "clips")
     parser.add_argument("--only", choices=["streets", "square"], help="build only these clips")
+    parser.add_argument("--cutouts", type=pathlib.Path, metavar="DIR", help="write the people and the stall as PNG, and exit")
     parser.add_argument("--calibration", action="store_true", help="print the point pairs for configs/demo.toml and exit")
     arguments = parser.parse_args()
     if arguments.calibration:
         calibration()
         return
-    arguments.out.mkdir(parents=True, exist_ok=True)
     people = People()
+    if arguments.cutouts:
+        make_cutouts(arguments.cutouts, people)
+        return
+    arguments.out.mkdir(parents=True, exist_ok=True)
     if arguments.only != "square":
         make_streets(arguments.out, people)
     if arguments.only != "streets":
