@@ -10,7 +10,10 @@ use gridwatch_base::secret::Credentials;
 use crate::{
     Client, ClientSettings, Event, Limits, Output, Timeouts, Transport,
     auth::{Attempt, Authenticator},
-    message::parser::{Item, Parser},
+    message::{
+        self,
+        parser::{Item, Parser},
+    },
     random::Random,
     sdp,
     video::{Assemble, MAX_ACCESS_UNIT, PacketOrder, UnitKind, VideoCodec, VideoFormat, VideoOutput, VideoReceiver},
@@ -45,12 +48,13 @@ pub fn challenge(data: &[u8]) {
         user: "user".into(),
         password: "a-secret-word".into(),
     };
-    let text = String::from_utf8_lossy(data);
+    // As header values are read from a message.
+    let headers: Vec<String> = data.split(|b| *b == b'\n').map(message::text).collect();
     let mut random = Random::new(1);
     let mut authenticator = Authenticator::new(Some(credentials), false);
     let mut attempt = Attempt::default();
     for _ in 0..4 {
-        let answered = authenticator.challenge(text.lines(), &mut attempt, &mut random);
+        let answered = authenticator.challenge(headers.iter().map(String::as_str), &mut attempt, &mut random);
         let header = authenticator.authorize("DESCRIBE", "rtsp://camera/x", &mut attempt);
         if let Some(header) = header {
             assert!(!header.contains(['\r', '\n']), "a line end in a header");
