@@ -35,6 +35,7 @@ mod read;
 mod read_only;
 mod reference;
 mod replay;
+mod runtime_library;
 mod signs;
 mod store_commands;
 mod store_retention;

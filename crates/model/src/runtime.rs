@@ -19,13 +19,24 @@ use ort::{
 };
 
 use super::{Model, ModelError, Options, manifest::Provider};
-use gridwatch_base::error::Class;
+use gridwatch_base::{digest::sha256_hex, error::Class, file};
 
 /// Minimum version of ONNX Runtime: `ort` is built for API 20 (Cargo.toml).
 pub const MIN_VERSION: &str = "1.20";
 
 /// Version that `edge-deploy/setup.sh` installs.
 const PINNED_VERSION: &str = "1.31.1";
+
+/// SHA-256 of the library that `edge-deploy/setup.sh` installs; `None` on other architectures, for which it installs none.
+const PINNED_SHA256: Option<&str> = if cfg!(target_arch = "x86_64") {
+    Some("fc44112fbe06d7d689c57e11d3862031f64711007e4ee020f8eed5185fd2c1d3")
+} else if cfg!(target_arch = "aarch64") {
+    Some("8aa3b76b28c778a2b1dd660d34161adb1d508c9ccd04ff9dc80e26eca5df8467")
+} else {
+    None
+};
+/// Largest library that is hashed; the pinned one takes 25 MB.
+const MAX_LIBRARY: u64 = 256 << 20;
 
 /// The loaded library, its environment and the inference options of this box. Cheap to clone.
 #[derive(Clone)]
@@ -145,6 +156,18 @@ pub enum LibraryError {
         /// The loader's message.
         message: String,
     },
+    /// A library in a default location is not the one that `edge-deploy/setup.sh` installs there.
+    #[error(
+        "{}: not the ONNX Runtime {PINNED_VERSION} that edge-deploy/setup.sh installs ({what}); run it again, or name a library \
+         of your own in `runtime.onnxruntime` of the configuration",
+        .path.display()
+    )]
+    NotPinned {
+        /// The file.
+        path: PathBuf,
+        /// Its SHA-256, or why it cannot be read.
+        what: String,
+    },
     /// The library is older than [`MIN_VERSION`].
     #[error("{}: ONNX Runtime {found} is too old, {MIN_VERSION} or newer is needed; run edge-deploy/setup.sh to install {PINNED_VERSION}", .path.display())]
     TooOld {
@@ -171,7 +194,7 @@ fn list(paths: &[PathBuf]) -> String {
 static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
 
 /// Loads the library: `configured`, else the path in `GRIDWATCH_ONNXRUNTIME`, else the first existing file of
-/// [`search_paths`]. Once a library is loaded, later calls return it and ignore the argument.
+/// [`search_paths`], which must have the pinned content: code that nobody named is not loaded. Once a library is loaded, later calls return it and ignore the argument.
 ///
 /// # Errors
 /// [`LibraryError`]; a later call may try another file.
@@ -187,8 +210,8 @@ pub fn init(configured: Option<&Path>) -> Result<Runtime, LibraryError> {
 }
 
 /// Default locations of the library, in search order: the directory of the executable; the cache that `edge-deploy/setup.sh` fills in
-/// a working copy (of the executable, or of the workspace under `cargo test`); the installed library; the cache below the working
-/// directory.
+/// a working copy (of the executable, or of the workspace under `cargo test`); the installed library. Never the working directory,
+/// which may be anybody's.
 pub fn search_paths() -> Vec<PathBuf> {
     let file = format!("libonnxruntime.so.{PINNED_VERSION}");
     let cached = Path::new(".cache/onnxruntime").join(PINNED_VERSION).join(&file);
@@ -198,30 +221,41 @@ pub fn search_paths() -> Vec<PathBuf> {
     let workspace = [&executable, &package].into_iter().flat_map(|path| path.ancestors());
     let workspace = workspace.filter(|dir| dir.is_absolute()).map(|dir| dir.join(&cached));
     let beside = executable.parent().map(|dir| dir.join(&file));
-    // The loader searches the system's directories for a path that is not absolute.
-    let here = env::current_dir().ok().map(|dir| dir.join(&cached));
     let installed = Path::new("/usr/lib/gridwatch").join(&file);
-    beside
-        .into_iter()
-        .chain(workspace)
-        .chain([installed])
-        .chain(here)
-        .collect()
+    beside.into_iter().chain(workspace).chain([installed]).collect()
 }
 
 fn locate(configured: Option<&Path>, variable: Option<OsString>) -> Result<PathBuf, LibraryError> {
     let named = configured
         .map(Path::to_path_buf)
         .or_else(|| variable.filter(|v| !v.is_empty()).map(PathBuf::from));
+    let is_named = named.is_some();
     // An explicit path is never replaced by a default location.
     let searched = match named {
         Some(path) => vec![std::path::absolute(&path).unwrap_or(path)],
         None => search_paths(),
     };
-    match searched.iter().find(|path| path.is_file()) {
-        Some(found) => Ok(found.clone()),
-        None => Err(LibraryError::Missing { searched }),
+    let Some(found) = searched.iter().find(|path| path.is_file()) else {
+        return Err(LibraryError::Missing { searched });
+    };
+    if let Some(pinned) = PINNED_SHA256.filter(|_| !is_named) {
+        check_content(found, pinned)?;
     }
+    Ok(found.clone())
+}
+
+fn check_content(path: &Path, pinned: &str) -> Result<(), LibraryError> {
+    let what = match file::read(path, MAX_LIBRARY) {
+        Ok(content) => match sha256_hex(&content) {
+            sha256 if sha256 == pinned => return Ok(()),
+            sha256 => format!("its SHA-256 is {sha256}"),
+        },
+        Err(error) => error.to_string(),
+    };
+    Err(LibraryError::NotPinned {
+        path: path.to_owned(),
+        what,
+    })
 }
 
 fn load(path: &Path) -> Result<Runtime, LibraryError> {
