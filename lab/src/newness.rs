@@ -15,8 +15,8 @@ use self::{
     scene::Nuisance,
 };
 pub use self::{
-    fit::{Weights, fit},
-    measure::{FalseRegions, Found, false_regions, found},
+    fit::{Weights, fit, solve},
+    measure::{FalseRegions, Found, false_regions, found, profile, samples},
 };
 
 /// The nuisances of one row, with its name.

@@ -53,6 +53,7 @@ use gridwatch_link as link;
 use gridwatch_link::Link;
 use gridwatch_model as model;
 use gridwatch_model::TiledDetector;
+use gridwatch_vision::change::ChangeBuffers;
 use gridwatch_store::Store;
 
 impl Daemon {
@@ -211,6 +212,7 @@ fn load_models(config: &Arc<Config>, decode_mode: &DecodeMode) -> Result<Models,
             decoder: Decoder::with_mode(&format!("decode{i}"), config.decoders, decode_mode)?,
             models,
             number_reader,
+            change_buffers: ChangeBuffers::default(),
         })
     });
     Ok(Models {

@@ -15,6 +15,7 @@ mod grid;
 mod map;
 mod picture;
 mod region;
+mod saved;
 mod score;
 mod shift;
 mod tracked;
@@ -24,3 +25,4 @@ pub use self::{
     map::{ChangeBuffers, ChangeLook, ChangeMap, ChangeSettings, ChangeState, Measured, NewRegion, NewShare, Occupant},
 };
 pub use self::region::FEATURES;
+pub use self::saved::FormatError;

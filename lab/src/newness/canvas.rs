@@ -104,21 +104,26 @@ impl Canvas {
 
     /// Moves the picture by a part of a pixel or a few; edges are continued.
     pub(super) fn shifted(&self, right: f32, down: f32) -> Self {
+        const PAD: usize = 4;
         let (x0, y0) = ((-right).floor(), (-down).floor());
         let (fx, fy) = (-right - x0, -down - y0);
-        let at = |x: i64, y: i64| {
-            self.0[y.clamp(0, HEIGHT as i64 - 1) as usize * WIDTH + x.clamp(0, WIDTH as i64 - 1) as usize]
+        let row = |y: usize, by: f32| {
+            let y = (y as i64 + by as i64).clamp(0, HEIGHT as i64 - 1) as usize;
+            &self.0[y * WIDTH..][..WIDTH]
         };
         let mut out = Vec::with_capacity(self.0.len());
-        for y in 0..HEIGHT as i64 {
-            let y = y + y0 as i64;
-            for x in 0..WIDTH as i64 {
-                let x = x + x0 as i64;
-                let (a, b, c, d) = (at(x, y), at(x + 1, y), at(x, y + 1), at(x + 1, y + 1));
-                out.push(std::array::from_fn(|i| {
-                    (a[i] * (1.0 - fx) + b[i] * fx) * (1.0 - fy) + (c[i] * (1.0 - fx) + d[i] * fx) * fy
-                }));
+        let mut padded = vec![[0.0_f32; 3]; WIDTH + 2 * PAD];
+        for y in 0..HEIGHT {
+            let (upper, lower) = (row(y, y0), row(y, y0 + 1.0));
+            for ((p, a), b) in padded[PAD..].iter_mut().zip(upper).zip(lower) {
+                *p = std::array::from_fn(|i| a[i] + fy * (b[i] - a[i]));
             }
+            let (first, last) = (padded[PAD], padded[PAD + WIDTH - 1]);
+            padded[..PAD].fill(first);
+            padded[PAD + WIDTH..].fill(last);
+            let start = (PAD as f32 + x0.clamp(-(PAD as f32), PAD as f32 - 1.0)) as usize;
+            let pairs = padded[start..].iter().zip(&padded[start + 1..]);
+            out.extend(pairs.take(WIDTH).map(|(a, b)| -> [f32; 3] { std::array::from_fn(|i| a[i] + fx * (b[i] - a[i])) }));
         }
         Self(out)
     }

@@ -22,19 +22,23 @@ const FALSE_COST: f64 = 3.0;
 const RIDGE: f64 = 2e-4;
 const FARTHEST: f64 = 4.0;
 
-/// Runs scenes under every nuisance and fits the weights to what they measure.
-pub fn fit(assets: &Assets, looks: u32, width: u32, seed: u64) -> Weights {
-    let mut all: Vec<([f64; FEATURES], bool)> = Vec::new();
-    for row in ROWS {
-        let found = samples(assets, row, looks, width, seed);
-        let things = found.iter().filter(|(_, t)| *t).count();
-        eprintln!("{}: {things} things, {} others", row.name, found.len() - things);
-        all.extend(found.into_iter().map(|(m, t)| (m.features.map(f64::from), t)));
+/// Runs `scenes` scenes under every nuisance and fits the weights to what they measure. Each row takes other backgrounds.
+pub fn fit(assets: &Assets, scenes: usize, looks: u32, width: u32, seed: u64) -> Weights {
+    let mut all: Vec<([f32; FEATURES], bool)> = Vec::new();
+    for (i, row) in ROWS.iter().enumerate() {
+        let found = samples(assets, row, (i * scenes, scenes), looks, width, seed);
+        all.extend(found.into_iter().map(|(m, t)| (m.features, t)));
     }
     solve(&all)
 }
 
-fn solve(samples: &[([f64; FEATURES], bool)]) -> Weights {
+/// Fits the weights to features of things (true) and of others.
+pub fn solve(samples: &[([f32; FEATURES], bool)]) -> Weights {
+    let samples: Vec<([f64; FEATURES], bool)> = samples.iter().map(|(f, t)| (f.map(f64::from), *t)).collect();
+    solve_exactly(&samples)
+}
+
+fn solve_exactly(samples: &[([f64; FEATURES], bool)]) -> Weights {
     let n = samples.len().max(1) as f64;
     let things = samples.iter().filter(|(_, t)| *t).count();
     let mut w = Weights {
@@ -132,7 +136,7 @@ impl std::fmt::Display for Weights {
         let (things, others) = self.samples;
         writeln!(
             f,
-            "//! Weights of the region score. Written by `gridwatch-lab newness fit`; do not edit.\n//!\n\
+            "//! Weights of the region score. Written by `gridwatch-lab bench changes --fit`; do not edit.\n//!\n\
              //! Fitted on {things} measurements of things and {others} of light and passers-by.\n\n\
              use super::region::FEATURES;\n\n\
              pub(super) const BIAS: f32 = {:.4};",
@@ -170,7 +174,7 @@ mod tests {
                 (features, i % 2 == 1)
             })
             .collect();
-        let w = solve(&samples);
+        let w = solve_exactly(&samples);
         let strongest = (0..FEATURES).max_by(|a, b| w.linear[*a].abs().total_cmp(&w.linear[*b].abs()));
         assert_eq!(strongest, Some(3));
         assert!(w.linear[3] > 1.0);

@@ -315,11 +315,19 @@ pub fn found(
     (by_kind, beside)
 }
 
-/// Runs scenes in which things are put down under `row`'s nuisances, and returns what was measured with whether it was a thing.
-pub(super) fn samples(assets: &Assets, row: &Row, looks: u32, width: u32, seed: u64) -> Vec<(Measured, bool)> {
+/// Runs scenes in which things are put down under `row`'s nuisances, one for each of `scenes` backgrounds from the `first` on,
+/// and returns what was measured with whether it was a thing.
+pub fn samples(
+    assets: &Assets,
+    row: &Row,
+    (first, scenes): (usize, usize),
+    looks: u32,
+    width: u32,
+    seed: u64,
+) -> Vec<(Measured, bool)> {
     let mut out = Vec::new();
-    for (i, (_, background)) in assets.backgrounds.iter().enumerate() {
-        let seed = seed + i as u64;
+    for (i, (_, background)) in assets.backgrounds.iter().cycle().skip(first).take(scenes).enumerate() {
+        let seed = seed + (first + i) as u64;
         let mut random = fastrand::Rng::with_seed(seed);
         let mut scene = Scene::new(background, row.nuisances, &assets.noise, seed);
         let mut view = View::new(width);
@@ -327,8 +335,9 @@ pub(super) fn samples(assets: &Assets, row: &Row, looks: u32, width: u32, seed: 
             // Things come and go in turn, so that they meet every state of the light.
             if t >= LEAD && (t - LEAD) % 40 == 10 {
                 scene.things = things(assets, &mut random);
-                for thing in &mut scene.things {
-                    (thing.from, thing.until) = (t, t + 16);
+                for (i, thing) in (0..).zip(&mut scene.things) {
+                    let from = t + i % 3 * 3;
+                    (thing.from, thing.until) = (from, from + 16);
                 }
             }
             let look = view.look(&mut scene, t, row.people_are_found, &mut random);
@@ -346,4 +355,33 @@ pub(super) fn samples(assets: &Assets, row: &Row, looks: u32, width: u32, seed: 
         }
     }
     out
+}
+
+#[allow(missing_docs)]
+pub fn profile(assets: &Assets) {
+    let mut scene = Scene::new(&assets.backgrounds[0].1, &[], &assets.noise, 1);
+    let mut view = View::new(480);
+    let mut random = fastrand::Rng::with_seed(1);
+    let t = std::time::Instant::now();
+    let pictures: Vec<_> = (0..20).map(|t| scene.look(t)).collect();
+    println!("scene {:?}", t.elapsed() / 20);
+    let t = std::time::Instant::now();
+    let frames: Vec<_> = pictures.iter().map(|p| Frame::from_rgb(p, view.at).unwrap()).collect();
+    println!("from_rgb {:?}", t.elapsed() / 20);
+    for t in 0..40 { view.look(&mut scene, t, false, &mut random); }
+    let big = image::imageops::resize(&pictures[0], 1920, 1080, image::imageops::FilterType::Triangle);
+    let big = Frame::from_rgb(&big, view.at).unwrap();
+    for (name, frame) in [("540", &frames[3]), ("1080", &big)] {
+        let mut best = Duration::MAX;
+        for _ in 0..200 {
+            let t = std::time::Instant::now();
+            view.map.look(frame, &[], &mut view.buffers).unwrap();
+            best = best.min(t.elapsed());
+        }
+        println!("look {name} best {best:?}");
+    }
+    let mut best = Duration::MAX;
+    let mut copy = vec![0u8; 1920*1080*3/2];
+    for _ in 0..50 { let t = std::time::Instant::now(); copy.copy_from_slice(&big.data); best = best.min(t.elapsed()); }
+    println!("memcpy {best:?} {}", copy[7]);
 }

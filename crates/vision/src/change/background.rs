@@ -1,7 +1,7 @@
 //! The learned background of a view in one light.
 
 use super::{
-    gradient::{Gradients, PER_PERCENT, decode, encode_dithered},
+    gradient::{Gradients, PER_PERCENT, decode_exactly, encode_dithered, round},
     grid::{CELL, Grid},
     picture::WorkingPicture,
 };
@@ -90,8 +90,7 @@ pub(super) struct Update<'a> {
 }
 
 fn stored(octaves: f32) -> i16 {
-    // `as` saturates.
-    (octaves * PER_OCTAVE).round() as i16
+    round((octaves * PER_OCTAVE).clamp(-32_000.0, 32_000.0)) as i16
 }
 
 /// A stored brightness or colour in octaves.
@@ -147,8 +146,7 @@ impl Background {
             if !any {
                 continue;
             }
-            rates.clear();
-            rates.extend(row_rates.iter().flat_map(|rate| [*rate; CELL]));
+            spread(&row_rates, rates);
             for y in row * CELL..(row + 1) * CELL {
                 let pixels = y * grid.width..(y + 1) * grid.width;
                 let chances = dither.row(update.look, y, grid.width);
@@ -183,7 +181,7 @@ impl Background {
         blend(&mut self.brightness[cell], picture.light[cell]);
         blend(&mut self.red[cell], picture.red[cell]);
         blend(&mut self.blue[cell], picture.blue[cell]);
-        let blend = |old: &mut u8, new: f32| *old = (f32::from(*old) + rate * (new - f32::from(*old))).round() as u8;
+        let blend = |old: &mut u8, new: f32| *old = round(f32::from(*old) + rate * (new - f32::from(*old))) as u8;
         blend(&mut self.peak[cell], f32::from(picture.peak[cell]));
         blend(&mut self.clips[cell], if picture.clips[cell] { 255.0 } else { 0.0 });
         let learned = self.learned[cell];
@@ -209,14 +207,26 @@ impl Background {
     }
 }
 
+/// Repeats each cell's value for its pixels in a row.
+pub(super) fn spread(cells: &[f32], pixels: &mut Vec<f32>) {
+    pixels.resize(cells.len() * CELL, 0.0);
+    for (pixels, cell) in pixels.as_chunks_mut::<CELL>().0.iter_mut().zip(cells) {
+        *pixels = [*cell; CELL];
+    }
+}
+
 /// Blends a row of gradients into stored ones.
 fn blend(background: &mut [i8], look: &[i16], rates: &[f32], chances: &[f32], clip: f32) {
-    for (((stored, look), rate), chance) in background.iter_mut().zip(look).zip(rates).zip(chances) {
-        let known = f32::from(decode(*stored));
-        let change = f32::from(*look) - known;
-        // The first look of a cell is taken as it is.
-        let change = if *rate < 1.0 { change.clamp(-clip, clip) } else { change };
-        let blended = encode_dithered(known + rate * change, *chance);
-        *stored = if *rate > 0.0 { blended } else { *stored };
+    let n = background.len();
+    let (look, rates, chances) = (&look[..n], &rates[..n], &chances[..n]);
+    for i in 0..n {
+        let (stored, rate) = (background[i], rates[i]);
+        let known = decode_exactly(stored);
+        let change = f32::from(look[i]) - known;
+        // The first look of a cell is taken as it is. No `clamp`: its check of the bounds keeps the loop from vectorising.
+        let limit = if rate < 1.0 { clip } else { f32::MAX };
+        let change = change.max(-limit).min(limit);
+        // At a rate of 0 the byte is exact, and stays.
+        background[i] = encode_dithered(known + rate * change, chances[i]);
     }
 }

@@ -35,6 +35,13 @@ pub(super) fn round(value: f32) -> i32 {
     (value + MAGIC).to_bits() as i32 - MAGIC.to_bits() as i32
 }
 
+/// The value of a stored byte, including fractions.
+#[inline]
+pub(super) fn decode_exactly(stored: i8) -> f32 {
+    let s = f32::from(stored);
+    s * s.abs() * 0.25
+}
+
 /// The value of a stored byte.
 #[inline]
 pub(super) fn decode(stored: i8) -> i16 {

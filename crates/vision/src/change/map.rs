@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use super::{
-    background::{Background, Dither, LEARN_LOOKS, Treatment, Update, octaves},
+    background::{Background, Dither, LEARN_LOOKS, Treatment, Update, octaves, spread},
     cells::{box_max, components, log2, median},
     energy::Energies,
-    gradient::{Gradients, PER_PERCENT, decode, encode},
+    gradient::{Gradients, decode_exactly, encode},
     grid::{CELL, Grid},
     picture::WorkingPicture,
     region::{self, Evidence},
@@ -38,7 +39,7 @@ const OTHER_LIGHT: f32 = 0.25;
 /// Consecutive looks in another light after which it is learned as a variant.
 const LEARN_AFTER: u32 = 6;
 /// Variants: day, night, and one more.
-const MAX_VARIANTS: usize = 3;
+pub(super) const MAX_VARIANTS: usize = 3;
 /// Share of cells that must be learned before a variant is judged by.
 const MIN_KNOWN: f32 = 0.5;
 /// Components measured in one look; a view with more is in turmoil.
@@ -55,7 +56,8 @@ const REMEMBER_MOVING: u8 = 4;
 const REMEMBER_VEHICLE: u8 = 60;
 
 /// What a network found in a box that explains that something new is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Occupant {
     /// A person. Nothing is judged or learned behind people.
     Person,
@@ -63,6 +65,44 @@ pub enum Occupant {
     Animal,
     /// A vehicle. Nothing is learned behind it; parked, it is a new region that it explains.
     Vehicle,
+}
+
+impl Occupant {
+    /// The kind of what a detection's label names, whether the label is COCO's or another; `None` if it explains nothing.
+    pub fn of_label(label: &str) -> Option<Self> {
+        const PEOPLE: [&str; 4] = ["person", "pedestrian", "rider", "people"];
+        const ANIMALS: [&str; 8] = ["dog", "cat", "bird", "horse", "sheep", "cow", "goat", "animal"];
+        const VEHICLES: [&str; 12] = [
+            "bicycle",
+            "car",
+            "motorcycle",
+            "motorbike",
+            "bus",
+            "truck",
+            "train",
+            "van",
+            "tricycle",
+            "scooter",
+            "taxi",
+            "vehicle",
+        ];
+        [
+            (Self::Person, &PEOPLE[..]),
+            (Self::Animal, &ANIMALS),
+            (Self::Vehicle, &VEHICLES),
+        ]
+        .into_iter()
+        .find_map(|(occupant, labels)| labels.contains(&label).then_some(occupant))
+    }
+
+    /// Its name in logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Person => "person",
+            Self::Animal => "animal",
+            Self::Vehicle => "vehicle",
+        }
+    }
 }
 
 /// Whether a look was compared with the background.
@@ -87,6 +127,8 @@ pub struct NewRegion {
     pub since: Timestamp,
     /// What explains it, if a network found it.
     pub explained_by: Option<Occupant>,
+    /// This look is the first that reports it.
+    pub is_first: bool,
 }
 
 /// How much of a box is new.
@@ -141,6 +183,7 @@ struct Buffers {
     dither: Dither,
     histogram: Vec<u32>,
     rates: Vec<f32>,
+    row_rates: Vec<f32>,
     stack: Vec<u32>,
     peak_scratch: Vec<bool>,
     /// By cell: energy of the look, of the background and of the candidate, their differences from the look.
@@ -155,8 +198,9 @@ struct Buffers {
     mask: Vec<bool>,
     treatment: Vec<Treatment>,
     clips: Vec<bool>,
-    /// A variant that is being compared.
+    /// Residual and energy of the variant that was compared last, and its index.
     other: [Vec<f32>; 2],
+    compared: usize,
 }
 
 impl Buffers {
@@ -171,6 +215,7 @@ impl Buffers {
             dither: Dither::new(grid.width),
             histogram: Vec::new(),
             rates: Vec::new(),
+            row_rates: vec![0.0; grid.columns],
             stack: Vec::new(),
             peak_scratch: Vec::new(),
             look_energy: plane(),
@@ -185,6 +230,7 @@ impl Buffers {
             treatment: vec![Treatment::Background; cells],
             clips: vec![false; cells],
             other: [plane(), plane()],
+            compared: usize::MAX,
         }
     }
 }
@@ -256,6 +302,7 @@ pub struct ChangeMap {
     pub(super) learned: Option<Learned>,
     held: Vec<BBox>,
     is_judged: bool,
+    is_learning: bool,
     saved_at: Option<Timestamp>,
     has_news: bool,
 }
@@ -271,6 +318,7 @@ impl ChangeMap {
             learned: None,
             held: Vec::new(),
             is_judged: false,
+            is_learning: false,
             saved_at: None,
             has_news: false,
         }
@@ -388,14 +436,18 @@ impl ChangeMap {
             self.has_news |= absorbed;
         }
         if state == ChangeState::Judged {
-            regions.extend(learned.regions.iter().filter(|r| r.is_reported).map(|r| NewRegion {
+            regions.extend(learned.regions.iter().filter(|r| r.reported > 0).map(|r| NewRegion {
                 bbox: r.bbox,
                 score: r.score(),
-                since: r.since,
+                since: r.since.min(at),
                 explained_by: r.occupant,
+                is_first: r.reported == 1,
             }));
         }
-        learned.looks += 1;
+        // A restart in the middle of learning loses minutes; after it, it would lose them for nothing.
+        self.has_news |= state == ChangeState::Judged && self.is_learning;
+        self.is_learning = state == ChangeState::Learning;
+        learned.looks = learned.looks.wrapping_add(1);
         self.is_judged = state == ChangeState::Judged;
         Ok(ChangeLook {
             state,
@@ -441,6 +493,8 @@ fn is_held(held: &[BBox], grid: Grid, cell: usize) -> bool {
 
 /// How a look compares with one variant.
 struct Comparison {
+    /// Index of the variant.
+    variant: usize,
     /// Median residual of the learned cells.
     noise: f32,
     /// Share of the learned cells that are new, 0..=1.
@@ -451,15 +505,28 @@ struct Comparison {
 
 impl Learned {
     fn new(grid: Grid, light: Light) -> Self {
+        let cells = vec![CellState::default(); grid.cells()];
+        Self::restored(grid, vec![Background::new(grid, light)], 0, cells, 0, Vec::new())
+    }
+
+    /// The state of an earlier run. The numbers of values must match the grid, and `current` the variants.
+    pub(super) fn restored(
+        grid: Grid,
+        variants: Vec<Background>,
+        current: usize,
+        cells: Vec<CellState>,
+        looks: u64,
+        regions: Vec<TrackedRegion>,
+    ) -> Self {
         Self {
             grid,
-            variants: vec![Background::new(grid, light)],
-            current: 0,
+            variants,
+            current,
             candidate: [vec![0; grid.pixels()], vec![0; grid.pixels()]],
-            cells: vec![CellState::default(); grid.cells()],
-            looks: 0,
+            cells,
+            looks,
             strange: 0,
-            regions: Vec::new(),
+            regions,
         }
     }
 
@@ -479,7 +546,7 @@ impl Learned {
 
     /// Compares the look with the variant in use, and with the others if it does not fit. Fills the cells' relative residuals.
     fn judge(&mut self, b: &mut Buffers, light: Light) -> ChangeState {
-        let here = self.compare(self.current, b, light);
+        let here = self.compare(self.current, b);
         let is_learning = self.known_share(self.current) < MIN_KNOWN;
         let fits = |c: &Comparison| c.changed <= OTHER_LIGHT;
         if self.variants[self.current].light == light && (is_learning || fits(&here)) {
@@ -491,6 +558,7 @@ impl Learned {
             if let Some((i, c)) = self.best_other(b, light).filter(|(_, c)| fits(c)) {
                 self.variants.remove(self.current);
                 let i = if i > self.current { i - 1 } else { i };
+                b.compared = usize::MAX;
                 return self.use_variant(i, &c, b);
             }
             self.strange = 0;
@@ -507,7 +575,7 @@ impl Learned {
             return ChangeState::OtherLight;
         }
         self.start_variant(light);
-        let c = self.compare(self.current, b, light);
+        let c = self.compare(self.current, b);
         self.use_variant(self.current, &c, b);
         ChangeState::Learning
     }
@@ -523,7 +591,7 @@ impl Learned {
         let others = (0..self.variants.len())
             .filter(|i| *i != self.current && self.variants[*i].light == light && self.known_share(*i) >= MIN_KNOWN);
         others
-            .map(|i| (i, self.compare(i, b, light)))
+            .map(|i| (i, self.compare(i, b)))
             .max_by(|a, b| a.1.agreement.total_cmp(&b.1.agreement))
     }
 
@@ -540,7 +608,7 @@ impl Learned {
     }
 
     /// Compares the look with a variant. Leaves its residuals and energies in `b.other`.
-    fn compare(&self, variant: usize, b: &mut Buffers, _light: Light) -> Comparison {
+    fn compare(&self, variant: usize, b: &mut Buffers) -> Comparison {
         let background = &self.variants[variant];
         let [residual, energy] = &mut b.other;
         let stored = [&background.x[..], &background.y[..]];
@@ -558,7 +626,9 @@ impl Learned {
                 sum += 1.0 - (residual[i] / energies).min(1.0);
             }
         }
+        b.compared = variant;
         Comparison {
+            variant,
             noise,
             changed: new as f32 / judged.max(1) as f32,
             agreement: sum / textured.max(1) as f32,
@@ -567,13 +637,20 @@ impl Learned {
 
     /// Makes a variant the one in use, and computes the relative residuals against it.
     fn use_variant(&mut self, variant: usize, comparison: &Comparison, b: &mut Buffers) -> ChangeState {
-        // The last comparison may have been with another one.
         self.current = variant;
         let background = &mut self.variants[variant];
         background.used = self.looks;
-        let stored = [&background.x[..], &background.y[..]];
-        b.energies
-            .against(&b.gradients, stored, self.grid, &mut b.residual, &mut b.background_energy);
+        if comparison.variant == b.compared {
+            let [residual, energy] = &mut b.other;
+            std::mem::swap(residual, &mut b.residual);
+            std::mem::swap(energy, &mut b.background_energy);
+        } else {
+            let stored = [&background.x[..], &background.y[..]];
+            b.energies
+                .against(&b.gradients, stored, self.grid, &mut b.residual, &mut b.background_energy);
+        }
+        // Their content was moved or belongs to another variant.
+        b.compared = usize::MAX;
         let noise = comparison.noise;
         for i in 0..b.relative.len() {
             let floor = (NOISES * noise).max(USUALS * background.usual[i]);
@@ -587,10 +664,10 @@ impl Learned {
     fn changed(&self, b: &Buffers) -> f32 {
         let background = &self.variants[self.current];
         let (mut new, mut known) = (0, 0);
-        for (i, is_new) in b.is_new.iter().enumerate().filter(|(i, _)| background.knows(*i)) {
-            let _ = i;
-            known += 1;
-            new += i32::from(*is_new);
+        for (is_new, learned) in b.is_new.iter().zip(&background.learned) {
+            let is_known = *learned >= LEARN_LOOKS;
+            known += u32::from(is_known);
+            new += u32::from(is_known && *is_new);
         }
         new as f32 / known.max(1) as f32
     }
@@ -749,6 +826,7 @@ impl Learned {
             relative: &b.relative,
             look_energy: &b.look_energy,
             background_energy: &b.background_energy,
+            cells: &self.cells,
             noise,
             global,
             changed,
@@ -844,17 +922,15 @@ impl Learned {
         let grid = self.grid;
         for row in 0..grid.rows {
             let cells = row * grid.columns..(row + 1) * grid.columns;
-            let rate = |cell: usize| {
-                if self.cells[cell].is_hidden() {
-                    0.0
-                } else if b.is_still[cell] {
-                    CANDIDATE_RATE
-                } else {
-                    1.0
-                }
-            };
-            b.rates.clear();
-            b.rates.extend(cells.flat_map(|cell| [rate(cell); CELL]));
+            let states = self.cells[cells.clone()].iter().zip(&b.is_still[cells]);
+            for (rate, (state, is_still)) in b.row_rates.iter_mut().zip(states) {
+                *rate = match (state.is_hidden(), is_still) {
+                    (true, _) => 0.0,
+                    (_, true) => CANDIDATE_RATE,
+                    _ => 1.0,
+                };
+            }
+            spread(&b.row_rates, &mut b.rates);
             for y in row * CELL..(row + 1) * CELL {
                 let pixels = y * grid.width..(y + 1) * grid.width;
                 let [x, y] = &mut self.candidate;
@@ -893,9 +969,7 @@ impl Learned {
 /// Blends a row of the look into the candidate.
 fn blend(candidate: &mut [i8], look: &[i16], rates: &[f32]) {
     for ((stored, look), rate) in candidate.iter_mut().zip(look).zip(rates) {
-        let known = f32::from(decode(*stored));
+        let known = decode_exactly(*stored);
         *stored = encode(known + rate * (f32::from(*look) - known));
     }
 }
-
-const _: () = assert!(PER_PERCENT > 0.0);

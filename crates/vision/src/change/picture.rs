@@ -33,8 +33,18 @@ pub(super) struct WorkingPicture {
     sums: Vec<u16>,
     columns: Columns,
     chroma: [Vec<u16>; 2],
+    chroma_columns: Vec<Span>,
     peaks: Vec<u8>,
     cell_scratch: Vec<u8>,
+}
+
+/// The chroma samples of a column of cells.
+#[derive(Debug, Clone)]
+struct Span {
+    from: usize,
+    count: usize,
+    /// 256 divided by `count`.
+    scale: f32,
 }
 
 /// How a frame's columns map to the working picture.
@@ -68,6 +78,7 @@ impl WorkingPicture {
             sums: Vec::new(),
             columns: Columns::default(),
             chroma: [vec![0; cells], vec![0; cells]],
+            chroma_columns: Vec::new(),
             peaks: vec![0; cells],
             cell_scratch: Vec::new(),
         }
@@ -155,6 +166,14 @@ impl WorkingPicture {
             shift.0 * chroma_width as i32 / width as i32,
             shift.1 * chroma_height as i32 / height as i32,
         );
+        self.chroma_columns.clear();
+        self.chroma_columns.extend((0..columns).map(|column| {
+            let at = |i: usize| (i * chroma_width / columns) as i32 + by.0;
+            let from = at(column).clamp(0, chroma_width as i32 - 1) as usize;
+            let count = (at(column + 1).max(0) as usize).clamp(from + 1, chroma_width) - from;
+            let scale = 256.0 / count as f32;
+            Span { from, count, scale }
+        }));
         let (step, planes) = match frame.layout {
             Layout::I420 => (1, [(1, 0), (2, 0)]),
             Layout::Nv12 => (2, [(1, 0), (1, 1)]),
@@ -175,17 +194,10 @@ impl WorkingPicture {
                     }
                 }
                 let out = &mut out[row * columns..][..columns];
-                for (column, out) in out.iter_mut().enumerate() {
-                    let from = (column * chroma_width / columns) as i32 + by.0;
-                    let to = ((column + 1) * chroma_width / columns) as i32 + by.0;
-                    let from = from.clamp(0, chroma_width as i32 - 1) as usize;
-                    let to = (to.max(0) as usize).clamp(from + 1, chroma_width);
-                    let sum: u32 = self.sums[from * step + first..to * step - (step - 1 - first)]
-                        .iter()
-                        .step_by(step)
-                        .map(|v| u32::from(*v))
-                        .sum();
-                    *out = (sum * 256 / ((to - from) * count) as u32) as u16;
+                for (span, out) in self.chroma_columns.iter().zip(out) {
+                    let sums = &self.sums[span.from * step + first..];
+                    let sum: u32 = (0..span.count).map(|i| u32::from(sums[i * step])).sum();
+                    *out = (sum as f32 * span.scale / count as f32) as u16;
                 }
             }
         }

@@ -5,11 +5,12 @@ use super::{
     cells::Component,
     gradient::{PER_PERCENT, decode},
     grid::{CELL, Grid},
+    map::CellState,
     picture::WorkingPicture,
 };
 
 /// Number of features.
-pub const FEATURES: usize = 26;
+pub const FEATURES: usize = 28;
 
 /// What the features are measured on.
 pub(super) struct Evidence<'a> {
@@ -22,6 +23,8 @@ pub(super) struct Evidence<'a> {
     pub(super) relative: &'a [f32],
     pub(super) look_energy: &'a [f32],
     pub(super) background_energy: &'a [f32],
+    /// By cell: since when it is new, and for how many looks.
+    pub(super) cells: &'a [CellState],
     /// Median residual.
     pub(super) noise: f32,
     /// Median changes of brightness, red and blue over the view, in octaves.
@@ -193,6 +196,25 @@ impl PixelSums {
     }
 }
 
+/// How unevenly the component's cells became new, in looks: a thing appears at once, a border of light creeps.
+fn onset_spread(component: &Component, cells: &[CellState]) -> f32 {
+    let mut counts: Vec<f32> = component.cells.iter().map(|c| f32::from(cells[*c as usize].count)).collect();
+    quantile(&mut counts, 0.9) - quantile(&mut counts, 0.1)
+}
+
+/// Share of the cells elsewhere in the view that became new at about the same time: light and weather change more than one place.
+fn simultaneous(component: &Component, cells: &[CellState]) -> f32 {
+    /// Seconds.
+    const ABOUT: u32 = 35;
+    let mut since: Vec<u32> = component.cells.iter().map(|c| cells[*c as usize].since).collect();
+    let middle = since.len() / 2;
+    let at = *since.select_nth_unstable(middle).1;
+    let near = |c: &&CellState| c.count > 0 && c.since.abs_diff(at) <= ABOUT;
+    let all = cells.iter().filter(near).count();
+    let own = component.cells.iter().filter(|c| near(&&cells[**c as usize])).count();
+    (all - own) as f32 / cells.len() as f32
+}
+
 /// Lengths of the axes of the smallest ellipse-like box around cells: extent along and across their principal axis.
 fn extents(component: &Component, columns: usize) -> (f32, f32) {
     let n = component.cells.len().max(1) as f32;
@@ -313,6 +335,8 @@ pub(super) fn features(component: &Component, evidence: &Evidence<'_>) -> [f32; 
         mean(&wide),
         spread,
         quantile(&mut wide_light, 0.9) - quantile(&mut wide_light.clone(), 0.1),
+        onset_spread(component, evidence.cells).ln_1p(),
+        (simultaneous(component, evidence.cells) * 1000.0).ln_1p(),
     ]
 }
 

@@ -17,7 +17,7 @@ const ROW_STEP: usize = 8;
 /// A larger difference of two gradients counts as this much: 25 % of the local mean.
 const CLIP: i16 = 400;
 /// Passes of the least squares.
-const PASSES: usize = 3;
+const PASSES: usize = 2;
 /// A displacement must explain at least this share of the difference; below, it is the noise's.
 const MIN_GAIN: f32 = 0.02;
 /// Displacements below this, in pixels, are not worth resampling for.
@@ -76,14 +76,19 @@ impl Registration {
             }
         }
         let at_rest = self.difference(look, grid, 0, 0);
+        let usual = at_rest as f32 / (sampled_rows(grid).count() * inner(width).len() * 2) as f32;
+        // Most cameras stand still.
+        match self.least_squares(look, grid, Displacement::default(), usual) {
+            Some(step) if !step.is_negligible() => {}
+            _ => return Displacement::default(),
+        }
         let (x, y) = self.nearest_minimum(look, grid, at_rest);
         let mut t = Displacement {
             right: x as f32,
             down: y as f32,
         };
-        let pixels = (sampled_rows(grid).count() * inner(width).len() * 2) as f32;
         for _ in 0..PASSES {
-            let Some(step) = self.least_squares(look, grid, t, at_rest as f32 / pixels) else {
+            let Some(step) = self.least_squares(look, grid, t, usual) else {
                 return Displacement::default();
             };
             t.right = (t.right + step.right.clamp(-1.0, 1.0)).clamp(-REACH as f32, REACH as f32);

@@ -1,6 +1,7 @@
 //! Regions from look to look.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::{map::Occupant, region::FEATURES, score::probability};
 use gridwatch_engine::BBox;
@@ -28,7 +29,8 @@ pub(super) struct Proposal {
 }
 
 /// A region that was proposed in several looks.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct TrackedRegion {
     pub(super) bbox: BBox,
     pub(super) log_odds: f32,
@@ -38,7 +40,8 @@ pub(super) struct TrackedRegion {
     pub(super) looks: u32,
     /// Looks since it was last proposed.
     pub(super) unseen: u32,
-    pub(super) is_reported: bool,
+    /// Looks for which it has been reported without a break; 0: it is not.
+    pub(super) reported: u32,
 }
 
 impl TrackedRegion {
@@ -50,7 +53,7 @@ impl TrackedRegion {
             occupant: proposal.occupant,
             looks: 1,
             unseen: 0,
-            is_reported: false,
+            reported: 0,
         }
     }
 
@@ -61,6 +64,15 @@ impl TrackedRegion {
         self.occupant = proposal.occupant;
         self.looks = self.looks.saturating_add(1);
         self.unseen = 0;
+    }
+
+    /// True if its numbers are in range.
+    pub(super) fn is_valid(&self) -> bool {
+        let BBox { x1, y1, x2, y2 } = self.bbox;
+        [x1, y1, x2, y2].iter().all(|v| (0.0..=1.0).contains(v))
+            && x1 <= x2
+            && y1 <= y2
+            && self.log_odds.abs() <= MOST
     }
 
     /// The probability that it is a thing, 0..=1.
@@ -103,9 +115,10 @@ pub(super) fn update(regions: &mut Vec<TrackedRegion>, proposals: Vec<Proposal>,
     }
     regions.retain(|r| r.unseen == 0 || r.unseen <= KEPT && !is_gone(&r.bbox));
     for region in regions.iter_mut() {
-        region.is_reported = match region.is_reported {
-            false => region.looks >= CONFIRM && region.score() >= REPORT_FROM,
-            true => region.score() >= REPORT_UNTIL,
+        let is_reported = match region.reported {
+            0 => region.looks >= CONFIRM && region.score() >= REPORT_FROM,
+            _ => region.score() >= REPORT_UNTIL,
         };
+        region.reported = if is_reported { region.reported.saturating_add(1) } else { 0 };
     }
 }
