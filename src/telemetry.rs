@@ -128,7 +128,10 @@ fn describe() {
         "Factor by which every look period is stretched under overload; 1 if not stretched"
     );
     describe_histogram!(DECODE, "Seconds to decode one keyframe");
-    describe_histogram!(CHANGE, "Seconds to compare a look with the learned background of its view");
+    describe_histogram!(
+        CHANGE,
+        "Seconds to compare a look with the learned background of its view"
+    );
     describe_counter!(
         CHANGE_LOOKS,
         "Looks of the change map, by camera and state: learning, judged, or in a light that is not learned"

@@ -53,8 +53,8 @@ use gridwatch_link as link;
 use gridwatch_link::Link;
 use gridwatch_model as model;
 use gridwatch_model::TiledDetector;
-use gridwatch_vision::change::ChangeBuffers;
 use gridwatch_store::Store;
+use gridwatch_vision::change::ChangeBuffers;
 
 impl Daemon {
     /// Loads the models, opens the store and starts every thread. Cameras and the broker may be unreachable: connections are

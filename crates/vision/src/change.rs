@@ -21,8 +21,8 @@ mod shift;
 mod tracked;
 mod weights;
 
-pub use self::{
-    map::{ChangeBuffers, ChangeLook, ChangeMap, ChangeSettings, ChangeState, Measured, NewRegion, NewShare, Occupant},
+pub use self::map::{
+    ChangeBuffers, ChangeLook, ChangeMap, ChangeSettings, ChangeState, Measured, NewRegion, NewShare, Occupant,
 };
 pub use self::region::FEATURES;
 pub use self::saved::FormatError;

@@ -55,7 +55,12 @@ impl Canvas {
                 }
             }
         }
-        [x as f32, y as f32, (x + i64::from(width)) as f32, (y + i64::from(height)) as f32]
+        [
+            x as f32,
+            y as f32,
+            (x + i64::from(width)) as f32,
+            (y + i64::from(height)) as f32,
+        ]
     }
 
     /// Darkens the ground below a thing in a box.
@@ -71,7 +76,8 @@ impl Canvas {
 
     /// Changes the pixels of a rectangle, given their position.
     pub(super) fn over(&mut self, x1: f32, y1: f32, x2: f32, y2: f32, mut change: impl FnMut(f32, f32, &mut [f32; 3])) {
-        let range = |a: f32, b: f32, size: usize| (a.max(0.0) as usize).min(size)..(b.max(0.0).ceil() as usize).min(size);
+        let range =
+            |a: f32, b: f32, size: usize| (a.max(0.0) as usize).min(size)..(b.max(0.0).ceil() as usize).min(size);
         for y in range(y1, y2, HEIGHT) {
             for x in range(x1, x2, WIDTH) {
                 change(x as f32, y as f32, &mut self.0[y * WIDTH + x]);
@@ -123,7 +129,11 @@ impl Canvas {
             padded[PAD + WIDTH..].fill(last);
             let start = (PAD as f32 + x0.clamp(-(PAD as f32), PAD as f32 - 1.0)) as usize;
             let pairs = padded[start..].iter().zip(&padded[start + 1..]);
-            out.extend(pairs.take(WIDTH).map(|(a, b)| -> [f32; 3] { std::array::from_fn(|i| a[i] + fx * (b[i] - a[i])) }));
+            out.extend(
+                pairs
+                    .take(WIDTH)
+                    .map(|(a, b)| -> [f32; 3] { std::array::from_fn(|i| a[i] + fx * (b[i] - a[i])) }),
+            );
         }
         Self(out)
     }
@@ -146,7 +156,8 @@ impl Canvas {
             HEIGHT as u32,
             image::ExtendedColorType::Rgb8,
         );
-        let decoded = encoded.and_then(|()| ImageReader::with_format(Cursor::new(jpeg), image::ImageFormat::Jpeg).decode());
+        let decoded =
+            encoded.and_then(|()| ImageReader::with_format(Cursor::new(jpeg), image::ImageFormat::Jpeg).decode());
         decoded.map_or_else(|_| RgbImage::new(WIDTH as u32, HEIGHT as u32), DynamicImage::into_rgb8)
     }
 }
@@ -161,10 +172,15 @@ impl SensorNoise {
     pub(super) fn new() -> Self {
         let mut random = fastrand::Rng::with_seed(1);
         let count = Self::SIDE * (HEIGHT + Self::PAD);
-        let mut white: Vec<[f32; 3]> = (0..count).map(|_| std::array::from_fn(|_| normal(&mut random))).collect();
+        let mut white: Vec<[f32; 3]> = (0..count)
+            .map(|_| std::array::from_fn(|_| normal(&mut random)))
+            .collect();
         for i in (1..count).rev() {
             let before = white[i - 1];
-            white[i].iter_mut().zip(before).for_each(|(v, b)| *v = 0.95 * *v + 0.3 * b);
+            white[i]
+                .iter_mut()
+                .zip(before)
+                .for_each(|(v, b)| *v = 0.95 * *v + 0.3 * b);
         }
         Self(white)
     }
@@ -258,7 +274,9 @@ pub(super) fn pictures_in(
     limit: usize,
     fits: impl Fn(&DynamicImage) -> bool,
 ) -> std::io::Result<Vec<(String, DynamicImage)>> {
-    let mut paths: Vec<_> = std::fs::read_dir(folder)?.filter_map(|e| Some(e.ok()?.path())).collect();
+    let mut paths: Vec<_> = std::fs::read_dir(folder)?
+        .filter_map(|e| Some(e.ok()?.path()))
+        .collect();
     paths.sort();
     // The golden ratio visits a list evenly, however many are taken.
     let order = (0..paths.len()).map(|i| (i as f64 * 0.618_034).fract());

@@ -61,7 +61,11 @@ fn solve_exactly(samples: &[([f64; FEATURES], bool)]) -> Weights {
             let mut x: Vec<f64> = (0..FEATURES).map(z).collect();
             x.extend((0..FEATURES).map(|i| z(i) * z(i)));
             x.push(1.0);
-            let share = if *is_thing { n / (2.0 * things.max(1) as f64) } else { n / (2.0 * (n - things as f64).max(1.0)) };
+            let share = if *is_thing {
+                n / (2.0 * things.max(1) as f64)
+            } else {
+                n / (2.0 * (n - things as f64).max(1.0))
+            };
             let cost = if *is_thing { 1.0 } else { FALSE_COST };
             (x, f64::from(u8::from(*is_thing)), share * cost)
         })

@@ -42,14 +42,23 @@ impl View {
         }
     }
 
-    fn look(&mut self, scene: &mut Scene<'_>, t: u32, people_are_found: bool, random: &mut fastrand::Rng) -> ChangeLook {
+    fn look(
+        &mut self,
+        scene: &mut Scene<'_>,
+        t: u32,
+        people_are_found: bool,
+        random: &mut fastrand::Rng,
+    ) -> ChangeLook {
         let picture = scene.look(t);
         self.at += PERIOD;
         let people = scene.people.iter().filter(|_| people_are_found && random.f32() < 0.8);
         let people: Vec<_> = people.map(|p| (normalised(*p), Occupant::Person)).collect();
         let frame = Frame::from_rgb(&picture, self.at).expect("the canvas has a valid size");
         let start = std::time::Instant::now();
-        let look = self.map.look(&frame, &people, &mut self.buffers).expect("a valid frame");
+        let look = self
+            .map
+            .look(&frame, &people, &mut self.buffers)
+            .expect("a valid frame");
         self.spent += start.elapsed();
         self.looks += 1;
         look
@@ -189,7 +198,11 @@ pub struct Found {
 /// Heights of bags, in pixels of full HD.
 const BAGS: [u32; 6] = [20, 30, 40, 60, 90, 120];
 /// Flyers and banners on the upper half: name, width and height in pixels of the canvas.
-const SHEETS: [(&str, f32, f32); 3] = [("flyer 40", 14.0, 20.0), ("flyer 80", 28.0, 40.0), ("banner 180", 90.0, 22.0)];
+const SHEETS: [(&str, f32, f32); 3] = [
+    ("flyer 40", 14.0, 20.0),
+    ("flyer 80", 28.0, 40.0),
+    ("banner 180", 90.0, 22.0),
+];
 /// Looks at which things come and go, and the last look.
 const PUT_DOWN: u32 = 45;
 const TAKEN: u32 = 59;
@@ -202,7 +215,10 @@ fn things(assets: &Assets, random: &mut fastrand::Rng) -> Vec<Thing> {
     let mut things: Vec<Thing> = Vec::new();
     let mut place = |random: &mut fastrand::Rng, width: f32, height: f32, rows: (f32, f32)| {
         (0..200).find_map(|_| {
-            let (x, y) = (uniform(random, 15.0, w - width - 15.0), uniform(random, rows.0 * h, rows.1 * h - height));
+            let (x, y) = (
+                uniform(random, 15.0, w - width - 15.0),
+                uniform(random, rows.0 * h, rows.1 * h - height),
+            );
             let free = normalised([x - 15.0, y - 15.0, x + width + 15.0, y + height + 15.0]);
             let is_free = used.iter().all(|u| both(u, &free) == 0.0);
             is_free.then(|| used.push(free)).map(|()| (x, y))
@@ -368,7 +384,9 @@ pub fn profile(assets: &Assets) {
     let t = std::time::Instant::now();
     let frames: Vec<_> = pictures.iter().map(|p| Frame::from_rgb(p, view.at).unwrap()).collect();
     println!("from_rgb {:?}", t.elapsed() / 20);
-    for t in 0..40 { view.look(&mut scene, t, false, &mut random); }
+    for t in 0..40 {
+        view.look(&mut scene, t, false, &mut random);
+    }
     let big = image::imageops::resize(&pictures[0], 1920, 1080, image::imageops::FilterType::Triangle);
     let big = Frame::from_rgb(&big, view.at).unwrap();
     for (name, frame) in [("540", &frames[3]), ("1080", &big)] {
@@ -381,7 +399,11 @@ pub fn profile(assets: &Assets) {
         println!("look {name} best {best:?}");
     }
     let mut best = Duration::MAX;
-    let mut copy = vec![0u8; 1920*1080*3/2];
-    for _ in 0..50 { let t = std::time::Instant::now(); copy.copy_from_slice(&big.data); best = best.min(t.elapsed()); }
+    let mut copy = vec![0u8; 1920 * 1080 * 3 / 2];
+    for _ in 0..50 {
+        let t = std::time::Instant::now();
+        copy.copy_from_slice(&big.data);
+        best = best.min(t.elapsed());
+    }
     println!("memcpy {best:?} {}", copy[7]);
 }

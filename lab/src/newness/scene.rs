@@ -126,12 +126,22 @@ impl<'a> Scene<'a> {
         let has = |n: Nuisance| nuisances.contains(&n);
         Self {
             shadows: (0..4).map(|_| shadow(r)).collect(),
-            trees: (0..2).map(|_| rectangle(r, (120.0, 220.0), (100.0, 200.0), 0.4)).collect(),
+            trees: (0..2)
+                .map(|_| rectangle(r, (120.0, 220.0), (100.0, 200.0), 0.4))
+                .collect(),
             screens: (0..2)
                 .map(|_| (rectangle(r, (50.0, 110.0), (35.0, 80.0), 0.5), flyer(r, 40, 30), 0))
                 .collect(),
-            leaves: if has(Nuisance::Leaves) { patches(r, 3.0) } else { Plane::new() },
-            wetness: if has(Nuisance::Wet) || has(Nuisance::Leaves) { patches(r, 36.0) } else { Plane::new() },
+            leaves: if has(Nuisance::Leaves) {
+                patches(r, 3.0)
+            } else {
+                Plane::new()
+            },
+            wetness: if has(Nuisance::Wet) || has(Nuisance::Leaves) {
+                patches(r, 36.0)
+            } else {
+                Plane::new()
+            },
             reflection: has(Nuisance::Wet).then(|| reflection(background)),
             phases: [uniform(r, 0.0, TAU), uniform(r, 0.0, TAU)],
             lamp: (uniform(r, 0.2 * W, 0.8 * W), 0.7 * H),
@@ -214,15 +224,16 @@ impl<'a> Scene<'a> {
 
     fn draw_leaves(&mut self, canvas: &mut Canvas) {
         for tree in self.trees.clone() {
-            let (dx, dy) = (uniform(&mut self.random, -4.0, 4.0), uniform(&mut self.random, -4.0, 4.0));
+            let (dx, dy) = (
+                uniform(&mut self.random, -4.0, 4.0),
+                uniform(&mut self.random, -4.0, 4.0),
+            );
             let (leaves, gaps) = (&self.leaves, &self.wetness);
             // Each part of the tree sways by itself.
             let phase = uniform(&mut self.random, 0.0, TAU);
             canvas.over(tree[0], tree[1], tree[2], tree[3], |x, y, p| {
                 let sway = 5.0 * ((x / 17.0 + phase).sin() + (y / 13.0 - phase).cos());
-                let at = |x: f32, y: f32| {
-                    (y.clamp(0.0, H - 1.0) as usize) * WIDTH + x.clamp(0.0, W - 1.0) as usize
-                };
+                let at = |x: f32, y: f32| (y.clamp(0.0, H - 1.0) as usize) * WIDTH + x.clamp(0.0, W - 1.0) as usize;
                 if gaps[at(x, y)] > -0.6 {
                     let v = 70.0 + 38.0 * leaves[at(x + dx + sway, y + dy + sway)];
                     *p = [v * 0.8, v, v * 0.55];
@@ -274,7 +285,9 @@ impl<'a> Scene<'a> {
                 let r = &mut self.random;
                 let (x, y, long) = (uniform(r, 0.0, W), uniform(r, 0.0, H), uniform(r, 8.0, 30.0));
                 let light = uniform(r, 20.0, 60.0);
-                canvas.over(x, y, x + 1.0, y + long, |_, _, p| p.iter_mut().for_each(|v| *v += light));
+                canvas.over(x, y, x + 1.0, y + long, |_, _, p| {
+                    p.iter_mut().for_each(|v| *v += light)
+                });
             }
         }
     }
@@ -289,14 +302,21 @@ impl<'a> Scene<'a> {
             let corner = |i: usize| {
                 let angle = TAU * i as f32 / s.corners as f32 + s.phase;
                 let radius = s.radius * (0.6 + 0.4 * (3.0 * angle + s.phase).cos());
-                ((cx + radius * angle.cos() * 1.6) / STEP as f32, (cy + radius * angle.sin() * 0.5) / STEP as f32)
+                (
+                    (cx + radius * angle.cos() * 1.6) / STEP as f32,
+                    (cy + radius * angle.sin() * 0.5) / STEP as f32,
+                )
             };
             let corners: Vec<_> = (0..s.corners).map(corner).collect();
             fill(&corners, w, h, |i| shade[i] = shade[i].max(s.depth));
         }
         let is_soft = self.has(Nuisance::SoftShadow);
         let shade = enlarged(&blurred(&shade, w, if is_soft { 6.0 } else { 1.2 }), w, STEP);
-        let colour = if self.has(Nuisance::Blue) { [1.0, 0.9, 0.6] } else { [1.0, 0.95, 0.85] };
+        let colour = if self.has(Nuisance::Blue) {
+            [1.0, 0.9, 0.6]
+        } else {
+            [1.0, 0.95, 0.85]
+        };
         canvas.change(|i, p| {
             p.iter_mut().zip(colour).for_each(|(v, c)| *v *= 1.0 - shade[i] * c);
         });
@@ -376,7 +396,11 @@ fn reflection(background: &Canvas) -> Canvas {
             blurred(&mirrored, WIDTH, 10.0)
         })
         .collect();
-    Canvas((0..WIDTH * HEIGHT).map(|i| [planes[0][i], planes[1][i], planes[2][i]]).collect())
+    Canvas(
+        (0..WIDTH * HEIGHT)
+            .map(|i| [planes[0][i], planes[1][i], planes[2][i]])
+            .collect(),
+    )
 }
 
 /// The ground gets wet within 15 looks and dries within 100.
@@ -430,11 +454,21 @@ fn fill(corners: &[(f32, f32)], width: usize, height: usize, mut paint: impl FnM
 
 /// A sheet with lines that look like writing.
 pub(super) fn flyer(random: &mut fastrand::Rng, width: u32, height: u32) -> Cutout {
-    const PAPERS: [[u8; 3]; 5] = [[245, 245, 245], [220, 60, 60], [250, 230, 80], [200, 240, 200], [90, 200, 230]];
+    const PAPERS: [[u8; 3]; 5] = [
+        [245, 245, 245],
+        [220, 60, 60],
+        [250, 230, 80],
+        [200, 240, 200],
+        [90, 200, 230],
+    ];
     let paper = PAPERS[random.usize(..PAPERS.len())];
     let mut sheet = RgbaImage::from_pixel(width * 4, height * 4, Rgba([paper[0], paper[1], paper[2], 255]));
     let is_light = paper.iter().map(|v| u32::from(*v)).sum::<u32>() > 420;
-    let ink = if is_light { Rgba([20, 20, 20, 255]) } else { Rgba([250, 250, 250, 255]) };
+    let ink = if is_light {
+        Rgba([20, 20, 20, 255])
+    } else {
+        Rgba([250, 250, 250, 255])
+    };
     let lines = if width > 3 * height { 1 } else { random.u32(3..7) };
     let pitch = height * 4 / (lines + 1);
     for line in 1..=lines {
@@ -446,7 +480,11 @@ pub(super) fn flyer(random: &mut fastrand::Rng, width: u32, height: u32) -> Cuto
                 let (sx, sy) = (random.u32(..tall.max(2) / 2), random.u32(..tall));
                 let is_upright = random.bool();
                 for k in 0..tall {
-                    let (px, py) = if is_upright { (x + sx, y + k) } else { (x + k * 2 / 3, y + sy) };
+                    let (px, py) = if is_upright {
+                        (x + sx, y + k)
+                    } else {
+                        (x + k * 2 / 3, y + sy)
+                    };
                     for thick in 0..(tall / 7).max(1) {
                         let (px, py) = if is_upright { (px + thick, py) } else { (px, py + thick) };
                         if px < width * 4 && py < height * 4 {
@@ -475,7 +513,11 @@ fn person(seed: u64) -> Cutout {
         let folds = 1.0 + 0.15 * (x * 0.7 + y * 0.21 + phase).sin() + 0.1 * (y * 0.5 - phase).cos();
         let leg = |side: f32| (x - side * (2.0 + stride * (y - 70.0) / 58.0)).abs() < 5.5 - (y - 70.0) / 25.0;
         let colour = if (x - lean).hypot((y - 10.0) * 0.85) < 8.0 {
-            if y < 7.0 { [35.0, 30.0, 28.0] } else { [190.0, 150.0, 125.0] }
+            if y < 7.0 {
+                [35.0, 30.0, 28.0]
+            } else {
+                [190.0, 150.0, 125.0]
+            }
         } else if (18.0..74.0).contains(&y) && x.abs() < 9.0 + 5.0 * ((y - 18.0) / 20.0).min(1.0) {
             jacket
         } else if y >= 70.0 && (leg(-1.0) || leg(1.0)) {
@@ -492,12 +534,28 @@ fn bicycle(canvas: &mut Canvas, (x, y, s): (f32, f32, f32)) -> PixelBox {
     const COLOUR: [f32; 3] = [40.0, 35.0, 35.0];
     let (radius, thick) = (s * 0.28, (s * 0.035).max(1.0));
     let (rear, front) = ((x, y), (x + 0.95 * s, y));
-    let (pedals, saddle, bar) = ((x + 0.4 * s, y), (x + 0.3 * s, y - 0.5 * s), (x + 0.75 * s, y - 0.55 * s));
+    let (pedals, saddle, bar) = (
+        (x + 0.4 * s, y),
+        (x + 0.3 * s, y - 0.5 * s),
+        (x + 0.75 * s, y - 0.55 * s),
+    );
     canvas.ring(rear, radius, thick, COLOUR);
     canvas.ring(front, radius, thick, COLOUR);
-    for (a, b) in [(rear, pedals), (rear, saddle), (pedals, saddle), (pedals, bar), (saddle, bar), (bar, front)] {
+    for (a, b) in [
+        (rear, pedals),
+        (rear, saddle),
+        (pedals, saddle),
+        (pedals, bar),
+        (saddle, bar),
+        (bar, front),
+    ] {
         canvas.line(a, b, thick, COLOUR);
     }
-    canvas.line((saddle.0 - 0.12 * s, saddle.1), (saddle.0 + 0.12 * s, saddle.1), 0.08 * s, COLOUR);
+    canvas.line(
+        (saddle.0 - 0.12 * s, saddle.1),
+        (saddle.0 + 0.12 * s, saddle.1),
+        0.08 * s,
+        COLOUR,
+    );
     [rear.0 - radius, bar.1, front.0 + radius, y + radius]
 }

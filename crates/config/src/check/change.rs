@@ -21,7 +21,12 @@ impl Checker<'_> {
     }
 
     /// The camera's settings; `None` if it has no change map.
-    pub(super) fn camera_change(&mut self, at: &FieldPath, raw: &raw::CameraChange, aim: Aim) -> Option<ChangeSettings> {
+    pub(super) fn camera_change(
+        &mut self,
+        at: &FieldPath,
+        raw: &raw::CameraChange,
+        aim: Aim,
+    ) -> Option<ChangeSettings> {
         if let Some(span) = raw.absorb_after {
             self.check_range(&at.key("absorb_after"), span, ABSORB_AFTER);
         }

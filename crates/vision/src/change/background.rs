@@ -150,7 +150,13 @@ impl Background {
             for y in row * CELL..(row + 1) * CELL {
                 let pixels = y * grid.width..(y + 1) * grid.width;
                 let chances = dither.row(update.look, y, grid.width);
-                blend(&mut self.x[pixels.clone()], &look.x[pixels.clone()], rates, chances, clip);
+                blend(
+                    &mut self.x[pixels.clone()],
+                    &look.x[pixels.clone()],
+                    rates,
+                    chances,
+                    clip,
+                );
                 blend(&mut self.y[pixels.clone()], &look.y[pixels], rates, chances, clip);
             }
             for (rate, cell) in row_rates.iter().zip(cells) {

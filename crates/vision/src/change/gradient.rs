@@ -187,7 +187,10 @@ mod tests {
                 })
                 .sum();
             let mean = sum / n as f32;
-            assert!((mean - gradient).abs() < 0.01 * gradient.abs() + 0.05, "{gradient}: {mean}");
+            assert!(
+                (mean - gradient).abs() < 0.01 * gradient.abs() + 0.05,
+                "{gradient}: {mean}"
+            );
         }
     }
 

@@ -646,8 +646,13 @@ impl Learned {
             std::mem::swap(energy, &mut b.background_energy);
         } else {
             let stored = [&background.x[..], &background.y[..]];
-            b.energies
-                .against(&b.gradients, stored, self.grid, &mut b.residual, &mut b.background_energy);
+            b.energies.against(
+                &b.gradients,
+                stored,
+                self.grid,
+                &mut b.residual,
+                &mut b.background_energy,
+            );
         }
         // Their content was moved or belongs to another variant.
         b.compared = usize::MAX;
@@ -718,8 +723,13 @@ impl Learned {
         let noise = self.noise(b);
         self.silence_clipping(b);
         let stored = [&self.candidate[0][..], &self.candidate[1][..]];
-        b.energies
-            .against(&b.gradients, stored, self.grid, &mut b.candidate_residual, &mut b.candidate_energy);
+        b.energies.against(
+            &b.gradients,
+            stored,
+            self.grid,
+            &mut b.candidate_residual,
+            &mut b.candidate_energy,
+        );
         let now = seconds(at);
         let background = &self.variants[self.current];
         for (i, state) in self.cells.iter_mut().enumerate() {
@@ -730,11 +740,16 @@ impl Learned {
             }
             let is_new = b.is_new[i];
             if is_new && b.is_still[i] {
-                if state.count == 0 {
+                // After a look that replaced the candidate, it is new since that look.
+                if state.count == 0 && state.gap != 0 {
                     state.since = now;
                 }
                 state.count = state.count.saturating_add(1);
                 state.gap = 0;
+                continue;
+            }
+            if is_new && state.count == 0 {
+                (state.since, state.gap) = (now, 0);
                 continue;
             }
             state.gap = state.gap.saturating_add(1);
@@ -833,9 +848,9 @@ impl Learned {
             new_above: NEW_ABOVE,
         };
         let largest = self.grid.cells() as f32 * MAX_SHARE;
-        let sized = found.into_iter().filter(|c| {
-            c.cells.len() >= MIN_CELLS && ((c.right - c.left) * (c.bottom - c.top)) as f32 <= largest
-        });
+        let sized = found
+            .into_iter()
+            .filter(|c| c.cells.len() >= MIN_CELLS && ((c.right - c.left) * (c.bottom - c.top)) as f32 <= largest);
         sized
             .map(|component| {
                 let features = region::features(&component, &evidence);
@@ -868,7 +883,9 @@ impl Learned {
         [Occupant::Vehicle, Occupant::Person, Occupant::Animal]
             .into_iter()
             .find(|occupant| {
-                let covered = cells.iter().filter(|c| self.cells[**c as usize].occupant == Some(*occupant));
+                let covered = cells
+                    .iter()
+                    .filter(|c| self.cells[**c as usize].occupant == Some(*occupant));
                 covered.count() as f32 >= EXPLAINED * cells.len() as f32
             })
     }

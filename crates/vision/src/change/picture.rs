@@ -159,7 +159,13 @@ impl WorkingPicture {
 
     /// Mean chroma of each cell, in 1/256.
     fn measure_chroma(&mut self, frame: &Frame, shift: (i32, i32)) {
-        let Grid { columns, rows, width, height, .. } = self.grid;
+        let Grid {
+            columns,
+            rows,
+            width,
+            height,
+            ..
+        } = self.grid;
         let (chroma_width, chroma_height) = ((frame.width as usize).div_ceil(2), (frame.height as usize).div_ceil(2));
         // The displacement in chroma samples.
         let by = (
@@ -179,7 +185,8 @@ impl WorkingPicture {
             Layout::Nv12 => (2, [(1, 0), (1, 1)]),
         };
         for row in 0..rows {
-            let source = row * chroma_height / rows..((row + 1) * chroma_height / rows).max(row * chroma_height / rows + 1);
+            let source =
+                row * chroma_height / rows..((row + 1) * chroma_height / rows).max(row * chroma_height / rows + 1);
             let count = source.len().min(CHROMA_ROWS);
             for (out, (plane, first)) in self.chroma.iter_mut().zip(planes) {
                 if first == 0 || step == 1 {
@@ -205,7 +212,13 @@ impl WorkingPicture {
 
     /// Largest luma of each cell and the pixels around it.
     fn measure_peaks(&mut self, shift: (i32, i32)) {
-        let Grid { width, height, columns, rows, .. } = self.grid;
+        let Grid {
+            width,
+            height,
+            columns,
+            rows,
+            ..
+        } = self.grid;
         let mut maxima = std::mem::take(&mut self.cell_scratch);
         maxima.resize(width, 0);
         for row in 0..rows {

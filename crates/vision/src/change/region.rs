@@ -55,7 +55,10 @@ const WIDE: std::ops::RangeInclusive<usize> = 3..=6;
 
 impl Patch {
     fn new(component: &Component, grid: Grid) -> Self {
-        let (left, top) = (component.left.saturating_sub(BORDER), component.top.saturating_sub(BORDER));
+        let (left, top) = (
+            component.left.saturating_sub(BORDER),
+            component.top.saturating_sub(BORDER),
+        );
         let width = (component.right + BORDER).min(grid.columns) - left;
         let height = (component.bottom + BORDER).min(grid.rows) - top;
         let mut is_member = vec![false; width * height];
@@ -198,7 +201,11 @@ impl PixelSums {
 
 /// How unevenly the component's cells became new, in looks: a thing appears at once, a border of light creeps.
 fn onset_spread(component: &Component, cells: &[CellState]) -> f32 {
-    let mut counts: Vec<f32> = component.cells.iter().map(|c| f32::from(cells[*c as usize].count)).collect();
+    let mut counts: Vec<f32> = component
+        .cells
+        .iter()
+        .map(|c| f32::from(cells[*c as usize].count))
+        .collect();
     quantile(&mut counts, 0.9) - quantile(&mut counts, 0.1)
 }
 
@@ -279,7 +286,10 @@ pub(super) fn features(component: &Component, evidence: &Evidence<'_>) -> [f32; 
         .collect();
     let strong = share(&|c| evidence.relative[c] > evidence.new_above);
     let kept = share(&|c| evidence.relative[c] < 0.3 && evidence.background_energy[c] > 6.0 * noise);
-    let is_material = light.iter().zip(&colour).filter(|(l, c)| **c > 0.14 || **l < -1.6 || **l > 1.0);
+    let is_material = light
+        .iter()
+        .zip(&colour)
+        .filter(|(l, c)| **c > 0.14 || **l < -1.6 || **l > 1.0);
     let material = is_material.count() as f32 / area;
     let usual = mean(
         &inside

@@ -138,13 +138,23 @@ fn variant(rest: &mut &[u8], grid: Grid, header: &VariantHeader) -> Result<Backg
     let (x, y) = (gradients()?, gradients()?);
     let mut numbers = || {
         let taken = take(rest, cells * 2)?;
-        Ok(taken.as_chunks::<2>().0.iter().map(|n| i16::from_le_bytes(*n)).collect::<Vec<i16>>())
+        Ok(taken
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .map(|n| i16::from_le_bytes(*n))
+            .collect::<Vec<i16>>())
     };
     let (brightness, red, blue) = (numbers()?, numbers()?, numbers()?);
     let mut bytes = || Ok::<_, FormatError>(take(rest, cells)?.to_vec());
     let (peak, clips, learned) = (bytes()?, bytes()?, bytes()?);
     let usual = take(rest, cells * 4)?;
-    let usual: Vec<f32> = usual.as_chunks::<4>().0.iter().map(|n| f32::from_le_bytes(*n)).collect();
+    let usual: Vec<f32> = usual
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|n| f32::from_le_bytes(*n))
+        .collect();
     // No residual exceeds the energy of two gradients of opposite signs.
     let is_valid = usual.iter().all(|v| (0.0..=1e6).contains(v))
         && learned.iter().all(|n| *n <= LEARN_LOOKS)

@@ -3,10 +3,7 @@
 //! The whole-pixel part is the nearest minimum of the clipped absolute difference of the gradients. The rest is solved for by
 //! least squares on the linearised difference (Lucas & Kanade 1981), with weights that let moving and new things count little.
 
-use super::{
-    gradient::decode,
-    grid::Grid,
-};
+use super::{gradient::decode, grid::Grid};
 
 /// Largest displacement that is compensated, in pixels. A view that is displaced further was moved.
 const REACH: i32 = 5;
@@ -96,7 +93,11 @@ impl Registration {
         }
         let off = (t.right - x as f32).abs().max((t.down - y as f32).abs());
         let gain = 1.0 - self.interpolated_difference(look, grid, t) / (at_rest as f32).max(1.0);
-        if gain < MIN_GAIN || off > 1.5 { Displacement::default() } else { t }
+        if gain < MIN_GAIN || off > 1.5 {
+            Displacement::default()
+        } else {
+            t
+        }
     }
 
     /// The whole-pixel displacement at the nearest minimum of the difference, downhill from no displacement.

@@ -69,10 +69,7 @@ impl TrackedRegion {
     /// True if its numbers are in range.
     pub(super) fn is_valid(&self) -> bool {
         let BBox { x1, y1, x2, y2 } = self.bbox;
-        [x1, y1, x2, y2].iter().all(|v| (0.0..=1.0).contains(v))
-            && x1 <= x2
-            && y1 <= y2
-            && self.log_odds.abs() <= MOST
+        [x1, y1, x2, y2].iter().all(|v| (0.0..=1.0).contains(v)) && x1 <= x2 && y1 <= y2 && self.log_odds.abs() <= MOST
     }
 
     /// The probability that it is a thing, 0..=1.
@@ -119,6 +116,10 @@ pub(super) fn update(regions: &mut Vec<TrackedRegion>, proposals: Vec<Proposal>,
             0 => region.looks >= CONFIRM && region.score() >= REPORT_FROM,
             _ => region.score() >= REPORT_UNTIL,
         };
-        region.reported = if is_reported { region.reported.saturating_add(1) } else { 0 };
+        region.reported = if is_reported {
+            region.reported.saturating_add(1)
+        } else {
+            0
+        };
     }
 }

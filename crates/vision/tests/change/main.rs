@@ -103,7 +103,9 @@ fn a_bag_is_a_new_region_since_it_was_put_down_and_no_longer_when_it_was_taken_a
     assert!(camera.map.new_share(&bag).unwrap().share < 0.05);
     let put_down = camera.at;
     let look = camera.looks(&picture, 8);
-    let [region] = &look.regions[..] else { panic!("{:?}", look.regions) };
+    let [region] = &look.regions[..] else {
+        panic!("{:?}", look.regions)
+    };
     assert!(iou(&region.bbox, &bag) > 0.5, "{region:?}");
     assert_eq!(region.since, put_down + SignedDuration::from_secs(10));
     assert_eq!(region.explained_by, None);
@@ -135,8 +137,16 @@ fn exposure_and_sway_are_not_new() {
         let look = camera.look(&swayed);
         assert_eq!(look.regions, [], "look {i}");
         let expected = (dx as f32 / 960.0, dy as f32 / 960.0);
-        assert!((look.shift.0 - expected.0).abs() < 1e-3, "look {i}: {:?} {expected:?}", look.shift);
-        assert!((look.shift.1 - expected.1).abs() < 1e-3, "look {i}: {:?} {expected:?}", look.shift);
+        assert!(
+            (look.shift.0 - expected.0).abs() < 1e-3,
+            "look {i}: {:?} {expected:?}",
+            look.shift
+        );
+        assert!(
+            (look.shift.1 - expected.1).abs() < 1e-3,
+            "look {i}: {:?} {expected:?}",
+            look.shift
+        );
     }
 }
 
@@ -155,7 +165,11 @@ fn what_stays_is_absorbed_after_the_set_time_unless_a_case_is_open() {
     camera.at += SignedDuration::from_hours(2);
     assert_eq!(camera.looks(&picture, 3).regions.len(), 1, "held");
     camera.map.absorb(&bag);
-    assert_eq!(camera.looks(&picture, 3).regions.len(), 1, "held against a request, too");
+    assert_eq!(
+        camera.looks(&picture, 3).regions.len(),
+        1,
+        "held against a request, too"
+    );
     camera.map.hold(Vec::new());
     assert_eq!(camera.looks(&picture, LEARNED + 20).regions, []);
     // The bag is the background now: taking it away is new.
@@ -170,7 +184,15 @@ fn a_rejected_place_is_absorbed_at_once() {
     camera.looks(&street, LEARNED);
     assert_eq!(camera.looks(&picture, 10).regions.len(), 1);
     camera.map.absorb(&bag);
-    assert_eq!(camera.look(&picture).regions.iter().filter(|r| iou(&r.bbox, &bag) > 0.1).count(), 0);
+    assert_eq!(
+        camera
+            .look(&picture)
+            .regions
+            .iter()
+            .filter(|r| iou(&r.bbox, &bag) > 0.1)
+            .count(),
+        0
+    );
     assert!(camera.map.new_share(&bag).is_none(), "it is being learned");
     assert_eq!(camera.looks(&picture, LEARNED + 10).regions, []);
     assert!(camera.map.new_share(&bag).unwrap().share < 0.1);
@@ -190,7 +212,10 @@ fn a_vehicle_explains_a_region_and_people_are_not_learned() {
         }
     }
     camera.looks(&street, LEARNED);
-    assert!(camera.map.new_share(&bag).unwrap().share < 0.05, "the street was learned");
+    assert!(
+        camera.map.new_share(&bag).unwrap().share < 0.05,
+        "the street was learned"
+    );
     for _ in 0..10 {
         camera.look_with(&picture, &[(bag, Occupant::Vehicle)]);
     }

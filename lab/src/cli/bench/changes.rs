@@ -65,7 +65,11 @@ pub(super) fn run(args: &ChangesArgs) -> Result<(), Failure> {
         let (low, high) = poisson_limits(counted.regions);
         let per = |n: f64, looks: f64| n * looks / f64::from(counted.looks.max(1));
         let rate = |looks: f64| {
-            let (n, low, high) = (per(f64::from(counted.regions), looks), per(low, looks), per(high, looks));
+            let (n, low, high) = (
+                per(f64::from(counted.regions), looks),
+                per(low, looks),
+                per(high, looks),
+            );
             format!("{n:.1} ({low:.1}..{high:.1})")
         };
         text += &format!(
@@ -79,7 +83,10 @@ pub(super) fn run(args: &ChangesArgs) -> Result<(), Failure> {
             counted.time.as_secs_f64() * 1000.0,
         );
         if counted.bicycles.0 > 0 {
-            text += &format!("  bicycle reported in {} of {} parkings", counted.bicycles.1, counted.bicycles.0);
+            text += &format!(
+                "  bicycle reported in {} of {} parkings",
+                counted.bicycles.1, counted.bicycles.0
+            );
         }
         text.push('\n');
     }
@@ -97,7 +104,10 @@ pub(super) fn run(args: &ChangesArgs) -> Result<(), Failure> {
                 kind.ghosts,
             );
         }
-        text += &format!("False regions beside them: {} in {} looks\n", beside.regions, beside.looks);
+        text += &format!(
+            "False regions beside them: {} in {} looks\n",
+            beside.regions, beside.looks
+        );
     }
     print(&text)
 }
@@ -121,7 +131,11 @@ fn poisson_limits(count: u32) -> (f64, f64) {
         }
         low
     };
-    let lower = if count == 0 { 0.0 } else { solve(&|mean| 1.0 - at_most(count - 1, mean) > 0.025) };
+    let lower = if count == 0 {
+        0.0
+    } else {
+        solve(&|mean| 1.0 - at_most(count - 1, mean) > 0.025)
+    };
     (lower, solve(&|mean| at_most(count, mean) < 0.025))
 }
 
