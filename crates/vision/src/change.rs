@@ -8,21 +8,27 @@
 //! A new region is a place to look closely, and support for a detection there. By itself it is not a problem to report.
 
 mod background;
+mod buffers;
 mod cells;
 mod energy;
 mod gradient;
 mod grid;
+mod learned;
 mod map;
 mod picture;
 mod region;
 mod saved;
 mod score;
 mod shift;
+mod still;
 mod tracked;
+mod types;
 mod weights;
 
-pub use self::map::{
-    ChangeBuffers, ChangeLook, ChangeMap, ChangeSettings, ChangeState, Measured, NewRegion, NewShare, Occupant,
+pub use self::{
+    buffers::ChangeBuffers,
+    map::ChangeMap,
+    region::FEATURES,
+    saved::FormatError,
+    types::{ChangeLook, ChangeSettings, ChangeState, Measured, NewRegion, NewShare, Occupant},
 };
-pub use self::region::FEATURES;
-pub use self::saved::FormatError;

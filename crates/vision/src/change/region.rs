@@ -5,7 +5,7 @@ use super::{
     cells::Component,
     gradient::{PER_PERCENT, decode},
     grid::{CELL, Grid},
-    map::CellState,
+    learned::CellState,
     picture::WorkingPicture,
 };
 

@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 use super::{
     background::{Background, LEARN_LOOKS},
     grid::Grid,
-    map::{CellState, ChangeMap, Learned, MAX_VARIANTS, Occupant},
+    learned::{CellState, Learned, MAX_VARIANTS},
+    map::ChangeMap,
     tracked::TrackedRegion,
+    types::Occupant,
 };
 use gridwatch_engine::Light;
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{map::Occupant, region::FEATURES, score::probability};
+use super::{region::FEATURES, score::probability, types::Occupant};
 use gridwatch_engine::BBox;
 
 /// Share by which a look's log odds enter a region's.
