@@ -129,6 +129,18 @@ fn describe() {
     );
     describe_histogram!(DECODE, "Seconds to decode one keyframe");
     describe_histogram!(
+        CHANGE,
+        "Seconds to compare a look with the learned background of its view"
+    );
+    describe_counter!(
+        CHANGE_LOOKS,
+        "Looks of the change map, by camera and state: learning, judged, or in a light that is not learned"
+    );
+    describe_counter!(
+        NEW_REGIONS,
+        "New still regions reported by the change map, by camera and what explains them: person, animal, vehicle or nothing"
+    );
+    describe_histogram!(
         DETECT,
         "Seconds for letterbox, inference and decoding of the output, by model"
     );

@@ -35,6 +35,7 @@ use gridwatch_custody::vault::VaultKey;
 use gridwatch_engine::{BBox, CameraId, Detection, Label, Light, Observation, Point, RuleId, View, geometry};
 use gridwatch_frame::Frame;
 use gridwatch_vision as vision;
+use gridwatch_vision::change::{ChangeBuffers, Occupant};
 
 /// One view of a camera: a preset, or the only view of a camera without presets.
 struct WatchedView {
@@ -309,6 +310,18 @@ pub(super) struct LookWorker {
     pub(super) models: WorkerModels,
     /// `None` if no camera's numbers are read.
     pub(super) number_reader: Option<NumberReader>,
+    /// For the change maps of all cameras.
+    pub(super) change_buffers: ChangeBuffers,
+}
+
+/// The boxes of people, animals and vehicles, which explain that something new stands there.
+fn occupants(detections: &[Detection]) -> Vec<(BBox, Occupant)> {
+    /// Below, most boxes are mistakes, and nothing is learned behind one.
+    const MIN_SCORE: f32 = 0.25;
+    let found = detections.iter().filter(|d| d.score >= MIN_SCORE);
+    found
+        .filter_map(|d| Some((d.bbox, Occupant::of_label(d.label.as_str())?)))
+        .collect()
 }
 
 impl LookWorker {
@@ -392,8 +405,15 @@ impl LookWorker {
             Picture::Frame(frame) => Arc::clone(frame),
         };
         let assessment = camera.view_monitor().assess(&frame)?;
-        let found = match assessment.preset.and_then(|i| camera.presets.get(i)) {
-            Some(preset) if assessment.view == View::Clear => self.detect(look, preset, &frame)?,
+        let found = match assessment.preset.and_then(|i| Some((i, camera.presets.get(i)?))) {
+            Some((i, preset)) if assessment.view == View::Clear => {
+                let found = self.detect(look, preset, &frame)?;
+                let occupants = occupants(&found.detections);
+                camera
+                    .view_monitor()
+                    .look_for_changes(i, &frame, &occupants, &mut self.change_buffers);
+                found
+            }
             _ => LookDetections::default(),
         };
         Ok((assessment, found))

@@ -54,6 +54,7 @@ use gridwatch_link::Link;
 use gridwatch_model as model;
 use gridwatch_model::TiledDetector;
 use gridwatch_store::Store;
+use gridwatch_vision::change::ChangeBuffers;
 
 impl Daemon {
     /// Loads the models, opens the store and starts every thread. Cameras and the broker may be unreachable: connections are
@@ -211,6 +212,7 @@ fn load_models(config: &Arc<Config>, decode_mode: &DecodeMode) -> Result<Models,
             decoder: Decoder::with_mode(&format!("decode{i}"), config.decoders, decode_mode)?,
             models,
             number_reader,
+            change_buffers: ChangeBuffers::default(),
         })
     });
     Ok(Models {

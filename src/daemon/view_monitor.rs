@@ -1,23 +1,27 @@
 //! Monitors one camera's view: whether a look can be trusted, and whether the camera still points where its zones were drawn, or
 //! at which of its presets. Keeps the learned views over restarts, logs changes, and processes the requests of `gridwatch view`.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
 };
 
 use jiff::Timestamp;
-use metrics::gauge;
+use metrics::{counter, gauge, histogram};
 
 use super::messages::CoreEvent;
 use gridwatch_base::metric;
 use gridwatch_config as config;
 use gridwatch_config::{Camera, Config};
 use gridwatch_custody::vault::VaultKey;
-use gridwatch_engine::{CameraId, Light, View};
+use gridwatch_engine::{BBox, CameraId, Light, View};
 use gridwatch_frame::Frame;
 use gridwatch_vision::{
     Aim, AimChange, AimLimits, Health, Luma, Shift, Tour, TourChange, VisionError,
+    change::{ChangeBuffers, ChangeLook, ChangeMap, ChangeState, Occupant},
     views::{Standing, ViewFiles, ViewRequest, ViewStatus, ViewsError},
 };
 
@@ -64,6 +68,8 @@ struct ViewState {
     id: CameraId,
     files: ViewFiles,
     picture_requested: bool,
+    /// `None` if the camera has no change maps.
+    change: Option<ChangeMap>,
 }
 
 /// The assessment of one look.
@@ -85,6 +91,7 @@ impl ViewMonitor {
             id: preset.view.clone(),
             files: ViewFiles::new(&config.state_dir, preset.view.clone(), Some(Arc::clone(key))),
             picture_requested: false,
+            change: camera.change.map(ChangeMap::new),
         };
         let mut this = Self {
             camera: camera.id.clone(),
@@ -100,6 +107,10 @@ impl ViewMonitor {
         this.current_preset.set(this.only_preset());
         for preset in 0..this.views.len() {
             this.restore(preset);
+            let ViewState { files, change, .. } = &mut this.views[preset];
+            if let Some(map) = change {
+                files.restore_change(map);
+            }
         }
         this
     }
@@ -168,6 +179,7 @@ impl ViewMonitor {
                 aim.confirm();
                 warn_on_error(id, files.delete());
                 let (at, camera) = (Timestamp::now(), id.clone());
+                self.views[preset].forget_changes();
                 tracing::info!(%camera, "Operator confirmed the view; learning it anew and forgetting what was seen there");
                 self.set_standing(preset, Standing::Learning, at, None);
                 Some(CoreEvent::Reaimed { camera, at })
@@ -228,9 +240,10 @@ impl ViewMonitor {
                 self.current_preset.set(tour.current_preset());
                 for change in checked.changes {
                     if let TourChange::Learned { preset, replaced: true } = change {
-                        let ViewState { id, files, .. } = &self.views[preset];
-                        warn_on_error(id, files.delete());
-                        assessment.reaimed = Some(id.clone());
+                        let view = &mut self.views[preset];
+                        view.forget_changes();
+                        warn_on_error(&view.id, view.files.delete());
+                        assessment.reaimed = Some(view.id.clone());
                     }
                     self.report_tour_change(change, at);
                 }
@@ -240,6 +253,38 @@ impl ViewMonitor {
         if let Some(preset) = to_keep {
             self.save_reference(preset, light, small);
         }
+    }
+
+    /// Compares a look at a preset with its learned background. The look's view must be clear. `None` if the camera has no
+    /// change maps, or the frame is invalid.
+    pub(super) fn look_for_changes(
+        &mut self,
+        preset: usize,
+        frame: &Frame,
+        occupants: &[(BBox, Occupant)],
+        buffers: &mut ChangeBuffers,
+    ) -> Option<ChangeLook> {
+        let ViewState { id, files, change, .. } = self.views.get_mut(preset)?;
+        let map = change.as_mut()?;
+        let start = Instant::now();
+        let look = map.look(frame, occupants, buffers).ok()?;
+        histogram!(metric::CHANGE).record(start.elapsed());
+        let state = match look.state {
+            ChangeState::Learning => "learning",
+            ChangeState::Judged => "judged",
+            ChangeState::OtherLight => "other_light",
+        };
+        counter!(metric::CHANGE_LOOKS, "camera" => id.to_string(), "state" => state).increment(1);
+        for region in look.regions.iter().filter(|r| r.is_first) {
+            let explained_by = region.explained_by.map_or("nothing", Occupant::name);
+            counter!(metric::NEW_REGIONS, "camera" => id.to_string(), "explained_by" => explained_by).increment(1);
+            let BBox { x1, y1, x2, y2 } = region.bbox;
+            tracing::debug!(camera = %id, x1, y1, x2, y2, score = region.score, since = %region.since, explained_by, "New still region");
+        }
+        if look.should_save {
+            warn_on_error(id, files.save_change(map));
+        }
+        Some(look)
     }
 
     fn write_requested_pictures(&mut self, shown: Option<usize>, small: &Luma) {
@@ -322,6 +367,16 @@ impl ViewMonitor {
         let ViewState { id, files, .. } = &self.views[preset];
         gauge!(metric::VIEW_MOVED, "camera" => id.to_string()).set(gauge_value(standing));
         warn_on_error(id, files.write_status(&ViewStatus { standing, since, shift }));
+    }
+}
+
+impl ViewState {
+    /// Forgets the learned background: the view is another one now.
+    fn forget_changes(&mut self) {
+        if let Some(map) = &mut self.change {
+            map.reset();
+            warn_on_error(&self.id, self.files.delete_change());
+        }
     }
 }
 

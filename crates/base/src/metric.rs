@@ -16,6 +16,12 @@ pub const STRETCH: &str = "gridwatch_schedule_stretch";
 pub const DECODE: &str = "gridwatch_decode_seconds";
 /// Detection time, by model.
 pub const DETECT: &str = "gridwatch_detect_seconds";
+/// Time to compare a look with its view's background.
+pub const CHANGE: &str = "gridwatch_change_seconds";
+/// Looks compared with their view's background, by camera and state.
+pub const CHANGE_LOOKS: &str = "gridwatch_change_looks_total";
+/// New regions reported, by camera and what explains them.
+pub const NEW_REGIONS: &str = "gridwatch_new_regions_total";
 /// Detection time of second looks, by model.
 pub const SECOND_LOOK: &str = "gridwatch_look_closer_seconds";
 /// 1 for live versions, by model and version.

@@ -6,6 +6,7 @@
 
 mod calendar;
 mod cameras;
+mod change;
 mod draft;
 mod grid_gaps;
 mod ledger;
@@ -139,6 +140,7 @@ impl Checker<'_> {
         self.ledger();
         self.registry();
         self.draft.rest.view = self.optional(&section("view"));
+        self.change();
         self.draft.rest.categories = self.categories();
         let models: Vec<ModelFacts> = self.models();
         self.reading();

@@ -43,7 +43,7 @@ use gridwatch_ledger as ledger;
 use gridwatch_link::{Protocol, ServerTrust};
 use gridwatch_model as model;
 use gridwatch_store::Retention;
-use gridwatch_vision::ViewLimits;
+use gridwatch_vision::{ViewLimits, change::ChangeSettings};
 
 /// A valid configuration: every reference is resolved, every path is absolute, every credential has been read.
 #[derive(Debug, Clone)]
@@ -237,6 +237,8 @@ pub struct Camera {
     pub legal_review_ref: Option<String>,
     /// Whether it is fixed or turns.
     pub aim: Aim,
+    /// Its views' change maps; `None` if they have none.
+    pub change: Option<ChangeSettings>,
     /// Its views: one per preset, or a single one for a camera without presets; never empty.
     pub presets: Vec<Preset>,
 }
@@ -260,6 +262,7 @@ impl Camera {
             gb_device_id: None,
             legal_review_ref: None,
             aim: Aim::Unwatched,
+            change: None,
             presets: vec![Preset {
                 view,
                 id: None,

@@ -17,6 +17,7 @@ use gridwatch_model::manifest::Provider;
 mod broker;
 mod calendar;
 mod camera;
+mod change;
 mod evidence;
 mod rule;
 mod signs;
@@ -28,6 +29,7 @@ pub use {
     broker::{Broker, ClientCertificate},
     calendar::{Calendar, CalendarFile, Schedule, Window},
     camera::*,
+    change::{CameraChange, Change},
     evidence::{Evidence, KeyPlace},
     rule::*,
     signs::{Sign, Signs},
@@ -83,6 +85,9 @@ pub struct File {
     /// Thresholds for unusable views: dark, blurred, blocked, frozen or moved.
     #[serde(default)]
     pub view: ViewLimits,
+    /// The change map: what is new and still in a view.
+    #[serde(default)]
+    pub change: Change,
     /// Public holidays and make-up working days.
     #[serde(default)]
     pub calendar: Calendar,

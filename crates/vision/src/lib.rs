@@ -13,6 +13,7 @@
 //! Detection and false alarm rates are in `docs/judging.md`, measured by `gridwatch-lab bench views` on street pictures.
 
 mod aim;
+pub mod change;
 mod health;
 mod limits;
 pub mod views;

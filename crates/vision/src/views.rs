@@ -3,17 +3,18 @@
 //! | File | Written by | Content |
 //! |---|---|---|
 //! | `CAMERA.view` | daemon | the references ([`SavedView`]), encrypted |
+//! | `CAMERA.change` | daemon, every six hours and after news | the [`ChangeMap`], encrypted |
 //! | `CAMERA.status.json` | daemon, at each change | [`ViewStatus`] |
 //! | `CAMERA.newest` | daemon, when the camera was moved and on request | the newest look as PNG in greyscale, 320 pixels across, encrypted |
 //! | `CAMERA.request.json` | `gridwatch view` | [`ViewRequest`], processed at the next look |
 //!
 //! Pictures are not masked, so they are encrypted with the key of the originals ([`VaultKey::seal_file`]); references of older
-//! versions, which are not, are read and written anew. Files are written atomically. A corrupt reference file is renamed, never
-//! deleted.
+//! versions, which are not, are read and written anew. Files are written atomically. A corrupt reference file or change map is
+//! renamed, never deleted.
 
 use std::{
     fs,
-    io::{self, Write},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -22,7 +23,7 @@ use image::GrayImage;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{Luma, SavedView, Shift};
+use crate::{Luma, SavedView, Shift, change::ChangeMap};
 use gridwatch_base::{disk, error::Class};
 use gridwatch_custody::vault::{VaultKey, is_sealed};
 use gridwatch_engine::CameraId;
@@ -190,6 +191,46 @@ impl ViewFiles {
         remove(&self.path(VIEW))
     }
 
+    /// Restores the change map of an earlier run into `map`, if one is saved. Logs errors, and renames a corrupt file to
+    /// `CAMERA.change.corrupt`; the map then learns anew.
+    pub fn restore_change(&self, map: &mut ChangeMap) {
+        let path = self.path(CHANGE);
+        let restored = match self.read_picture(CHANGE) {
+            Ok(None) => return,
+            Ok(Some(bytes)) => map.restore(&bytes).map_err(|reason| ViewsError::Corrupt {
+                path: path.clone(),
+                reason: reason.into(),
+            }),
+            Err(error) => Err(error),
+        };
+        let Err(error) = restored else { return };
+        let to = self.path("change.corrupt");
+        if matches!(error, ViewsError::Corrupt { .. }) && fs::rename(&path, &to).is_ok() {
+            tracing::warn!(camera = %self.camera, %error, renamed_to = %to.display(), "Corrupt change map renamed; learning the background anew");
+        } else {
+            tracing::warn!(camera = %self.camera, %error, "Cannot read the change map; learning the background anew");
+        }
+    }
+
+    /// Writes the change map, if it has seen a look.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn save_change(&self, map: &ChangeMap) -> Result<(), ViewsError> {
+        match map.to_bytes() {
+            Some(bytes) => self.write_picture(CHANGE, &bytes),
+            None => Ok(()),
+        }
+    }
+
+    /// Deletes the change map.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
+    pub fn delete_change(&self) -> Result<(), ViewsError> {
+        remove(&self.path(CHANGE))
+    }
+
     /// Reads the status; `None` before the first look.
     ///
     /// # Errors
@@ -341,14 +382,23 @@ impl ViewFiles {
 }
 
 const VIEW: &str = "view";
+const CHANGE: &str = "change";
 const STATUS: &str = "status.json";
 const NEWEST: &str = "newest";
 /// Of older versions: not encrypted.
 const UNENCRYPTED_NEWEST: &str = "newest.png";
 const REQUEST: &str = "request.json";
 
+/// Largest file that is read: a change map with three variants of the finest setting.
+const MAX_FILE: u64 = 64 << 20;
+
 fn read(path: &Path) -> Result<Option<Vec<u8>>, ViewsError> {
-    match fs::read(path) {
+    let read = || {
+        let mut bytes = Vec::new();
+        fs::File::open(path)?.take(MAX_FILE).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    match read() {
         Ok(bytes) => Ok(Some(bytes)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(ViewsError::Io {

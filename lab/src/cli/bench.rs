@@ -1,6 +1,7 @@
 //! `gridwatch-lab bench`: CPU and memory per camera and the lateness of looks, compared with ffmpeg, and the accuracy of the view
 //! assessment.
 
+mod changes;
 mod measure;
 mod views;
 
@@ -54,6 +55,14 @@ enum BenchCommand {
         The same pictures and --seed give the same numbers. Starts nothing; needs no camera or broker."
     )]
     Views(views::ViewsArgs),
+    /// Compose street scenes with light, weather, people and things put down, and print what the change map reports.
+    #[command(
+        long_about = "Makes a street of each picture: shadows move over it, it rains, people pass, the camera sways or switches to \
+        infrared; and bags and flyers are put down and taken away. Prints for each nuisance how many regions the change map \
+        reported although nothing was put down, and for each kind of thing how many were found.\n\n\
+        The same pictures and --seed give the same numbers. Starts nothing; needs no camera or broker."
+    )]
+    Changes(changes::ChangesArgs),
     /// Serves the cameras; started by `bench cameras`.
     #[command(hide = true)]
     Farm(FarmArgs),
@@ -151,6 +160,7 @@ pub fn run(args: BenchArgs) -> Result<ExitCode, Failure> {
     match args.command {
         BenchCommand::Cameras(cameras) => bench_cameras(&cameras),
         BenchCommand::Views(views) => views::run(&views).map(|()| ExitCode::SUCCESS),
+        BenchCommand::Changes(changes) => changes::run(&changes).map(|()| ExitCode::SUCCESS),
         BenchCommand::Farm(farm) => serve_farm(&farm),
     }
 }

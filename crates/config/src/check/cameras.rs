@@ -42,7 +42,7 @@ pub(super) struct ViewDraft {
 }
 
 /// The fields of a camera that no connection to it depends on.
-const UNRELATED_TO_CONNECTION: [&str; 15] = [
+const UNRELATED_TO_CONNECTION: [&str; 16] = [
     "id",
     "look_every",
     "models",
@@ -50,6 +50,7 @@ const UNRELATED_TO_CONNECTION: [&str; 15] = [
     "gb_device_id",
     "legal_review_ref",
     "fixed",
+    "change",
     "tour",
     "presets",
     "crs",
@@ -99,6 +100,7 @@ impl Checker<'_> {
                 Aim::Tour { .. } => presets,
                 Aim::Fixed | Aim::Unwatched => self.own_view(&at, &raw, zones).into_iter().collect(),
             };
+            let change = self.camera_change(&at.key("change"), &raw.change, aim);
             let presets = views.into_iter().map(|v| self.view(&raw, aim, crs, v)).collect();
             if self.is_invalid(&at.key("id")) {
                 continue;
@@ -131,6 +133,7 @@ impl Checker<'_> {
                 gb_device_id: raw.gb_device_id,
                 legal_review_ref: raw.legal_review_ref,
                 aim,
+                change,
                 presets,
             });
         }

@@ -86,6 +86,7 @@ pub(super) struct Rest {
     /// The outer `None`: faulty or not checked yet; the inner one: disabled.
     pub(super) ledger: Option<Option<gridwatch_ledger::Settings>>,
     pub(super) view: Option<ViewLimits>,
+    pub(super) change: Option<raw::Change>,
     pub(super) registry: Option<Registry>,
     pub(super) grid: Option<(raw::Grid, Grid)>,
     pub(super) categories: BTreeMap<String, Category>,
@@ -284,13 +285,14 @@ pub(super) fn is_or_is_in(field: &str, head: &str) -> bool {
 /// True if the field affects how the box receives or sends, but not what becomes a case. A camera's URL is not included, because
 /// a camera without a URL is dropped.
 fn is_irrelevant_to_cases(path: &str) -> bool {
-    const SECTIONS: [&str; 9] = [
+    const SECTIONS: [&str; 10] = [
         "broker",
         "runtime",
         "decode",
         "telemetry",
         "ledger",
         "view",
+        "change",
         "models",
         "reading",
         "registry",

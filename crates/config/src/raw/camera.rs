@@ -6,7 +6,7 @@ use gridwatch_camera::{StreamSource, Transport};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Credentials, GB_ID_PATTERN, ID_PATTERN, PIN_PATTERN, Span, defaults};
+use super::{CameraChange, Credentials, GB_ID_PATTERN, ID_PATTERN, PIN_PATTERN, Span, defaults};
 
 /// A camera.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -65,6 +65,9 @@ pub struct Camera {
     /// Whether the camera is fixed. Default true: the daemon detects when it has been moved. False, for a camera that turns by itself: its view is not monitored, so its zones may no longer match the scene. Ignored on a camera with presets.
     #[serde(default = "defaults::fixed")]
     pub fixed: bool,
+    /// Change map of its views, where it differs from `[change]`. A camera with `fixed = false` has none.
+    #[serde(default)]
+    pub change: CameraChange,
     /// File of the approved signs in its view, for rules with `except_approved`, written by `gridwatch signs record`. Without it, these rules file nothing here. A file without signs means that no signs are approved.
     #[serde(default)]
     pub approved_signs: Option<PathBuf>,

@@ -1,0 +1,125 @@
+//! Regions from look to look.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{region::FEATURES, score::probability, types::Occupant};
+use gridwatch_engine::BBox;
+
+/// Share by which a look's log odds enter a region's.
+const BLEND: f32 = 0.3;
+/// Looks that a region is kept without being seen: something stands before it.
+const KEPT: u32 = 6;
+/// A region is reported from this probability, and until it falls below the second.
+const REPORT_FROM: f32 = 0.5;
+const REPORT_UNTIL: f32 = 0.3;
+/// Log odds beyond these count no further, so that one look does not outweigh the others.
+const MOST: f32 = 8.0;
+/// Looks that a region must have been proposed in before it is reported.
+const CONFIRM: u32 = 2;
+
+/// A component of one look with its score.
+#[derive(Debug, Clone)]
+pub(super) struct Proposal {
+    pub(super) bbox: BBox,
+    pub(super) log_odds: f32,
+    pub(super) since: Timestamp,
+    pub(super) occupant: Option<Occupant>,
+    pub(super) features: [f32; FEATURES],
+}
+
+/// A region that was proposed in several looks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TrackedRegion {
+    pub(super) bbox: BBox,
+    pub(super) log_odds: f32,
+    pub(super) since: Timestamp,
+    pub(super) occupant: Option<Occupant>,
+    /// Looks in which it was proposed.
+    pub(super) looks: u32,
+    /// Looks since it was last proposed.
+    pub(super) unseen: u32,
+    /// Looks for which it has been reported without a break; 0: it is not.
+    pub(super) reported: u32,
+}
+
+impl TrackedRegion {
+    fn new(proposal: Proposal) -> Self {
+        Self {
+            bbox: proposal.bbox,
+            log_odds: proposal.log_odds.clamp(-MOST, MOST),
+            since: proposal.since,
+            occupant: proposal.occupant,
+            looks: 1,
+            unseen: 0,
+            reported: 0,
+        }
+    }
+
+    fn update(&mut self, proposal: Proposal) {
+        self.bbox = proposal.bbox;
+        self.log_odds += BLEND * (proposal.log_odds.clamp(-MOST, MOST) - self.log_odds);
+        self.since = self.since.min(proposal.since);
+        self.occupant = proposal.occupant;
+        self.looks = self.looks.saturating_add(1);
+        self.unseen = 0;
+    }
+
+    /// True if its numbers are in range.
+    pub(super) fn is_valid(&self) -> bool {
+        let BBox { x1, y1, x2, y2 } = self.bbox;
+        [x1, y1, x2, y2].iter().all(|v| (0.0..=1.0).contains(v)) && x1 <= x2 && y1 <= y2 && self.log_odds.abs() <= MOST
+    }
+
+    /// The probability that it is a thing, 0..=1.
+    pub(super) fn score(&self) -> f32 {
+        probability(self.log_odds)
+    }
+}
+
+fn area(b: &BBox) -> f32 {
+    (b.x2 - b.x1).max(0.0) * (b.y2 - b.y1).max(0.0)
+}
+
+/// The overlap of two boxes as a share of the smaller one.
+pub(super) fn overlap(a: &BBox, b: &BBox) -> f32 {
+    let both = BBox {
+        x1: a.x1.max(b.x1),
+        y1: a.y1.max(b.y1),
+        x2: a.x2.min(b.x2),
+        y2: a.y2.min(b.y2),
+    };
+    area(&both) / area(a).min(area(b)).max(f32::MIN_POSITIVE)
+}
+
+/// Updates the regions with a look's proposals. Regions that are not proposed are dropped after a while, at once where
+/// `is_gone` tells that the background is seen there again.
+pub(super) fn update(regions: &mut Vec<TrackedRegion>, proposals: Vec<Proposal>, is_gone: impl Fn(&BBox) -> bool) {
+    for region in regions.iter_mut() {
+        region.unseen = region.unseen.saturating_add(1);
+    }
+    for proposal in proposals {
+        let best = regions
+            .iter_mut()
+            .filter(|r| r.unseen > 0)
+            .map(|r| (overlap(&r.bbox, &proposal.bbox), r))
+            .max_by(|a, b| a.0.total_cmp(&b.0));
+        match best {
+            Some((share, region)) if share > 0.3 => region.update(proposal),
+            _ => regions.push(TrackedRegion::new(proposal)),
+        }
+    }
+    regions.retain(|r| r.unseen == 0 || r.unseen <= KEPT && !is_gone(&r.bbox));
+    for region in regions.iter_mut() {
+        let is_reported = match region.reported {
+            0 => region.looks >= CONFIRM && region.score() >= REPORT_FROM,
+            _ => region.score() >= REPORT_UNTIL,
+        };
+        region.reported = if is_reported {
+            region.reported.saturating_add(1)
+        } else {
+            0
+        };
+    }
+}
