@@ -145,6 +145,10 @@ fn describe() {
         "Seconds for letterbox, inference and decoding of the output, by model"
     );
     describe_histogram!(SECOND_LOOK, "Seconds for a second look at one place, by model");
+    describe_histogram!(
+        CLOSE_LOOK,
+        "Seconds for a look at the crop around something new, by model"
+    );
     describe_gauge!(
         MODEL_LIVE,
         "1 for live versions, 0 for those that were live before, by model and version"

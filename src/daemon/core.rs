@@ -17,7 +17,9 @@ use super::{
     activity::Activity,
     disk_probe::storage_fault,
     filing_gate::FilingGate,
+    held_places::{HeldPlaces, absorb_rejected},
     inbox::{Inbox, NoEvent},
+    looks::LookScheduler,
     messages::{CoreEvent, EvidenceJob},
     pinned_frames::{FrameKey, PinnedFrame, PinnedFrames},
     record::{ModelDescriptor, RecordBuilder},
@@ -27,7 +29,7 @@ use gridwatch_base::{error::Class, metric};
 use gridwatch_config::Config;
 use gridwatch_contract::When;
 use gridwatch_engine::{
-    BBox, CameraId, Case, CaseId, CaseState, Effect, Elsewhere, Input, Known, Resumed, RuleId, Snapshot, Verified,
+    CameraId, Case, CaseId, CaseState, Effect, Elsewhere, Input, Known, Resumed, RuleId, Snapshot, Verified,
 };
 use gridwatch_evidence::EvidencePicture;
 use gridwatch_ledger::RecordedEngine;
@@ -52,12 +54,6 @@ const PROBE_EVERY: Duration = Duration::from_mins(1);
 /// What `/readyz` calls a case or a picture that cannot be stored.
 const STORAGE: &str = "storage";
 
-/// Schedules a look at a view no later than the given time.
-pub(super) type RequestLook = Box<dyn Fn(&CameraId, Timestamp) + Send>;
-
-/// Requests a second look at a place in a view, for a rule.
-pub(super) type RequestSecondLook = Box<dyn Fn(CameraId, RuleId, BBox) + Send>;
-
 /// The core's state. It is lost with the process; the store holds what must survive.
 pub(super) struct Core {
     /// The engine; it records every input in the ledger.
@@ -66,8 +62,9 @@ pub(super) struct Core {
     pub(super) config: Arc<Config>,
     pub(super) records: RecordBuilder,
     pub(super) pinned: PinnedFrames,
-    pub(super) look_by: RequestLook,
-    pub(super) second_look_at: RequestSecondLook,
+    /// Where looks are requested, and what the change maps are told.
+    pub(super) looks: Arc<LookScheduler>,
+    pub(super) held_places: HeldPlaces,
     /// The evidence worker's queue; `None` once the core is stopping.
     pub(super) evidence: Option<Sender<EvidenceJob>>,
     pub(super) health: Arc<Health>,
@@ -288,15 +285,26 @@ impl Core {
 
     /// Applies one input and carries out its effects; `look` is the look that the input came from.
     fn apply(&mut self, input: Input, look: Option<(FrameKey, PinnedFrame)>) {
-        for effect in self.engine.apply(input) {
+        let effects = self.engine.apply(input);
+        let is_about_cases = |e: &Effect| matches!(e, Effect::Open(_) | Effect::Revise { .. });
+        let are_cases_changed = effects.iter().any(is_about_cases);
+        for effect in effects {
             self.carry_out(effect, look.as_ref());
         }
+        if are_cases_changed {
+            self.hold_open_cases();
+        }
+    }
+
+    /// Keeps what open cases are about out of the views' backgrounds.
+    pub(super) fn hold_open_cases(&mut self) {
+        self.held_places.update(self.engine.engine().open_cases(), &self.looks);
     }
 
     fn carry_out(&mut self, effect: Effect, look: Option<&(FrameKey, PinnedFrame)>) {
         match effect {
-            Effect::Look { camera, by } => (self.look_by)(&camera, by),
-            Effect::SecondLook { camera, rule, bbox } => (self.second_look_at)(camera, rule, bbox),
+            Effect::Look { camera, by } => self.looks.look_by(&camera, by),
+            Effect::SecondLook { camera, rule, bbox } => self.looks.second_look_at(camera, rule, bbox),
             Effect::Pin { camera, at } => self.pinned.pin((camera, at), look),
             Effect::Unpin { camera, at } => {
                 self.pinned.unpin((camera, at));
@@ -408,6 +416,10 @@ impl Core {
                 } => revision = Some(self.revision(case, state, at, reason)),
                 other => self.carry_out(other, None),
             }
+        }
+        self.hold_open_cases();
+        if incoming.reply.state == CaseState::Rejected {
+            absorb_rejected(self.engine.engine(), &incoming.reply.case, &self.looks);
         }
         self.commit(Commit::Reply(Box::new(incoming), revision));
     }

@@ -17,6 +17,7 @@ use tokio::sync::mpsc::Sender;
 use super::{
     messages::CoreEvent,
     models::WorkerModels,
+    new_regions::NewRegions,
     number_reader::{NumberReader, ReadSchedule},
     readiness::CameraSight,
     record::ModelDescriptor,
@@ -44,6 +45,7 @@ struct WatchedView {
     privacy: Vec<Vec<Point>>,
     /// When and where telephone numbers are read; `None`: never.
     read_schedule: Option<ReadSchedule>,
+    new_regions: NewRegions,
 }
 
 /// One camera's state for the look workers.
@@ -82,6 +84,7 @@ impl WatchedCamera {
                     view: p.view.clone(),
                     privacy: p.privacy.clone(),
                     read_schedule: ReadSchedule::of(config, camera, p),
+                    new_regions: NewRegions::new(config),
                 })
                 .collect(),
             current_preset: view_monitor.current_preset(),
@@ -210,6 +213,25 @@ impl LookScheduler {
                 requests.push((view, rule, place));
             }
         }
+    }
+
+    /// The boxes of the open cases of `view`: what is new there stays new.
+    pub(super) fn hold(&self, view: &CameraId, boxes: Vec<BBox>) {
+        if let Some(new_regions) = self.new_regions(view) {
+            new_regions.hold(boxes);
+        }
+    }
+
+    /// What `view` shows in `bbox` belongs to its background.
+    pub(super) fn absorb(&self, view: &CameraId, bbox: BBox) {
+        if let Some(new_regions) = self.new_regions(view) {
+            new_regions.absorb(bbox);
+        }
+    }
+
+    fn new_regions(&self, view: &CameraId) -> Option<&NewRegions> {
+        let (camera, preset) = self.by_view.get(view)?;
+        Some(&self.cameras[*camera].presets[*preset].new_regions)
     }
 
     /// Factor by which every period is stretched under overload; 1: not stretched.
@@ -405,26 +427,16 @@ impl LookWorker {
             Picture::Frame(frame) => Arc::clone(frame),
         };
         let assessment = camera.view_monitor().assess(&frame)?;
-        let found = match assessment.preset.and_then(|i| Some((i, camera.presets.get(i)?))) {
-            Some((i, preset)) if assessment.view == View::Clear => {
-                let found = self.detect(look, preset, &frame)?;
-                let occupants = occupants(&found.detections);
-                camera
-                    .view_monitor()
-                    .look_for_changes(i, &frame, &occupants, &mut self.change_buffers);
-                found
+        let found = match assessment.preset {
+            Some(preset) if assessment.view == View::Clear && preset < camera.presets.len() => {
+                self.detect(look, preset, &frame)?
             }
             _ => LookDetections::default(),
         };
         Ok((assessment, found))
     }
 
-    fn detect(
-        &mut self,
-        look: CurrentLook<'_>,
-        preset: &WatchedView,
-        frame: &Frame,
-    ) -> Result<LookDetections, LookError> {
+    fn detect(&mut self, look: CurrentLook<'_>, preset: usize, frame: &Frame) -> Result<LookDetections, LookError> {
         let CurrentLook {
             index,
             camera,
@@ -432,9 +444,15 @@ impl LookWorker {
             is_requested,
         } = look;
         let (mut found, mut by) = self.models.detect(index, &camera.id, at, frame)?;
+        let can_find_objects = self.look_at_changes(look, preset, frame, &mut found);
+        let view = preset;
+        let preset = &camera.presets[preset];
         // A requested look decides, so numbers are read whatever the schedule.
         let schedule = preset.read_schedule.as_ref().filter(|s| is_requested || s.is_due(at));
         let mut not_searched = Vec::new();
+        if !can_find_objects {
+            not_searched.push(Label::object());
+        }
         match (&mut self.number_reader, schedule) {
             (Some(reader), Some(schedule)) => {
                 match reader.read(schedule, at, frame) {
@@ -480,10 +498,39 @@ impl LookWorker {
         for detection in &mut found {
             detection.appearance = frame.appearance(&detection.bbox);
         }
+        camera.view_monitor().judge_newness(view, &mut found);
         Ok(LookDetections {
             detections: found,
             by,
             not_searched,
+        })
+    }
+}
+
+impl LookWorker {
+    /// Compares the look with its view's background, and searches crops around what is new. False if the comparison was not possible.
+    fn look_at_changes(
+        &mut self,
+        look: CurrentLook<'_>,
+        preset: usize,
+        frame: &Frame,
+        found: &mut Vec<Detection>,
+    ) -> bool {
+        let CurrentLook { index, camera, .. } = look;
+        let new_regions = &camera.presets[preset].new_regions;
+        let changes = camera.view_monitor().look_for_changes(
+            preset,
+            frame,
+            &occupants(found),
+            new_regions,
+            &mut self.change_buffers,
+        );
+        new_regions.add(changes.as_ref(), found, |place| {
+            let seen = self.models.close_look_at(index, frame, place);
+            seen.inspect_err(
+                |error| tracing::warn!(camera = %camera.id, %error, "Cannot look closely at what is new; trying again later"),
+            )
+            .ok()
         })
     }
 }

@@ -20,6 +20,7 @@ use super::{
     error::StartError,
     evidence_worker::EvidenceWorker,
     filing_gate::FilingGate,
+    held_places::HeldPlaces,
     inbox::{Inbox, InboxSenders},
     looks::{LookScheduler, LookWorker, WatchedCamera},
     messages::{CoreEvent, EvidenceJob},
@@ -306,14 +307,8 @@ fn start_core(
         records: RecordBuilder::new(config),
         config: Arc::clone(config),
         pinned: PinnedFrames::new(&config.state_dir, Arc::clone(&shared.pinned)),
-        look_by: {
-            let looks = Arc::clone(&shared.looks);
-            Box::new(move |camera, by| looks.look_by(camera, by))
-        },
-        second_look_at: {
-            let looks = Arc::clone(&shared.looks);
-            Box::new(move |view, rule, place| looks.second_look_at(view, rule, place))
-        },
+        looks: Arc::clone(&shared.looks),
+        held_places: HeldPlaces::default(),
         evidence: Some(channels.jobs),
         health: Arc::clone(&shared.health),
         uncommitted: Vec::new(),
@@ -324,6 +319,7 @@ fn start_core(
     if let Some(snapshot) = restored.snapshot {
         core.resume(snapshot);
     }
+    core.hold_open_cases();
     thread("core", move || core.run(channels.inbox))
 }
 

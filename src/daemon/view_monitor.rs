@@ -12,12 +12,12 @@ use std::{
 use jiff::Timestamp;
 use metrics::{counter, gauge, histogram};
 
-use super::messages::CoreEvent;
+use super::{messages::CoreEvent, new_regions::NewRegions};
 use gridwatch_base::metric;
 use gridwatch_config as config;
 use gridwatch_config::{Camera, Config};
 use gridwatch_custody::vault::VaultKey;
-use gridwatch_engine::{BBox, CameraId, Light, View};
+use gridwatch_engine::{BBox, CameraId, Detection, Light, View};
 use gridwatch_frame::Frame;
 use gridwatch_vision::{
     Aim, AimChange, AimLimits, Health, Luma, Shift, Tour, TourChange, VisionError,
@@ -262,10 +262,12 @@ impl ViewMonitor {
         preset: usize,
         frame: &Frame,
         occupants: &[(BBox, Occupant)],
+        new_regions: &NewRegions,
         buffers: &mut ChangeBuffers,
     ) -> Option<ChangeLook> {
         let ViewState { id, files, change, .. } = self.views.get_mut(preset)?;
         let map = change.as_mut()?;
+        new_regions.apply_requests(map);
         let start = Instant::now();
         let look = map.look(frame, occupants, buffers).ok()?;
         histogram!(metric::CHANGE).record(start.elapsed());
@@ -285,6 +287,14 @@ impl ViewMonitor {
             warn_on_error(id, files.save_change(map));
         }
         Some(look)
+    }
+
+    /// Sets the newness of each detection in the newest look at a preset.
+    pub(super) fn judge_newness(&self, preset: usize, found: &mut [Detection]) {
+        let map = self.views.get(preset).and_then(|v| v.change.as_ref());
+        for detection in found {
+            detection.newness = map.and_then(|map| map.new_share(&detection.bbox));
+        }
     }
 
     fn write_requested_pictures(&mut self, shown: Option<usize>, small: &Luma) {

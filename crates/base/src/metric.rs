@@ -24,6 +24,8 @@ pub const CHANGE_LOOKS: &str = "gridwatch_change_looks_total";
 pub const NEW_REGIONS: &str = "gridwatch_new_regions_total";
 /// Detection time of second looks, by model.
 pub const SECOND_LOOK: &str = "gridwatch_look_closer_seconds";
+/// Detection time of crops around new regions, by model.
+pub const CLOSE_LOOK: &str = "gridwatch_close_look_seconds";
 /// 1 for live versions, by model and version.
 pub const MODEL_LIVE: &str = "gridwatch_model_live";
 /// Versions that went live, were refused or were rolled back, by model and change.

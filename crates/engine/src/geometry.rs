@@ -19,6 +19,11 @@ const SEMI_MAJOR_M: f64 = 6_378_137.0;
 /// WGS 84 first eccentricity squared (same table); CGCS2000 differs in the eleventh digit.
 const ECCENTRICITY_SQUARED: f64 = 6.694_379_990_14e-3;
 
+/// Minimum share of a part inside the place: the bags of a heap count for the heap, neighbouring objects do not.
+const MIN_INSIDE: f64 = 0.5;
+/// Minimum share of the place that a part covers: one bottle is not a heap.
+const MIN_COVERED: f64 = 0.1;
+
 impl BBox {
     /// The box clipped to the picture; `None` if nothing is left or a coordinate is not finite.
     pub fn within_picture(self) -> Option<Self> {
@@ -73,6 +78,13 @@ impl BBox {
             return 0.0;
         }
         both / (self.area() + other.area() - both)
+    }
+
+    /// True if the box shows the object at `place` or a part of it, rather than a neighbour or what both stand on.
+    pub fn is_part_of(&self, place: &Self) -> bool {
+        let common = self.intersection_area(place);
+        // False for NaN.
+        common >= MIN_INSIDE * self.area() && common >= MIN_COVERED * place.area() && common > 0.0
     }
 
     /// Area of the intersection.

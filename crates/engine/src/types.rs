@@ -180,7 +180,7 @@ impl Detection {
 pub struct Newness {
     /// New and still share of the box, 0..=1.
     pub share: f32,
-    /// The first look since which the oldest new part has been there; `None` if no part is new.
+    /// When the new part was first seen there (the median of its pixels); `None` if no part is new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
 }

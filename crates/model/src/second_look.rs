@@ -12,10 +12,6 @@ const MARGIN: f32 = 2.0;
 const MIN_SIDE: f32 = 160.0;
 /// Maximum share of the picture; a larger crop shows no more detail than the first look.
 const MAX_CROP_SHARE: f32 = 0.7;
-/// Minimum share of a detection inside the place: the bags of a heap count for the heap, neighbouring objects do not.
-const MIN_INSIDE: f64 = 0.5;
-/// Minimum share of the place that a detection covers: one bottle is not a heap.
-const MIN_COVERED: f64 = 0.1;
 
 /// The crop of a frame around a place.
 pub struct SecondLook {
@@ -64,8 +60,16 @@ impl SecondLook {
     pub fn score(&self, found: &[Detection], labels: &[Label]) -> f32 {
         let matching = found
             .iter()
-            .filter(|d| labels.contains(&d.label) && is_part_of(&self.to_picture(&d.bbox), &self.place));
+            .filter(|d| labels.contains(&d.label) && self.to_picture(&d.bbox).is_part_of(&self.place));
         matching.map(|d| d.score).fold(0.0, f32::max)
+    }
+
+    /// The detections of the crop with their boxes as fractions of the whole picture.
+    pub fn in_picture(&self, mut found: Vec<Detection>) -> Vec<Detection> {
+        for detection in &mut found {
+            detection.bbox = self.to_picture(&detection.bbox);
+        }
+        found
     }
 
     fn to_picture(&self, bbox: &BBox) -> BBox {
@@ -77,15 +81,6 @@ impl SecondLook {
             y2: self.area.y1 + bbox.y2 * h,
         }
     }
-}
-
-/// True if `bbox` shows the object at `place` or a part of it; both are fractions of the same picture.
-pub fn is_part_of(bbox: &BBox, place: &BBox) -> bool {
-    let across = f64::from(bbox.x2.min(place.x2)) - f64::from(bbox.x1.max(place.x1));
-    let down = f64::from(bbox.y2.min(place.y2)) - f64::from(bbox.y1.max(place.y1));
-    let common = across.max(0.0) * down.max(0.0);
-    // False for NaN.
-    common >= MIN_INSIDE * bbox.area() && common >= MIN_COVERED * place.area() && common > 0.0
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 mod background;
 mod buffers;
 mod cells;
+mod close_look;
 mod energy;
 mod gradient;
 mod grid;
@@ -27,8 +28,9 @@ mod weights;
 
 pub use self::{
     buffers::ChangeBuffers,
+    close_look::CloseLooks,
     map::ChangeMap,
     region::FEATURES,
     saved::FormatError,
-    types::{ChangeLook, ChangeSettings, ChangeState, Measured, NewRegion, NewShare, Occupant},
+    types::{ChangeLook, ChangeSettings, ChangeState, Measured, NewRegion, Occupant},
 };

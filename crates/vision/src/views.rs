@@ -393,7 +393,7 @@ const REQUEST: &str = "request.json";
 const MAX_FILE: u64 = 64 << 20;
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>, ViewsError> {
-    let read = || {
+    let read = || -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         fs::File::open(path)?.take(MAX_FILE).read_to_end(&mut bytes)?;
         Ok(bytes)

@@ -293,6 +293,7 @@ fn camera(camera: &StreetCamera, town: &Town, rules: &[raw::Rule], look_every: r
         gb_device_id: None,
         address: None,
         legal_review_ref: None,
+        change: raw::CameraChange::default(),
         fixed: true,
         approved_signs: rules
             .iter()

@@ -36,6 +36,7 @@ fn draft(port: u16, password: Option<&str>) -> Draft {
         read_numbers: false,
         gb_device_id: None,
         legal_review_ref: None,
+        change: None,
         aim: Aim::Fixed,
         presets: vec![],
     }];

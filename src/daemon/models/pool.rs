@@ -25,7 +25,7 @@ use gridwatch_model::{
     FrameInput, LoadedModel, Model, ModelError, ModelSet, Runtime,
     model_diff::ScoreThresholds,
     registry::Version,
-    second_look::{self, SecondLook},
+    second_look::SecondLook,
     trial::{LookOutcome, Trial, TrialOutcome},
 };
 
@@ -306,6 +306,31 @@ impl WorkerModels {
         Ok((found, detected_by))
     }
 
+    /// Runs the camera's models on the crop of its frame around `place`. Boxes are fractions of the whole picture; none is found if the
+    /// crop would be nearly the whole picture.
+    ///
+    /// # Errors
+    /// The error of the first model that failed.
+    pub(in super::super) fn close_look_at(
+        &mut self,
+        camera: usize,
+        frame: &Frame,
+        place: &BBox,
+    ) -> Result<Vec<Detection>, ModelError> {
+        let Some(close) = SecondLook::around(frame, place) else {
+            return Ok(Vec::new());
+        };
+        let mut input = self.model_set.input(close.crop());
+        let mut found = Vec::new();
+        for assignment in &self.assignments[camera].assignments {
+            let start = Instant::now();
+            found.extend(input.detect(assignment.slot.index)?);
+            histogram!(metric::CLOSE_LOOK, "model" => assignment.slot.descriptor.info.id.clone())
+                .record(start.elapsed());
+        }
+        Ok(close.in_picture(found))
+    }
+
     /// Takes a second look, for `rule`, at a place in the camera's frame: sets [`Detection::second_look`] of the detections in `found`
     /// at that place to the highest score for one of the rule's labels, or, if the place is nearly the whole picture, to the
     /// highest score of the first look. Returns the models used.
@@ -323,7 +348,7 @@ impl WorkerModels {
         let Some(SecondLookModels { slots, labels }) = self.assignments[camera].second_looks.get(rule) else {
             return Ok(Vec::new());
         };
-        let is_there = |d: &&mut Detection| labels.contains(&d.label) && second_look::is_part_of(&d.bbox, place);
+        let is_there = |d: &&mut Detection| labels.contains(&d.label) && d.bbox.is_part_of(place);
         let mut found: Vec<&mut Detection> = found.iter_mut().filter(is_there).collect();
         if found.is_empty() || slots.is_empty() {
             return Ok(Vec::new());

@@ -296,6 +296,14 @@ impl Checker<'_> {
             at.key("old_start_score"),
             at.key("start_score"),
         );
+        let has_change_maps = self.draft.rest.change.as_ref().is_none_or(|c| c.enabled);
+        if raw.appeared != raw::Appeared::Ignored && !has_change_maps {
+            self.fault(
+                &at.key("appeared"),
+                "needs the change map, which is disabled",
+                "set change.enabled = true, or remove the line",
+            );
+        }
         let start = raw.start_score;
         let has_start = !self.is_invalid(&start_at);
         if let Some(new) = raw.new_start_score.filter(|_| !self.is_invalid(&new_at)) {
@@ -393,6 +401,11 @@ impl Checker<'_> {
         if self.has_reading() {
             known.insert(small_ad.as_str());
         }
+        let object = Label::object();
+        let has_change_maps = self.draft.rest.change.as_ref().is_none_or(|c| c.enabled);
+        if has_change_maps && !known.is_empty() {
+            known.insert(object.as_str());
+        }
         if known.is_empty() {
             return;
         }
@@ -402,6 +415,9 @@ impl Checker<'_> {
         let own = own.map(|(i, label)| (at.key("labels").index(i), label));
         for (at, label) in own.chain(by).filter(|(_, l)| !known.contains(l.as_str())) {
             let remedy = match nearest(label, known.iter().copied()) {
+                _ if *label == *object.as_str() => {
+                    "set change.enabled = true: new objects are found by the change map".into()
+                }
                 Some(near) => format!("did you mean {near:?}?"),
                 None => "use a label from a model's model.toml, or add a model that detects this one".into(),
             };

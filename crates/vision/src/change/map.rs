@@ -8,9 +8,9 @@ use super::{
     learned::Learned,
     region,
     still::STILL_LOOKS,
-    types::{ChangeLook, ChangeSettings, ChangeState, Measured, NewRegion, NewShare, Occupant},
+    types::{ChangeLook, ChangeSettings, ChangeState, Measured, NewRegion, Occupant},
 };
-use gridwatch_engine::{BBox, Light};
+use gridwatch_engine::{BBox, Light, Newness};
 use gridwatch_frame::{Frame, FrameError};
 
 /// Finds what is new and still in one view, from look to look.
@@ -70,7 +70,7 @@ impl ChangeMap {
 
     /// How much of `bbox` is new, as of the newest look. `None` if the view could not be judged, or less than half of the box
     /// is learned.
-    pub fn new_share(&self, bbox: &BBox) -> Option<NewShare> {
+    pub fn new_share(&self, bbox: &BBox) -> Option<Newness> {
         let learned = self.learned.as_ref().filter(|_| self.is_judged)?;
         let (columns, rows) = learned.grid.cells_in(bbox);
         let background = &learned.variants[learned.current];
@@ -92,7 +92,7 @@ impl ChangeMap {
         }
         let new = region::enclosed(&mask, width).iter().filter(|m| **m).count();
         since.sort_unstable();
-        Some(NewShare {
+        Some(Newness {
             share: (new as f32 / known as f32).min(1.0),
             since: since.get(since.len() / 2).and_then(|s| timestamp(*s)),
         })

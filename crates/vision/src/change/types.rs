@@ -84,15 +84,6 @@ pub struct NewRegion {
     pub is_first: bool,
 }
 
-/// How much of a box is new.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct NewShare {
-    /// Share of the box's judged cells that have been new and still over several looks, 0..=1.
-    pub share: f32,
-    /// Since when; `None` if nothing is new.
-    pub since: Option<Timestamp>,
-}
-
 /// The result of one look.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChangeLook {

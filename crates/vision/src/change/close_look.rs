@@ -1,0 +1,204 @@
+//! Looks closely at what is new in a view: the models search crops around new regions at the camera's full resolution.
+//!
+//! A network sees a whole street in about 170,000 pixels, in which a bag of 40 pixels is lost; a crop around something new shows it.
+//! What a crop showed is remembered for as long as its region is there, because the region is still: it looks the same at the next look.
+//! So a region costs an inference at its first look, and then more and more rarely.
+
+use jiff::Timestamp;
+
+use super::types::NewRegion;
+use gridwatch_engine::{BBox, Detection, Label};
+
+/// Regions searched in one look; others wait for the next. Bounds what a street in turmoil costs.
+const MAX_CROPS: usize = 2;
+/// Longest pause between two searches of a region, in looks. Passers-by hide it, and light changes.
+const MAX_PAUSE: u32 = 32;
+/// Regions remembered for a view.
+const MAX_REGIONS: usize = 32;
+/// Two boxes of one region in consecutive looks overlap by this IoU.
+const SAME_REGION_IOU: f64 = 0.3;
+/// Score from which a network's word explains a region, so that it is not also an unknown object.
+const EXPLAINED_SCORE: f32 = 0.3;
+
+/// What the models found in the new regions of one view.
+#[derive(Debug, Default)]
+pub struct CloseLooks {
+    regions: Vec<SearchedRegion>,
+}
+
+#[derive(Debug)]
+struct SearchedRegion {
+    bbox: BBox,
+    since: Timestamp,
+    found: Vec<Detection>,
+    /// Looks until it is searched again.
+    pause: u32,
+    /// The pause after the next search.
+    next_pause: u32,
+}
+
+impl CloseLooks {
+    /// Forgets every region: the view or its models changed.
+    pub fn clear(&mut self) {
+        self.regions.clear();
+    }
+
+    /// Adds what the models find in the regions that no person, animal or vehicle explains to `found`, and an
+    /// [`object`](Label::object) for each of them that no detection explains.
+    /// `search` runs the models on the crop around a box and returns boxes of the whole picture; `None` if it failed.
+    pub fn add(
+        &mut self,
+        regions: &[NewRegion],
+        found: &mut Vec<Detection>,
+        mut search: impl FnMut(&BBox) -> Option<Vec<Detection>>,
+    ) {
+        let unexplained = || regions.iter().filter(|r| r.explained_by.is_none()).take(MAX_REGIONS);
+        let mut searched: Vec<SearchedRegion> = unexplained().map(|region| self.continued(region)).collect();
+        // The one that has waited longest first.
+        let mut due: Vec<&mut SearchedRegion> = searched.iter_mut().filter(|r| r.pause == 0).collect();
+        due.sort_by_key(|r| (r.next_pause, r.since));
+        for region in due.into_iter().take(MAX_CROPS) {
+            if let Some(seen) = search(&region.bbox) {
+                region.found = seen;
+                region.found.retain(|d| d.bbox.is_part_of(&region.bbox));
+            }
+            region.pause = region.next_pause;
+            region.next_pause = (2 * region.next_pause).min(MAX_PAUSE);
+        }
+        for (region, searched) in unexplained().zip(&searched) {
+            found.extend(searched.found.iter().cloned());
+            let explains = |d: &&Detection| d.score >= EXPLAINED_SCORE && d.bbox.is_part_of(&region.bbox);
+            if found.iter().find(explains).is_none() {
+                found.push(Detection::new(Label::object(), region.score, region.bbox));
+            }
+        }
+        self.regions = searched;
+    }
+
+    /// The region as it was searched before, one look later.
+    fn continued(&mut self, region: &NewRegion) -> SearchedRegion {
+        let before = self
+            .regions
+            .iter()
+            .position(|r| r.since == region.since && r.bbox.iou(&region.bbox) >= SAME_REGION_IOU);
+        match before.map(|i| self.regions.swap_remove(i)) {
+            Some(before) => SearchedRegion {
+                bbox: region.bbox,
+                pause: before.pause.saturating_sub(1),
+                ..before
+            },
+            None => SearchedRegion {
+                bbox: region.bbox,
+                since: region.since,
+                found: Vec::new(),
+                pause: 0,
+                next_pause: 1,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::Occupant;
+
+    fn bbox(x: f32) -> BBox {
+        BBox {
+            x1: x,
+            y1: 0.5,
+            x2: x + 0.1,
+            y2: 0.6,
+        }
+    }
+
+    fn region(x: f32, since: i64) -> NewRegion {
+        NewRegion {
+            bbox: bbox(x),
+            since: Timestamp::from_second(since).unwrap(),
+            score: 0.8,
+            explained_by: None,
+            is_first: false,
+        }
+    }
+
+    fn labels(found: &[Detection]) -> Vec<&str> {
+        found.iter().map(|d| d.label.as_str()).collect()
+    }
+
+    #[test]
+    fn a_region_is_searched_at_once_and_then_more_and_more_rarely() {
+        let mut looks = CloseLooks::default();
+        let mut searched = Vec::new();
+        for look in 0..100 {
+            let mut found = Vec::new();
+            looks.add(&[region(0.2, 1)], &mut found, |place| {
+                searched.push(look);
+                Some(vec![Detection::new("garbage", 0.5, *place)])
+            });
+            assert_eq!(labels(&found), ["garbage"], "remembered at look {look}");
+        }
+        assert_eq!(searched, [0, 1, 3, 7, 15, 31, 63, 95]);
+    }
+
+    #[test]
+    fn what_a_crop_shows_beside_the_region_is_not_added() {
+        let mut looks = CloseLooks::default();
+        let mut found = Vec::new();
+        looks.add(&[region(0.2, 1)], &mut found, |_| {
+            Some(vec![Detection::new("garbage", 0.5, bbox(0.3))])
+        });
+        assert_eq!(labels(&found), ["object"]);
+        assert_eq!((found[0].score, found[0].bbox), (0.8, bbox(0.2)));
+    }
+
+    #[test]
+    fn a_region_that_a_detection_explains_is_no_unknown_object() {
+        for (score, expected) in [(0.3, vec!["bench"]), (0.29, vec!["bench", "object"])] {
+            let mut looks = CloseLooks::default();
+            let mut found = vec![Detection::new("bench", score, bbox(0.21))];
+            looks.add(&[region(0.2, 1)], &mut found, |_| None);
+            assert_eq!(labels(&found), expected);
+        }
+    }
+
+    #[test]
+    fn a_look_searches_two_regions_and_the_next_look_the_others() {
+        let mut looks = CloseLooks::default();
+        let regions: Vec<NewRegion> = (0..5).map(|i| region(0.15 * i as f32, 1)).collect();
+        let mut searched = Vec::new();
+        for _ in 0..3 {
+            let before = searched.len();
+            looks.add(&regions, &mut Vec::new(), |place| {
+                searched.push(place.x1);
+                Some(Vec::new())
+            });
+            assert_eq!(searched.len() - before, MAX_CROPS);
+        }
+        searched.dedup();
+        assert!(searched.len() >= 5, "{searched:?}");
+    }
+
+    #[test]
+    fn what_a_person_or_vehicle_explains_is_not_searched() {
+        let parked = NewRegion {
+            explained_by: Some(Occupant::Vehicle),
+            ..region(0.2, 1)
+        };
+        let mut found = Vec::new();
+        CloseLooks::default().add(&[parked], &mut found, |_| panic!("searched"));
+        assert_eq!(found, []);
+    }
+
+    #[test]
+    fn a_region_that_left_is_forgotten() {
+        let mut looks = CloseLooks::default();
+        let garbage = |place: &BBox| Some(vec![Detection::new("garbage", 0.5, *place)]);
+        looks.add(&[region(0.2, 1)], &mut Vec::new(), garbage);
+        let mut found = Vec::new();
+        looks.add(&[], &mut found, garbage);
+        assert_eq!(found, []);
+        looks.add(&[region(0.2, 2)], &mut found, |_| None);
+        assert_eq!(labels(&found), ["object"], "another thing in the same place");
+    }
+}

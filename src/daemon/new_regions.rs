@@ -1,0 +1,86 @@
+//! What is new in a view, for its detections: crops around new regions are searched, detections get their newness, and the core's wishes
+//! about the background reach the view's change map.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use gridwatch_config::Config;
+use gridwatch_engine::{BBox, Detection, Label};
+use gridwatch_vision::change::{ChangeLook, ChangeMap, ChangeState, CloseLooks};
+
+/// Absorptions that wait for the view's next look; later ones are dropped, and `absorb_after` will do.
+const MAX_ABSORB: usize = 64;
+
+/// The close looks of one view, and what its change map is to be told.
+pub(super) struct NewRegions {
+    /// A rule asks for newness or for unknown objects.
+    is_wanted: bool,
+    close_looks: Mutex<CloseLooks>,
+    requests: Mutex<ChangeRequests>,
+}
+
+/// What the core tells a view's change map before its next look.
+#[derive(Default)]
+struct ChangeRequests {
+    /// The boxes of open cases, in place of the earlier ones.
+    hold: Option<Vec<BBox>>,
+    /// Boxes whose content belongs to the background.
+    absorb: Vec<BBox>,
+}
+
+impl NewRegions {
+    pub(super) fn new(config: &Config) -> Self {
+        let is_asking = |r: &gridwatch_engine::Rule| r.appeared.is_some() || r.labels.contains(&Label::object());
+        Self {
+            is_wanted: config.plan.rules.iter().any(is_asking),
+            close_looks: Mutex::default(),
+            requests: Mutex::default(),
+        }
+    }
+
+    /// Sets the boxes of the view's open cases: what is new there stays new.
+    pub(super) fn hold(&self, boxes: Vec<BBox>) {
+        self.requests().hold = Some(boxes);
+    }
+
+    /// What is in `bbox` belongs to the background.
+    pub(super) fn absorb(&self, bbox: BBox) {
+        let mut requests = self.requests();
+        if requests.absorb.len() < MAX_ABSORB {
+            requests.absorb.push(bbox);
+        }
+    }
+
+    /// Tells the view's change map what was requested since its last look.
+    pub(super) fn apply_requests(&self, map: &mut ChangeMap) {
+        let ChangeRequests { hold, absorb } = std::mem::take(&mut *self.requests());
+        if let Some(boxes) = hold {
+            map.hold(boxes);
+        }
+        for bbox in absorb {
+            map.absorb(&bbox);
+        }
+    }
+
+    /// Adds what `search` finds in crops around the new regions to `found`, and an [`object`](Label::object) for each region that nothing
+    /// explains. False if the look could not be compared with the background, and so did not search for objects.
+    pub(super) fn add(
+        &self,
+        look: Option<&ChangeLook>,
+        found: &mut Vec<Detection>,
+        search: impl FnMut(&BBox) -> Option<Vec<Detection>>,
+    ) -> bool {
+        if !self.is_wanted {
+            return true;
+        }
+        let Some(look) = look.filter(|l| l.state == ChangeState::Judged) else {
+            return false;
+        };
+        let mut close_looks = self.close_looks.lock().unwrap_or_else(PoisonError::into_inner);
+        close_looks.add(&look.regions, found, search);
+        true
+    }
+
+    fn requests(&self) -> MutexGuard<'_, ChangeRequests> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
