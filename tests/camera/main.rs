@@ -9,6 +9,8 @@ mod decode_backend;
 mod decode_clip_and_sources;
 mod decode_damaged;
 mod decode_zero_delay;
+mod hostile_streams;
+mod http_mjpeg;
 mod rtsp_auth;
 mod rtsp_b_frames;
 mod rtsp_faulty_cameras;

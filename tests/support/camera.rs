@@ -7,6 +7,7 @@
 )]
 
 pub mod clips;
+pub mod http_camera;
 pub mod odd_camera;
 pub mod scripted_camera;
 
@@ -18,6 +19,7 @@ use std::{
 use gridwatch_base::secret::{CredentialSource, Credentials};
 use gridwatch_camera::{
     CameraState, Keyframe, Picture, Slot, Transport,
+    decode::{CrashLog, DecodeMode, DecodeWorkers},
     receive::{Receiver, ReceiverSettings, Timeouts, Trust},
 };
 use gridwatch_farm::{Auth, Clip, Farm, FarmConfig, MountConfig};
@@ -70,7 +72,16 @@ pub fn settings(url: &str) -> ReceiverSettings {
             connect: Duration::from_secs(10),
             idle: Duration::from_secs(5),
         },
+        full_decoding: DecodeMode::InProcess,
     }
+}
+
+/// Decoding in workers of the real program.
+pub fn workers() -> DecodeMode {
+    DecodeMode::Workers(DecodeWorkers {
+        program: env!("CARGO_BIN_EXE_gridwatch").into(),
+        crashes: Arc::new(CrashLog::default()),
+    })
 }
 
 /// Credentials from a user and a password.

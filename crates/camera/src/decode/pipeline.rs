@@ -276,11 +276,14 @@ fn log_choice(pipeline: &DecodePipeline, backend: Backend, codec: Codec) {
 }
 
 pub(crate) fn software(codec: Codec) -> Candidate {
-    let element = match codec {
+    Candidate::new(software_element(codec), false)
+}
+
+pub(super) fn software_element(codec: Codec) -> &'static str {
+    match codec {
         Codec::H264 => "avdec_h264",
         Codec::H265 => "avdec_h265",
-    };
-    Candidate::new(element, false)
+    }
 }
 
 /// The hardware decoders for `codec` in GStreamer's registry, best last.
