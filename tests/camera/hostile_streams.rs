@@ -149,11 +149,13 @@ fn a_decoder_of_all_pictures_that_crashes_is_replaced_and_pictures_come_again() 
                     if at.unit > 0 && at.unit % 1000 == 0 {
                         return Vec::new();
                     }
-                    if at.packets == 1
+                    if at.packet + 1 == at.packets
                         && let Ok(left) =
                             orders.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1))
                     {
-                        packet.payload = [b"\x41gridwatch-test-fault:crash ", left.to_string().as_bytes()].concat();
+                        packet
+                            .payload
+                            .extend(format!("gridwatch-test-fault:crash {left}").bytes());
                     }
                     vec![packet]
                 }

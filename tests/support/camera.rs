@@ -78,10 +78,10 @@ pub fn settings(url: &str) -> ReceiverSettings {
 
 /// Decoding in workers of the real program.
 pub fn workers() -> DecodeMode {
-    DecodeMode::Workers(DecodeWorkers {
-        program: env!("CARGO_BIN_EXE_gridwatch").into(),
-        crashes: Arc::new(CrashLog::default()),
-    })
+    DecodeMode::Workers(DecodeWorkers::new(
+        env!("CARGO_BIN_EXE_gridwatch").into(),
+        CrashLog::default(),
+    ))
 }
 
 /// Credentials from a user and a password.

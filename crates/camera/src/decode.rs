@@ -31,7 +31,7 @@ pub use self::{
     child::{exit as exit_worker, run as run_worker},
     crashes::{CrashLog, CrashReport, KeepCrash},
 };
-use self::{pipeline::PipelineDecoder, worker::WorkerDecoder};
+use self::{pipeline::PipelineDecoder, process::Template, worker::WorkerDecoder};
 use super::{Codec, Keyframe, corruption};
 use crate::Backend;
 use gridwatch_base::error::Class;
@@ -144,10 +144,20 @@ pub enum DecodeMode {
 /// How decode workers are started, and what ended earlier ones. Shared by all decoders of a process.
 #[derive(Debug, Clone)]
 pub struct DecodeWorkers {
-    /// The program, which runs [`run_worker`] if its arguments are `decode-worker KIND NAME BACKEND`.
-    pub program: PathBuf,
-    /// What ended workers.
-    pub crashes: Arc<CrashLog>,
+    program: PathBuf,
+    crashes: Arc<CrashLog>,
+    template: Arc<Template>,
+}
+
+impl DecodeWorkers {
+    /// Workers of `program`, which runs [`run_worker`] if its arguments are `decode-worker KIND NAME BACKEND`. `crashes` knows what ended earlier ones.
+    pub fn new(program: PathBuf, crashes: CrashLog) -> Self {
+        Self {
+            program,
+            crashes: Arc::new(crashes),
+            template: Arc::default(),
+        }
+    }
 }
 
 /// What a worker is for.
@@ -159,6 +169,8 @@ pub enum WorkerKind {
     Stream,
     /// Reads one source with GStreamer.
     Source,
+    /// Forks the first two kinds.
+    Template,
 }
 
 impl WorkerKind {
@@ -167,6 +179,7 @@ impl WorkerKind {
             Self::Keyframes => "keyframes",
             Self::Stream => "stream",
             Self::Source => "source",
+            Self::Template => "template",
         }
     }
 }
@@ -175,7 +188,7 @@ impl std::str::FromStr for WorkerKind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Keyframes, Self::Stream, Self::Source]
+        [Self::Keyframes, Self::Stream, Self::Source, Self::Template]
             .into_iter()
             .find(|kind| kind.as_str() == text)
             .ok_or_else(|| format!("unknown kind of worker {text:?}"))
@@ -201,7 +214,7 @@ impl Decoder {
         Self::with_mode(name, backend, &DecodeMode::InProcess)
     }
 
-    /// A decoder that runs where `mode` says. A worker starts with the first keyframe and must be used by the thread that starts it: it ends with it.
+    /// A decoder that runs where `mode` says. A worker starts with the first keyframe.
     ///
     /// # Errors
     /// [`DecodeError::Broken`] if GStreamer cannot be initialised.

@@ -7,7 +7,11 @@
 //! system calls, none of which names a file, a process or an address), and resource limits. The filter answers `EPERM` to what it
 //! does not list, because libraries try things they can do without, and kills at attempts to run or take over a program.
 
-use std::{collections::BTreeMap, io};
+use std::{
+    collections::BTreeMap,
+    io,
+    os::fd::{AsRawFd, OwnedFd},
+};
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, RestrictionStatus, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError,
@@ -110,6 +114,37 @@ fn set_name(name: &str) {
     };
     // SAFETY: the pointer is that of a string with its terminator, which outlives the call; the kernel copies at most 16 bytes of it.
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+}
+
+/// Forks this process, which has one thread: the new one is a child of this one's parent, so that the daemon learns how it ends. `None` in the new one.
+#[expect(unsafe_code, reason = "no crate wraps a fork of this kind")]
+pub(super) fn fork() -> io::Result<Option<u32>> {
+    if threads() != 1 {
+        return Err(io::Error::other("the template has more than one thread"));
+    }
+    let flags = libc::CLONE_PARENT | libc::SIGCHLD;
+    // SAFETY: without CLONE_VM and with a null stack this is fork(2) but for the parent: the new process has a copy of all memory and of the only thread, so
+    // no lock is held by a thread that it lacks. What the C library would do beyond that concerns handlers (`pthread_atfork`), which reset the locks of threads, and
+    // the cached thread id, which it uses as the owner of this thread's locks only.
+    let id = unsafe { libc::syscall(libc::SYS_clone, libc::c_long::from(flags), 0, 0, 0, 0) };
+    match u32::try_from(id) {
+        Ok(0) => Ok(None),
+        Ok(id) => Ok(Some(id)),
+        Err(_) => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Makes `fd` the standard input.
+#[expect(
+    unsafe_code,
+    reason = "neither std nor rustix replaces a standard descriptor without another feature"
+)]
+pub(super) fn set_standard_input(fd: OwnedFd) -> io::Result<()> {
+    // SAFETY: no pointers. Descriptor 0 belongs to no object that closes it.
+    match unsafe { libc::dup2(fd.as_raw_fd(), 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Returns the memory that loading plugins took for a moment.

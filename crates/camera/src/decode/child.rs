@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{self, Write},
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::Duration,
 };
 
@@ -14,7 +14,7 @@ use super::{
     DecodeError, WorkerKind,
     cage::{self, Cage, Confinement},
     pipeline::{self, PipelineDecoder},
-    protocol::{self, Answer, Enforced, Failure, Request, SINGLE_USE, Shape, Transfer, UnitInfo},
+    protocol::{self, Answer, Enforced, Failure, ForkRequest, Request, SINGLE_USE, Shape, Transfer, UnitInfo},
     shared_memory::{Mapping, WritableMapping},
     source_cage::SourceAccess,
     stream::{self, StreamDecoder},
@@ -39,6 +39,7 @@ pub fn run(kind: WorkerKind, name: &str, backend: Backend) -> io::Result<()> {
     let socket = io::stdin();
     let socket = socket.as_fd();
     let prepared = match kind {
+        WorkerKind::Template => return run_template(socket),
         WorkerKind::Keyframes => prepare_keyframes(name, backend),
         WorkerKind::Stream => prepare_stream(name),
         WorkerKind::Source => {
@@ -69,6 +70,33 @@ pub fn run(kind: WorkerKind, name: &str, backend: Backend) -> io::Result<()> {
         let request = Request::decode(&message).ok_or_else(invalid)?;
         let answer = worker.serve(request, fds)?;
         protocol::send(socket, &answer, &[])?;
+    }
+    Ok(())
+}
+
+/// Loads what decode workers need, and forks one for each request.
+fn run_template(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let answer = match pipeline::preload() {
+        Ok(hardware) => Answer::Loaded {
+            hardware: hardware.join(", "),
+        },
+        Err(error) => return protocol::send(socket, &broken(error).encode(), &[]),
+    };
+    cage::trim_heap();
+    protocol::send(socket, &answer.encode(), &[])?;
+    while let Some((message, mut fds)) = protocol::receive(socket)? {
+        let invalid = || io::Error::new(io::ErrorKind::InvalidData, "invalid request");
+        let worker = ForkRequest::decode(&message).ok_or_else(invalid)?;
+        let theirs = fds.pop().ok_or_else(missing)?;
+        let answer = match cage::fork() {
+            Ok(None) => {
+                cage::set_standard_input(theirs)?;
+                return run(worker.kind, &worker.name, worker.backend);
+            }
+            Ok(Some(id)) => Answer::Forked { id },
+            Err(error) => broken(error.to_string()),
+        };
+        protocol::send(socket, &answer.encode(), &[])?;
     }
     Ok(())
 }

@@ -286,6 +286,30 @@ pub(super) fn software_element(codec: Codec) -> &'static str {
     }
 }
 
+/// Loads the plugins of the software decoders, and returns the hardware decoders in GStreamer's registry. Opens no element, so that this process can fork:
+/// an open one has descriptors that the forked processes would share.
+pub(super) fn preload() -> Result<Vec<String>, String> {
+    gst_frame::init().map_err(|e| e.to_string())?;
+    let mut found = Vec::new();
+    for codec in [Codec::H264, Codec::H265] {
+        let element = gst::ElementFactory::make(software_element(codec));
+        // Without them, each worker says what is missing.
+        let _ = (element.build(), gst::ElementFactory::make(parser(codec)).build());
+        found.extend(hardware(codec).into_iter().map(|candidate| candidate.element));
+    }
+    for element in ["appsrc", "appsink", "videoconvert"] {
+        let _ = gst::ElementFactory::make(element).build();
+    }
+    Ok(found)
+}
+
+fn parser(codec: Codec) -> &'static str {
+    match codec {
+        Codec::H264 => "h264parse",
+        Codec::H265 => "h265parse",
+    }
+}
+
 /// The hardware decoders for `codec` in GStreamer's registry, best last.
 fn hardware(codec: Codec) -> Vec<Candidate> {
     let caps = byte_stream_caps(codec);
@@ -331,11 +355,7 @@ pub(crate) fn build_pipeline(
     sink: &gst_app::AppSink,
     concealments: &ConcealmentCount,
 ) -> Result<(gst::Pipeline, gst::Pad), gst::glib::BoolError> {
-    let parser = gst::ElementFactory::make(match codec {
-        Codec::H264 => "h264parse",
-        Codec::H265 => "h265parse",
-    })
-    .build()?;
+    let parser = gst::ElementFactory::make(parser(codec)).build()?;
     let decoder = gst::ElementFactory::make(&candidate.element).build()?;
     // One thread: no frame is held back, and log messages come on the streaming thread.
     if decoder.has_property("max-threads") {

@@ -9,9 +9,10 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::process::{CommandExt, ExitStatusExt},
     },
-    process::{Child, Command, ExitStatus, Stdio},
+    path::Path,
+    process::{Command, ExitStatus, Stdio},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
@@ -23,12 +24,12 @@ use jiff::Timestamp;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair},
-    process::{Pid, Signal, WaitId, WaitIdOptions, waitid},
+    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid},
 };
 
 use super::{
     DecodeWorkers, WorkerKind,
-    protocol::{self, Answer, Enforced, MAX_PICTURE, Request, SINGLE_USE, Shape, Transfer},
+    protocol::{self, Answer, Enforced, ForkRequest, MAX_PICTURE, Request, SINGLE_USE, Shape, Transfer},
     shared_memory::{self, Mapping, WritableMapping},
 };
 use crate::Backend;
@@ -36,6 +37,8 @@ use gridwatch_frame::Frame;
 
 /// Longest start of a worker. GStreamer looks through all plugins when it starts for the first time.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest time for a fork of the template.
+const FORK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time between the end of a worker's socket and its own.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time is counted in steps of this length at most: on a box that was suspended, none has passed for the worker either.
@@ -155,22 +158,83 @@ impl Pool {
     }
 }
 
+/// The process that decode workers are forked from: it has loaded the libraries and plugins, which the workers share with it, and never sees what a
+/// camera sends. Started by the first worker.
+#[derive(Default)]
+pub(super) struct Template {
+    process: Mutex<Option<WorkerProcess>>,
+}
+
+impl std::fmt::Debug for Template {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Template")
+    }
+}
+
+impl Template {
+    /// Forks a worker with this socket as standard input. `None` if it needs libraries of hardware decoders, which are not loaded here.
+    fn fork(&self, program: &Path, worker: &ForkRequest, socket: &OwnedFd) -> Result<Option<ReapedChild>, String> {
+        let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        let template = match &mut *process {
+            Some(running) if !running.has_ended() => running,
+            ended => ended.insert(WorkerProcess::execute(
+                program,
+                WorkerKind::Template,
+                "decode-template",
+                Backend::Software,
+                None,
+            )?),
+        };
+        let needs_hardware = worker.kind == WorkerKind::Keyframes && worker.backend != Backend::Software;
+        if needs_hardware && !template.hardware.is_empty() {
+            return Ok(None);
+        }
+        let forked = template.fork(worker, socket);
+        if forked.is_err() {
+            *process = None;
+        }
+        forked.map(Some)
+    }
+}
+
 impl WorkerProcess {
-    /// Starts a worker and waits until it is confined. It ends with the thread that starts it. `setup` is what it is told before that.
-    pub(crate) fn start(
+    /// Starts a worker and waits until it is confined.
+    pub(super) fn start(
         workers: &DecodeWorkers,
+        kind: WorkerKind,
+        name: &str,
+        backend: Backend,
+    ) -> Result<Self, String> {
+        let (socket, theirs) = socket_pair().map_err(|e| e.to_string())?;
+        let worker = ForkRequest {
+            kind,
+            backend,
+            name: name.to_owned(),
+        };
+        match workers.template.fork(&workers.program, &worker, &theirs)? {
+            Some(process) => {
+                drop(theirs);
+                Self::new(process, socket).ready()
+            }
+            None => Self::execute(&workers.program, kind, name, backend, None),
+        }
+    }
+
+    /// Starts a process of the program and waits until it is confined. `setup` is what it is told before that.
+    pub(super) fn execute(
+        program: &Path,
         kind: WorkerKind,
         name: &str,
         backend: Backend,
         setup: Option<&[u8]>,
     ) -> Result<Self, String> {
-        let cannot = |e: io::Error| format!("cannot start {}: {e}", workers.program.display());
-        let (socket, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-            .map_err(|e| cannot(e.into()))?;
+        let cannot = |e: io::Error| format!("cannot start {}: {e}", program.display());
+        let (socket, theirs) = socket_pair().map_err(cannot)?;
         let variables = VARIABLES
             .iter()
             .filter_map(|name| Some((*name, std::env::var_os(name)?)));
-        let child = Command::new(&workers.program)
+        let mut command = Command::new(program);
+        command
             .arg0("gridwatch")
             .args(["decode-worker", kind.as_str(), name, backend.as_str()])
             .env_clear()
@@ -179,35 +243,58 @@ impl WorkerProcess {
             .current_dir("/")
             .stdin(theirs)
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(cannot)?;
-        let mut worker = Self {
-            process: ReapedChild::new(child, name).map_err(cannot)?,
+            .stderr(Stdio::null());
+        let worker = Self::new(ReapedChild::spawn(command).map_err(cannot)?, socket);
+        if let Some(setup) = setup {
+            protocol::send(&worker.socket, setup, &[]).map_err(cannot)?;
+        }
+        worker.ready()
+    }
+
+    fn new(process: ReapedChild, socket: OwnedFd) -> Self {
+        Self {
+            process,
             socket,
             hardware: String::new(),
             input: None,
             pool: Pool::default(),
-        };
-        if let Some(setup) = setup {
-            protocol::send(&worker.socket, setup, &[]).map_err(cannot)?;
         }
-        match worker.answer(START_TIMEOUT) {
+    }
+
+    /// Waits until it says that it is confined.
+    fn ready(mut self) -> Result<Self, String> {
+        match self.answer(START_TIMEOUT) {
             Ok(Answer::Ready {
                 landlock,
                 seccomp,
                 hardware,
             }) => {
                 log_confinement(landlock, seccomp, &hardware);
-                worker.hardware = hardware;
-                Ok(worker)
+                self.hardware = hardware;
+                Ok(self)
+            }
+            // A template is not confined: it gets names only.
+            Ok(Answer::Loaded { hardware }) => {
+                self.hardware = hardware;
+                Ok(self)
             }
             Ok(Answer::Failed { text, .. }) => Err(text),
-            Err(Lost::Ended(_)) => match worker.process.wait(END_TIMEOUT) {
+            Err(Lost::Ended(_)) => match self.process.wait(END_TIMEOUT) {
                 Some(status) => Err(format!("ended while starting ({status})")),
                 None => Err("ended while starting".into()),
             },
             _ => Err("did not start".into()),
+        }
+    }
+
+    /// Has the template fork a worker.
+    fn fork(&self, worker: &ForkRequest, socket: &OwnedFd) -> Result<ReapedChild, String> {
+        let cannot = |what: &str| format!("cannot fork a decode worker: {what}");
+        protocol::send(&self.socket, &worker.encode(), &[socket.as_fd()]).map_err(|e| cannot(&e.to_string()))?;
+        match self.answer(FORK_TIMEOUT) {
+            Ok(Answer::Forked { id }) => ReapedChild::adopt(id).map_err(|e| cannot(&e.to_string())),
+            Ok(Answer::Failed { text, .. }) => Err(cannot(&text)),
+            _ => Err(cannot("the template does not answer")),
         }
     }
 
@@ -350,45 +437,59 @@ impl WorkerProcess {
     }
 }
 
+fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?)
+}
+
 /// A child process that a thread reaps as soon as it ends. It is killed on drop.
 struct ReapedChild {
-    child: Arc<Mutex<Child>>,
-    /// Disconnected when the child has been reaped.
+    id: Pid,
+    /// Set when it has been reaped. While it is locked, the id belongs to this child.
+    status: Arc<Mutex<Option<ExitStatus>>>,
+    /// Disconnected when it has been reaped.
     ended: mpsc::Receiver<()>,
 }
 
 impl ReapedChild {
-    fn new(child: Child, name: &str) -> io::Result<Self> {
-        let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    /// Starts `command` from the thread that reaps it: it, and what it forks, ends with this thread, which outlives it.
+    fn spawn(mut command: Command) -> io::Result<Self> {
+        Self::reap(move || Ok(command.spawn()?.id()))
+    }
+
+    /// Takes over a child that another child has forked.
+    fn adopt(id: u32) -> io::Result<Self> {
+        Self::reap(move || Ok(id))
+    }
+
+    fn reap(start: impl FnOnce() -> io::Result<u32> + Send + 'static) -> io::Result<Self> {
+        let status = Arc::new(Mutex::new(None));
+        let (started, id) = mpsc::channel();
         let (alive, ended) = mpsc::channel();
-        let child = Arc::new(Mutex::new(child));
-        let reaper = std::thread::Builder::new()
-            .name(format!("reap-{name}"))
-            .stack_size(64 << 10);
-        let reaped = reaper.spawn({
-            let child = Arc::clone(&child);
+        std::thread::Builder::new().name("reaper".into()).spawn({
+            let status = Arc::clone(&status);
             move || {
                 let _alive: mpsc::Sender<()> = alive;
-                // Waits without the lock and without reaping: until `try_wait`, the id belongs to this child and can be killed.
+                let invalid = || io::Error::from(io::ErrorKind::InvalidData);
+                let child = start().and_then(|id| i32::try_from(id).ok().and_then(Pid::from_raw).ok_or_else(invalid));
+                let id = child.as_ref().ok().copied();
+                let _ = started.send(child);
                 if let Some(id) = id {
-                    let until_its_end = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-                    let _ = rustix::io::retry_on_intr(|| waitid(WaitId::Pid(id), until_its_end));
+                    reap_at_end(id, &status);
                 }
-                let _ = lock(&child).wait();
             }
-        });
-        if let Err(error) = reaped {
-            let mut child = lock(&child);
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(error);
-        }
-        Ok(Self { child, ended })
+        })?;
+        let id = id.recv().map_err(io::Error::other)??;
+        Ok(Self { id, status, ended })
     }
 
     /// How it ended, if it has.
     fn status(&self) -> Option<ExitStatus> {
-        lock(&self.child).try_wait().ok().flatten()
+        *lock(&self.status)
     }
 
     /// Waits for its end.
@@ -397,9 +498,11 @@ impl ReapedChild {
         self.status()
     }
 
-    /// Fails only if it has ended.
     fn kill(&self) {
-        let _ = lock(&self.child).kill();
+        let status = lock(&self.status);
+        if status.is_none() {
+            let _ = kill_process(self.id, Signal::KILL);
+        }
     }
 }
 
@@ -411,8 +514,22 @@ impl Drop for ReapedChild {
     }
 }
 
-fn lock(child: &Mutex<Child>) -> std::sync::MutexGuard<'_, Child> {
-    child.lock().unwrap_or_else(PoisonError::into_inner)
+/// Waits for the end of a child and reaps it.
+fn reap_at_end(id: Pid, status: &Mutex<Option<ExitStatus>>) {
+    // Without the lock and without reaping: until it is reaped, the id belongs to this child and can be killed.
+    let until_its_end = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    let _ = rustix::io::retry_on_intr(|| waitid(WaitId::Pid(id), until_its_end));
+    let mut status = lock(status);
+    let ended = rustix::io::retry_on_intr(|| waitid(WaitId::Pid(id), WaitIdOptions::EXITED));
+    let raw = ended.ok().flatten().map_or(0, |ended| {
+        let signal = ended.terminating_signal().unwrap_or(0);
+        ended.exit_status().map_or(signal, |code| code << 8)
+    });
+    *status = Some(ExitStatus::from_raw(raw));
+}
+
+fn lock(status: &Mutex<Option<ExitStatus>>) -> MutexGuard<'_, Option<ExitStatus>> {
+    status.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Logs what the kernel lacks, once per process.

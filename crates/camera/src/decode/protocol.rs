@@ -15,7 +15,8 @@ use rustix::net::{
     SendFlags, recvmsg, sendmsg,
 };
 
-use crate::Codec;
+use super::WorkerKind;
+use crate::{Backend, Codec};
 use gridwatch_frame::{Layout, MAX_SIDE, Matrix, Plane};
 
 /// Longest message: the settings of a source.
@@ -49,6 +50,31 @@ pub(crate) enum Request {
     Next { buffer: u8, wait_ms: u32 },
     /// A buffer for the picture that did not fit. It comes along and replaces the one of the same number.
     Buffer { buffer: u8 },
+}
+
+/// To the template: fork a worker, whose socket comes along.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ForkRequest {
+    pub(super) kind: WorkerKind,
+    pub(super) backend: Backend,
+    pub(super) name: String,
+}
+
+impl ForkRequest {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        [self.kind.as_str(), self.backend.as_str(), &self.name]
+            .join("\n")
+            .into()
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut words = std::str::from_utf8(bytes).ok()?.splitn(3, '\n');
+        Some(Self {
+            kind: words.next()?.parse().ok()?,
+            backend: words.next()?.parse().ok()?,
+            name: words.next()?.to_owned(),
+        })
+    }
 }
 
 /// What a request says about memory.
@@ -86,6 +112,10 @@ pub(crate) enum Answer {
         /// The hardware decoders it may use; empty if there are none.
         hardware: String,
     },
+    /// The template has loaded the plugins, and knows these hardware decoders.
+    Loaded { hardware: String },
+    /// The template has forked a worker.
+    Forked { id: u32 },
     /// The picture lies in the buffer. It is `age` older than the request.
     Picture {
         shape: Shape,
@@ -251,6 +281,8 @@ impl Answer {
             }
             Self::TooSmall { bytes } => [&[2][..], &bytes.to_le_bytes()].concat(),
             Self::Failed { failure, text } => with_text(&[3, *failure as u8], text),
+            Self::Loaded { hardware } => with_text(&[6], hardware),
+            Self::Forked { id } => [&[7][..], &id.to_le_bytes()].concat(),
             Self::Nothing => vec![4],
             Self::Ended => vec![5],
         }
@@ -293,6 +325,8 @@ impl Answer {
             },
             4 => Self::Nothing,
             5 => Self::Ended,
+            6 => Self::Loaded { hardware: read.text() },
+            7 => Self::Forked { id: read.number()? },
             _ => return None,
         })
     }
@@ -448,6 +482,10 @@ mod tests {
             Answer::TooSmall { bytes: 5 },
             Answer::Nothing,
             Answer::Ended,
+            Answer::Loaded {
+                hardware: "vah264dec".into(),
+            },
+            Answer::Forked { id: 4711 },
             Answer::Failed {
                 failure: Failure::Broken,
                 text: "why".into(),
@@ -456,6 +494,17 @@ mod tests {
         for answer in answers {
             assert_eq!(Answer::decode(&answer.encode()), Some(answer));
         }
+    }
+
+    #[test]
+    fn a_fork_request_survives_the_wire() {
+        let request = ForkRequest {
+            kind: WorkerKind::Stream,
+            backend: Backend::Auto,
+            name: "stream-gate".into(),
+        };
+        assert_eq!(ForkRequest::decode(&request.encode()), Some(request));
+        assert_eq!(ForkRequest::decode(b"source"), None);
     }
 
     #[test]

@@ -28,12 +28,18 @@ pub(crate) struct SourceWorker {
 }
 
 impl SourceWorker {
-    /// Starts the process. It ends with the thread that starts it.
+    /// Starts the process.
     pub(crate) fn start(workers: &DecodeWorkers, camera: &CameraId, setup: &SourceSetup) -> Result<Self, SourceError> {
         let message = serde_json::to_vec(setup).map_err(|e| SourceError::NoWorker(e.to_string()))?;
         let name = format!("source-{camera}");
-        let process = WorkerProcess::start(workers, WorkerKind::Source, &name, Backend::Software, Some(&message))
-            .map_err(SourceError::NoWorker)?;
+        let process = WorkerProcess::execute(
+            &workers.program,
+            WorkerKind::Source,
+            &name,
+            Backend::Software,
+            Some(&message),
+        )
+        .map_err(SourceError::NoWorker)?;
         Ok(Self {
             process: Some(process),
             workers: workers.clone(),

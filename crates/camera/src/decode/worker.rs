@@ -116,7 +116,7 @@ impl WorkerDecoder {
             let left = until.saturating_duration_since(now).as_secs() + 1;
             return Err(DecodeError::NoWorker(format!("{reason}; trying again in {left} s")));
         }
-        match WorkerProcess::start(&self.workers, self.kind, &self.name, self.backend, None) {
+        match WorkerProcess::start(&self.workers, self.kind, &self.name, self.backend) {
             Ok(worker) => {
                 self.paused = None;
                 self.elements = [None, None];
