@@ -52,9 +52,13 @@ fn deep_clip(dir: &Path) -> PathBuf {
 }
 
 fn source(file: &Path, mode: &DecodeMode) -> GstSource {
+    source_of(gst_source::file_url(file).unwrap(), mode)
+}
+
+fn source_of(url: url::Url, mode: &DecodeMode) -> GstSource {
     let settings = SourceSettings {
-        camera: file.file_stem().unwrap().to_str().unwrap().into(),
-        url: gst_source::file_url(file).unwrap(),
+        camera: "cam".into(),
+        url,
         credentials: None,
         ca_file: None,
         every: Duration::from_millis(200),
@@ -69,10 +73,9 @@ fn source(file: &Path, mode: &DecodeMode) -> GstSource {
 #[test]
 fn a_file_that_crashes_gstreamer_ends_its_process_and_is_set_aside() {
     let dir = tempfile::tempdir().unwrap();
-    let mode = workers();
-    let good = source(&clips::file(SMALL), &mode);
+    let good = source(&clips::file(SMALL), &workers());
     until("a picture", || (good.slot().seq() > 0).then_some(()));
-    let bad = source(&deep_clip(dir.path()), &mode);
+    let bad = source(&deep_clip(dir.path()), &workers());
     let until_set_aside = || match bad.slot().state() {
         CameraState::SetAside { reason, .. } => Some(reason),
         _ => None,
@@ -85,6 +88,44 @@ fn a_file_that_crashes_gstreamer_ends_its_process_and_is_set_aside() {
     until("more pictures of the other", || {
         (good.slot().seq() > seen + 2).then_some(())
     });
+}
+
+/// What a process that reads a source does on the order in its URL.
+#[cfg(debug_assertions)]
+fn obeying(order: &str) -> GstSource {
+    let url = format!("http://127.0.0.1:8/gridwatch-test-fault:{order}");
+    source_of(url.parse().unwrap(), &workers())
+}
+
+#[cfg(debug_assertions)]
+#[test]
+fn a_process_that_reads_a_source_reaches_no_other_file_and_port() {
+    let source = obeying("reach");
+    let error = until("what it reaches", || match source.slot().state() {
+        CameraState::Down { error, .. } => Some(error),
+        _ => None,
+    });
+    assert_eq!(error, "confined true, read /dev/null");
+}
+
+#[cfg(debug_assertions)]
+#[test]
+fn a_process_that_reads_a_source_and_ends_or_lies_is_set_aside() {
+    for (order, cause) in [
+        ("exit", "exit status: 7"),
+        ("execute", "signal: 31"),
+        ("noise", "invalid answer"),
+        ("large", "invalid answer"),
+        ("greedy", "invalid answer"),
+    ] {
+        let source = obeying(order);
+        let reason = until(order, || match source.slot().state() {
+            CameraState::SetAside { reason, .. } => Some(reason),
+            _ => None,
+        });
+        assert!(reason.contains(cause), "{order}: {reason}");
+        assert_eq!(source.slot().stats().crashes, 3, "{order}");
+    }
 }
 
 #[test]

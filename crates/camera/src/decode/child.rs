@@ -41,7 +41,7 @@ pub fn run(kind: WorkerKind, name: &str, backend: Backend) -> io::Result<()> {
     let prepared = match kind {
         WorkerKind::Template => return run_template(socket),
         WorkerKind::Keyframes => prepare_keyframes(name, backend),
-        WorkerKind::Stream => prepare_stream(name),
+        WorkerKind::Stream => Ok((Work::Stream(None), Cage::Decoder, String::new())),
         WorkerKind::Source => {
             let (message, _) = protocol::receive(socket)?.ok_or(io::ErrorKind::UnexpectedEof)?;
             let setup = serde_json::from_slice(&message).map_err(io::Error::other)?;
@@ -104,8 +104,8 @@ fn run_template(socket: BorrowedFd<'_>) -> io::Result<()> {
 /// What a worker does.
 enum Work {
     Keyframes(PipelineDecoder),
-    /// For H.264 and H.265, until the first access unit tells which.
-    Stream(Vec<StreamDecoder>),
+    /// The first access unit tells the codec.
+    Stream(Option<StreamDecoder>),
     Source {
         setup: SourceSetup,
         pipeline: Option<SourcePipeline>,
@@ -124,12 +124,6 @@ fn prepare_keyframes(name: &str, backend: Backend) -> Prepared {
         Cage::HardwareDecoder
     };
     Ok((Work::Keyframes(decoder), cage, hardware.join(", ")))
-}
-
-fn prepare_stream(name: &str) -> Prepared {
-    let decoders = [Codec::H264, Codec::H265].map(|codec| StreamDecoder::new(name, codec));
-    let decoders = decoders.into_iter().collect::<Result<_, _>>();
-    Ok((Work::Stream(decoders.map_err(broken)?), Cage::Decoder, String::new()))
 }
 
 fn prepare_source(setup: SourceSetup) -> Prepared {
@@ -192,7 +186,15 @@ impl Worker {
                 }
                 (self.decode_unit(codec, info, data)?, transfer.buffer)
             }
-            Request::Next { buffer, wait_ms } => (self.next(Duration::from_millis(wait_ms.into()))?, buffer),
+            Request::Next { buffer, wait_ms } => {
+                #[cfg(debug_assertions)]
+                if let Work::Source { setup, .. } = &self.work
+                    && let Some(answer) = super::faults::obey(setup.url.as_bytes(), self.is_confined)
+                {
+                    return Ok(answer);
+                }
+                (self.next(Duration::from_millis(wait_ms.into()))?, buffer)
+            }
             Request::Buffer { buffer } => {
                 // The old one first, so that both do not take memory at once.
                 self.buffers.remove(&buffer);
@@ -242,11 +244,16 @@ impl Worker {
     }
 
     fn decode_unit(&mut self, codec: Codec, info: UnitInfo, data: Bytes) -> io::Result<Result<Decoded, Answer>> {
-        let Work::Stream(decoders) = &mut self.work else {
+        let Work::Stream(decoder) = &mut self.work else {
             return Err(unfit());
         };
-        decoders.retain(|decoder| decoder.codec() == codec);
-        let decoder = decoders.first_mut().ok_or_else(unfit)?;
+        let decoder = match decoder {
+            Some(running) => running,
+            None => match StreamDecoder::new("stream", codec) {
+                Ok(new) => decoder.insert(new),
+                Err(error) => return Ok(Err(broken(error))),
+            },
+        };
         // The daemon replaces the process: a new decoder needs the parameter sets, which the daemon has.
         if let Err(error) = decoder.decode(data, info) {
             return Ok(Err(broken(error)));

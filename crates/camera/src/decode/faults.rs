@@ -1,4 +1,4 @@
-//! Faults that a test orders a decode worker to have, by a picture that holds [`MAGIC`]. In debug builds only.
+//! Faults that a test orders a decode worker to have, by a picture or a source's URL that holds [`MAGIC`]. In debug builds only.
 
 use std::{fs::File, net::TcpStream, os::unix::process::CommandExt, time::Duration};
 

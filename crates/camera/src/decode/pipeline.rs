@@ -110,12 +110,16 @@ impl PipelineDecoder {
         })
     }
 
-    /// Loads the plugins of every element that may be needed and opens the best decoder of each codec, so that decoding opens no more files.
-    /// Returns the hardware elements.
+    /// Loads the plugins of the hardware elements that may be needed and opens the best decoder of each codec, so that decoding opens no more files.
+    /// Returns the hardware elements; without any, software decoders open when they are needed, with what [`preload`] has loaded.
     pub(super) fn prepare(&mut self) -> Vec<String> {
         let mut hardware = Vec::new();
         for codec in [Codec::H264, Codec::H265] {
             let mut candidates = candidates(codec, self.backend);
+            if candidates.iter().all(|candidate| !candidate.is_hardware) {
+                self.decoders(codec).candidates = Some(candidates);
+                continue;
+            }
             for candidate in &candidates {
                 // An element that cannot be made fails again, and is reported, when it is needed.
                 let _ = gst::ElementFactory::make(&candidate.element).build();
@@ -360,6 +364,11 @@ pub(crate) fn build_pipeline(
     // One thread: no frame is held back, and log messages come on the streaming thread.
     if decoder.has_property("max-threads") {
         decoder.set_property("max-threads", 1i32);
+    }
+    // With it, libav decodes into two buffers of GStreamer's, and those of pictures with a coded height beyond their own (1080p) are copied to two more.
+    // Without, into one of its own.
+    if decoder.has_property("direct-rendering") {
+        decoder.set_property("direct-rendering", false);
     }
     let convert = gst::ElementFactory::make("videoconvert")
         .property("n-threads", 1u32)

@@ -180,7 +180,7 @@ impl Template {
             ended => ended.insert(WorkerProcess::execute(
                 program,
                 WorkerKind::Template,
-                "decode-template",
+                "template",
                 Backend::Software,
                 None,
             )?),

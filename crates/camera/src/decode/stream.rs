@@ -74,7 +74,7 @@ impl ReferenceState {
 }
 
 impl StreamDecoder {
-    /// Loads the plugins and opens the decoder; no thread runs before the first access unit. Threads are named after `name`.
+    /// Opens the decoder; no thread runs before the first access unit. Threads are named after `name`.
     pub(crate) fn new(name: &str, codec: Codec) -> Result<Self, String> {
         gst_frame::init().map_err(|e| e.to_string())?;
         let source = gst_app::AppSrc::builder()
@@ -106,10 +106,6 @@ impl StreamDecoder {
             references: ReferenceState::default(),
             is_playing: false,
         })
-    }
-
-    pub(super) fn codec(&self) -> Codec {
-        self.codec
     }
 
     /// Decodes the next access unit. Waits while the decoder is busy with earlier ones. After an error the decoder must be replaced.
