@@ -15,6 +15,7 @@ mod rtsp_auth;
 mod rtsp_b_frames;
 mod rtsp_faulty_cameras;
 mod rtsp_h265;
+mod rtsp_http_tunnel;
 mod rtsp_keepalive_rejected;
 mod rtsp_long_gop;
 mod rtsp_lost_packets;

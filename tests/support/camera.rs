@@ -8,6 +8,7 @@
 
 pub mod clips;
 pub mod http_camera;
+pub mod http_tunnel;
 pub mod odd_camera;
 pub mod scripted_camera;
 

@@ -65,12 +65,12 @@ impl FullDecoder {
         let (queued_bytes, problem) = (Arc::<AtomicUsize>::default(), Arc::default());
         let runs = match &settings.mode {
             DecodeMode::InProcess => Runs::InProcess(None),
-            DecodeMode::Workers(workers) => Runs::Worker(WorkerDecoder::new(
+            DecodeMode::Workers(workers) => Runs::Worker(Box::new(WorkerDecoder::new(
                 WorkerKind::Stream,
                 &format!("stream-{}", slot.camera()),
                 Backend::Software,
                 workers.clone(),
-            )),
+            ))),
         };
         let mut thread = DecoderThread {
             settings,
@@ -133,7 +133,7 @@ struct DecoderThread {
 
 enum Runs {
     InProcess(Option<StreamDecoder>),
-    Worker(WorkerDecoder),
+    Worker(Box<WorkerDecoder>),
 }
 
 impl DecoderThread {

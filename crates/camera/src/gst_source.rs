@@ -250,14 +250,16 @@ fn supervise(settings: &SourceSettings, slot: &Arc<Slot>, stop: &AtomicBool) {
 /// What reads the source.
 enum Reader {
     Here(SourcePipeline),
-    Worker(SourceWorker),
+    Worker(Box<SourceWorker>),
 }
 
 impl Reader {
     fn start(settings: &SourceSettings, setup: &SourceSetup) -> Result<Self, SourceError> {
         match &settings.mode {
             DecodeMode::InProcess => SourcePipeline::start(setup).map(Self::Here),
-            DecodeMode::Workers(workers) => SourceWorker::start(workers, &settings.camera, setup).map(Self::Worker),
+            DecodeMode::Workers(workers) => {
+                SourceWorker::start(workers, &settings.camera, setup).map(|worker| Self::Worker(Box::new(worker)))
+            }
         }
     }
 

@@ -128,7 +128,7 @@ impl SourceAccess {
         ])?;
         allowed.entry(libc::SYS_mmap).or_default().push(code);
         let queries = [libc::FIONREAD, libc::FIONBIO, libc::TCGETS];
-        let queries = queries.iter().map(|query| equal(1, *query as u64));
+        let queries = queries.iter().map(|query| equal(1, *query));
         allowed.insert(libc::SYS_ioctl, queries.collect::<Result<_, _>>()?);
         if self.ports.is_none() {
             return Ok(());
