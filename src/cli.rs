@@ -9,6 +9,8 @@ pub mod calibrate;
 pub mod cases;
 pub mod check;
 #[cfg(feature = "gst")]
+pub mod crashes;
+#[cfg(feature = "gst")]
 pub mod decode_worker;
 #[cfg(feature = "ort")]
 pub mod detect;
@@ -134,6 +136,8 @@ pub enum Command {
     Outbox(outbox::OutboxArgs),
     TakeOver(take_over::TakeOverArgs),
     Store(store::StoreArgs),
+    #[cfg(feature = "gst")]
+    Crashes(crashes::CrashesArgs),
     Ledger(ledger::LedgerArgs),
     Replay(replay::ReplayArgs),
     Tune(tune::TuneArgs),
@@ -182,6 +186,8 @@ impl Command {
             Self::Outbox(args) => outbox::run(&args),
             Self::TakeOver(args) => take_over::run(&args),
             Self::Store(args) => store::run(&args),
+            #[cfg(feature = "gst")]
+            Self::Crashes(args) => crashes::run(&args),
             Self::Ledger(args) => ledger::run(&args),
             Self::Replay(args) => replay::run(&args),
             Self::Tune(args) => tune::run(&args),

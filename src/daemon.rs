@@ -3,7 +3,6 @@
 
 mod activity;
 mod core;
-mod crashes;
 mod disk_probe;
 mod error;
 mod evidence_worker;

@@ -1,9 +1,6 @@
 //! Where decoders run, and a test of them with one keyframe of each codec: an element in GStreamer's registry may still fail.
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, OnceLock},
-};
+use std::{path::PathBuf, sync::OnceLock};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -35,10 +32,7 @@ pub(crate) fn mode(crashes: CrashLog) -> DecodeMode {
         tracing::warn!("{IN_PROCESS} is set: a stream that crashes a decoder ends the daemon");
         return DecodeMode::InProcess;
     }
-    DecodeMode::Workers(DecodeWorkers {
-        program: program.clone(),
-        crashes: Arc::new(crashes),
-    })
+    DecodeMode::Workers(DecodeWorkers::new(program.clone(), crashes))
 }
 
 /// A decoder that works.

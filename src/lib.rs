@@ -12,6 +12,8 @@ pub mod telemetry;
 
 mod broker;
 #[cfg(feature = "gst")]
+mod crashes;
+#[cfg(feature = "gst")]
 pub mod decoders;
 mod open_files;
 mod receiver;

@@ -12,7 +12,11 @@ pub(crate) fn is_built_in(camera: &config::Camera) -> bool {
 }
 
 /// How the built-in client receives `camera`.
-pub(crate) fn receiver_settings(camera: &config::Camera, timeouts: Timeouts) -> ReceiverSettings {
+pub(crate) fn receiver_settings(
+    camera: &config::Camera,
+    timeouts: Timeouts,
+    #[cfg(feature = "gst")] full_decoding: gridwatch_camera::decode::DecodeMode,
+) -> ReceiverSettings {
     ReceiverSettings {
         camera: camera.id.clone(),
         url: camera.url.clone(),
@@ -25,5 +29,7 @@ pub(crate) fn receiver_settings(camera: &config::Camera, timeouts: Timeouts) -> 
         transport: camera.transport,
         look_every: camera.look_every,
         timeouts,
+        #[cfg(feature = "gst")]
+        full_decoding,
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use gridwatch_camera::{
     Slot,
+    decode::DecodeMode,
     gst_source::{self, GstSource, SourceSettings},
 };
 use support::{
@@ -27,6 +28,7 @@ fn file_source_initialises_gstreamer() {
         every: Duration::from_millis(400),
         looped: true,
         idle: Duration::from_secs(10),
+        mode: DecodeMode::InProcess,
     };
     let slot = Slot::new(settings.camera.clone(), Default::default());
     let source = GstSource::spawn(settings, slot).unwrap();

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
-    sync::Arc,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -18,10 +18,11 @@ const H264: &[u8] = include_bytes!("../src/cli/check/keyframe.h264");
 const H265: &[u8] = include_bytes!("../src/cli/check/keyframe.h265");
 
 fn mode() -> DecodeMode {
-    DecodeMode::Workers(DecodeWorkers {
-        program: env!("CARGO_BIN_EXE_gridwatch").into(),
-        crashes: Arc::new(CrashLog::default()),
-    })
+    mode_of(env!("CARGO_BIN_EXE_gridwatch").into())
+}
+
+fn mode_of(program: PathBuf) -> DecodeMode {
+    DecodeMode::Workers(DecodeWorkers::new(program, CrashLog::default()))
 }
 
 fn decoder(mode: &DecodeMode) -> Decoder {
@@ -174,10 +175,7 @@ fn whatever_bit_of_a_parameter_set_is_flipped_the_next_keyframe_is_decoded() {
 #[test]
 fn a_program_that_is_no_worker_is_a_failed_start_and_blames_no_keyframe() {
     for program in ["/bin/true", "/does/not/exist"] {
-        let mut decoder = decoder(&DecodeMode::Workers(DecodeWorkers {
-            program: program.into(),
-            crashes: Arc::new(CrashLog::default()),
-        }));
+        let mut decoder = decoder(&mode_of(program.into()));
         let error = decoder.decode(&keyframe("cam", Codec::H264, H264)).unwrap_err();
         assert!(matches!(error, DecodeError::NoWorker(_)), "{error}");
         let error = decoder.decode(&keyframe("cam", Codec::H264, H264)).unwrap_err();
@@ -260,17 +258,9 @@ fn a_worker_reaches_no_files_and_no_network() {
 /// The process of a worker, as the kernel shows it.
 #[test]
 fn a_worker_has_its_socket_and_no_more_and_ends_with_its_decoder() {
-    let mut worker = decoder(&mode());
+    let mut worker = Decoder::with_mode("alone", Backend::Software, &mode()).unwrap();
     worker.decode(&keyframe("cam", Codec::H264, H264)).unwrap();
-    let own = std::process::id().to_string();
-    let children: Vec<String> = std::fs::read_to_string(format!("/proc/{own}/task/{}/children", thread_id()))
-        .unwrap()
-        .split_ascii_whitespace()
-        .map(str::to_owned)
-        .collect();
-    let [pid] = &children[..] else {
-        panic!("one worker of this thread: {children:?}");
-    };
+    let pid = child("alone");
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let field = |name: &str| {
         let line = status.lines().find(|l| l.starts_with(name)).unwrap();
@@ -278,7 +268,7 @@ fn a_worker_has_its_socket_and_no_more_and_ends_with_its_decoder() {
     };
     assert_eq!(
         (field("Name"), field("NoNewPrivs"), field("Seccomp")),
-        ("decode0".into(), "1".into(), "2".into())
+        ("alone".into(), "1".into(), "2".into())
     );
     let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
     let limit = |name: &str| {
@@ -308,9 +298,20 @@ fn a_worker_has_its_socket_and_no_more_and_ends_with_its_decoder() {
     assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
 }
 
-fn thread_id() -> u32 {
-    let link = std::fs::read_link("/proc/thread-self").unwrap();
-    link.file_name().unwrap().to_str().unwrap().parse().unwrap()
+/// The child process of this name.
+fn child(name: &str) -> u32 {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let children = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("children")).unwrap_or_default());
+    let children: Vec<u32> = children
+        .flat_map(|ids| {
+            ids.split_ascii_whitespace()
+                .map(|id| id.parse().unwrap())
+                .collect::<Vec<_>>()
+        })
+        .filter(|id| std::fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|comm| comm.trim() == name))
+        .collect();
+    assert_eq!(children.len(), 1, "{children:?}");
+    children[0]
 }
 
 /// What a worker costs beside decoding in the own process, in turns on the same 1080p keyframes: CPU time of both processes, and the memory
@@ -327,20 +328,16 @@ fn price_of_a_worker() {
         .map(|u| keyframe("cam", clip.codec(), &u.data))
         .collect();
     let program = std::env::var_os("GRIDWATCH_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_gridwatch").into());
-    let mode = DecodeMode::Workers(DecodeWorkers {
-        program: program.into(),
-        crashes: Arc::new(CrashLog::default()),
-    });
+    let mode = mode_of(program.into());
     let mut worker = decoder(&mode);
     let mut here = Decoder::new("decode0", Backend::Software).unwrap();
     // Buffers, libraries and caches are warm before it counts.
     for keyframe in &keyframes {
         assert_same_picture(&worker.decode(keyframe).unwrap(), &here.decode(keyframe).unwrap());
     }
-    let children = std::fs::read_to_string(format!("/proc/self/task/{}/children", thread_id())).unwrap();
-    let pid: u32 = children.trim().parse().unwrap();
+    let pid = child("decode0");
     // Another process of the program, as the daemon is one: it shares the code.
-    let mut other = decoder(&mode);
+    let mut other = Decoder::with_mode("decode1", Backend::Software, &mode).unwrap();
     other.decode(&keyframes[0]).unwrap();
     let cpu_ms = |pid: &str| {
         let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();

@@ -53,7 +53,7 @@ impl LiveCamera {
         let slot = Slot::new(camera.id.clone(), Arc::new(Notify::new()));
         let mode = decoders::mode(CrashLog::default());
         let decoder = Decoder::with_mode("live", backend, &mode).map_err(|e| Failure::new(e.class(), e.to_string()))?;
-        let received = daemon::receive_camera(camera, Arc::clone(&slot), receive.handle())?;
+        let received = daemon::receive_camera(camera, Arc::clone(&slot), receive.handle(), &mode)?;
         Ok(Self {
             _camera: received,
             _receive: receive,

@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 use super::error::StartError;
 use crate::receiver::{is_built_in, receiver_settings};
 use gridwatch_camera::{
+    decode::DecodeMode,
     gst_source::{GstSource, SourceSettings},
     receive::{Receiver, Timeouts},
     slot::Slot,
@@ -22,14 +23,15 @@ pub(crate) enum CameraSource {
     Gst(GstSource),
 }
 
-/// Receives `camera` into `slot` until the returned source is dropped.
+/// Receives `camera` into `slot` until the returned source is dropped. What needs native decoders or GStreamer for that runs where `mode` says.
 pub(crate) fn receive_camera(
     camera: &config::Camera,
     slot: Arc<Slot>,
     runtime: &tokio::runtime::Handle,
+    mode: &DecodeMode,
 ) -> Result<CameraSource, StartError> {
     if is_built_in(camera) {
-        let settings = receiver_settings(camera, Timeouts::default());
+        let settings = receiver_settings(camera, Timeouts::default(), mode.clone());
         Ok(CameraSource::Rtsp(Receiver::spawn(settings, slot, runtime)))
     } else {
         let settings = SourceSettings {
@@ -40,6 +42,7 @@ pub(crate) fn receive_camera(
             every: camera.look_every / 2,
             looped: true,
             idle: SOURCE_IDLE.max(camera.look_every * 3),
+            mode: mode.clone(),
         };
         GstSource::spawn(settings, slot)
             .map(CameraSource::Gst)

@@ -16,7 +16,6 @@ use super::{
     Daemon, Receivers, Shared, Threads,
     activity::Activity,
     core::Core,
-    crashes,
     error::StartError,
     evidence_worker::EvidenceWorker,
     filing_gate::FilingGate,
@@ -34,7 +33,9 @@ use super::{
     sites,
 };
 use crate::{
-    broker, decoders,
+    broker,
+    crashes::crash_log,
+    decoders,
     telemetry::{self, Health},
 };
 use gridwatch_base::installation::Installation;
@@ -70,7 +71,7 @@ impl Daemon {
         };
         test_decoders(config.decoders)?;
         let storage = open_storage(&config)?;
-        let decode_mode = decoders::mode(crashes::crash_log(&config)?);
+        let decode_mode = decoders::mode(crash_log(&config)?);
         let models = load_models(&config, &decode_mode)?;
         let cameras = prepare_cameras(&config, &storage.key);
         let engine = restore_engine(&config, &storage.store)?;
@@ -117,7 +118,7 @@ impl Daemon {
         let evidence_worker = thread("evidence", move || evidence_worker.run(&job_queue, &to_core))?;
         let manager = thread("models", move || models.manager.run())?;
         let look_workers = start_look_workers(&shared.looks, models.look_workers, &events)?;
-        let receivers = start_receivers(&config, cameras.slots, cameras.new_picture, &shared.looks)?;
+        let receivers = start_receivers(&config, cameras.slots, cameras.new_picture, &shared.looks, &decode_mode)?;
         if let Some(listener) = listener {
             if let Ok(address) = listener.local_addr() {
                 tracing::info!(%address, "Serving /healthz, /readyz and /metrics");
@@ -340,6 +341,7 @@ fn start_receivers(
     slots: Vec<Arc<Slot>>,
     new_picture: Arc<Notify>,
     looks: &Arc<LookScheduler>,
+    decode_mode: &DecodeMode,
 ) -> Result<Receivers, StartError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -350,7 +352,7 @@ fn start_receivers(
     let runtime = OwnedRuntime::new(runtime);
     let sources = config.cameras.iter().zip(slots);
     let sources = sources
-        .map(|(c, slot)| receive_camera(c, slot, runtime.handle()))
+        .map(|(c, slot)| receive_camera(c, slot, runtime.handle(), decode_mode))
         .collect::<Result<_, _>>()?;
     let looks = Arc::clone(looks);
     let waker = runtime.handle().spawn(async move {

@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use crate::support::{
     clips::{self, SMALL},
-    credentials, farm, until,
+    credentials, farm, until, workers,
 };
 use gridwatch_camera::{
     CameraState, Picture, Slot, clip,
@@ -21,6 +21,7 @@ fn source(url: &str, looped: bool) -> GstSource {
         every: Duration::from_millis(400),
         looped,
         idle: Duration::from_secs(10),
+        mode: workers(),
     };
     let slot = Slot::new(settings.camera.clone(), Default::default());
     GstSource::spawn(settings, slot).unwrap()

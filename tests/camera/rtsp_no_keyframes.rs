@@ -5,14 +5,17 @@ use std::time::Duration;
 use crate::support::{
     Camera,
     clips::{self, SMALL, Spec},
-    farm, settings, until,
+    farm, settings, until, workers,
 };
-use gridwatch_camera::{CameraState, Picture};
+use gridwatch_camera::{CameraState, Picture, receive::ReceiverSettings};
 
 fn falls_back_to_full_decoding(spec: Spec) {
     let h265 = spec.h265;
     let farm = farm(&clips::clip(spec), None);
-    let camera = Camera::receive(settings(&farm.url("cam")));
+    let camera = Camera::receive(ReceiverSettings {
+        full_decoding: workers(),
+        ..settings(&farm.url("cam"))
+    });
     let reason = until("the camera is degraded", || match camera.slot().state() {
         CameraState::Degraded { reason } => Some(reason),
         _ => None,

@@ -9,7 +9,7 @@ use std::{
 use crate::support::{
     Camera,
     clips::{self, SMALL},
-    credentials, mount, settings, until,
+    credentials, mount, settings, until, workers,
 };
 use gridwatch_camera::{
     CameraState, Slot,
@@ -52,6 +52,7 @@ fn source(farm: &Farm, ca: Option<&str>) -> GstSource {
         every: Duration::from_millis(400),
         looped: false,
         idle: Duration::from_secs(10),
+        mode: workers(),
     };
     let slot = Slot::new(settings.camera.clone(), Default::default());
     GstSource::spawn(settings, slot).unwrap()

@@ -20,6 +20,8 @@ mod cases;
 mod check_duplicate;
 mod check_faulty_settings;
 mod config_check;
+#[cfg(feature = "gst")]
+mod crashes;
 mod detect;
 mod eval;
 mod evidence_bundle;

@@ -6,7 +6,7 @@ use crate::broker::Broker;
 use crate::daemon::{Daemon, root};
 use gridwatch_farm::{self as farm, Farm, FarmConfig, MountConfig};
 
-/// 10-bit monochrome H.265, which ends a process that decodes it with GStreamer 1.22.
+/// 10-bit monochrome H.265 in a file, received with GStreamer, too,, which ends a process that decodes it with GStreamer 1.22.
 fn deep_clip(dir: &std::path::Path) -> std::path::PathBuf {
     let file = dir.join("deep.mp4");
     let out = Command::new("ffmpeg")
@@ -38,7 +38,7 @@ fn deep_clip(dir: &std::path::Path) -> std::path::PathBuf {
     file
 }
 
-/// The ids of the daemon's running decode workers. One that was killed stays a zombie until its look worker decodes again.
+/// The ids of the daemon's decode workers.
 fn workers(daemon: &Daemon) -> Vec<u32> {
     let daemon = daemon.id().to_string();
     let processes = fs::read_dir("/proc").unwrap();
@@ -50,7 +50,7 @@ fn workers(daemon: &Daemon) -> Vec<u32> {
                 .lines()
                 .any(|l| l.strip_prefix(field).is_some_and(|v| v.trim() == value))
         };
-        has("PPid:", &daemon) && status.starts_with("Name:\tdecode") && !status.contains("State:\tZ")
+        has("PPid:", &daemon) && status.starts_with("Name:\tdecode")
     };
     ids.filter(is_worker).collect()
 }
@@ -72,7 +72,13 @@ async fn neither_a_stream_that_crashes_decoders_nor_dying_workers_cost_the_other
     })
     .unwrap();
     let broker = Broker::start();
-    let mut daemon = Daemon::start(dir.path(), &farm, &["square-c", "street-a"], broker.port);
+    let file = url::Url::from_file_path(dir.path().join("deep.mp4")).unwrap();
+    let cameras = ["square-c", "street-a", "street-b"];
+    let mut daemon = Daemon::start_with(dir.path(), &farm, &cameras, broker.port, |config| {
+        for camera in config.cameras.iter_mut().filter(|c| c.id == "street-b") {
+            camera.url = file.to_string();
+        }
+    });
     daemon.until("the format named", |d| {
         let (_, body) = d.get("/readyz")?;
         body.contains("street-a: no clear look yet: sends H.265 video with 10 bits per sample, monochrome")
@@ -82,6 +88,11 @@ async fn neither_a_stream_that_crashes_decoders_nor_dying_workers_cost_the_other
         daemon.metric("gridwatch_camera_state", "street-a\",state=\"unsupported"),
         1.0
     );
+    // A file is decoded where GStreamer reads it: three of its processes end, not this one.
+    daemon.until("the file set aside", |d| {
+        (d.metric("gridwatch_camera_state", "street-b\",state=\"set_aside") == 1.0).then_some(())
+    });
+    assert_eq!(daemon.metric("gridwatch_decode_crashes_total", "street-b"), 3.0);
     let looks = |d: &Daemon| d.metric("gridwatch_looks_total", "square-c");
     let mut seen = looks(&daemon);
     for signal in [rustix::process::Signal::ABORT, rustix::process::Signal::KILL] {
@@ -91,6 +102,10 @@ async fn neither_a_stream_that_crashes_decoders_nor_dying_workers_cost_the_other
             // One that has ended meanwhile was replaced.
             let _ = rustix::process::kill_process(id, signal);
         }
+        // Reaped at once, not at the next look.
+        daemon.until("the end of those killed", |d| {
+            workers(d).iter().all(|id| !killed.contains(id)).then_some(())
+        });
         daemon.until("three more looks", |d| (looks(d) >= seen + 3.0).then_some(()));
         seen = looks(&daemon);
         assert!(workers(&daemon).iter().all(|id| !killed.contains(id)));

@@ -42,6 +42,29 @@ async fn a_box_with_a_clear_view_and_a_broker_is_ready_and_names_the_blind_camer
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_box_with_more_blind_cameras_than_its_share_allows_is_not_ready() {
+    let dir = tempfile::tempdir().unwrap();
+    let farm = farm(&["square-c"]);
+    let broker = Broker::start();
+    // One of two has a clear view.
+    let mut daemon = Daemon::start_with(dir.path(), &farm, &["square-c", "street-a"], broker.port, |file| {
+        file.telemetry.max_blind_share = 0.4;
+    });
+    daemon.until("a clear look", |d| {
+        let body = readyz(d)?.1;
+        (text(&body).contains("1 of 2 cameras have no clear view")).then_some(())
+    });
+    let (status, body) = readyz(&daemon).unwrap();
+    assert_eq!((status, &body["ready"]), (503, &false.into()), "{body}");
+    let reasons = text(&body["reasons"]);
+    assert!(
+        reasons.contains("camera street-a") && !reasons.contains("square-c"),
+        "{body}"
+    );
+    assert!(daemon.stop().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_box_with_its_only_camera_and_the_broker_refused_is_not_ready() {
     let dir = tempfile::tempdir().unwrap();
     let farm = farm(&["square-c"]);

@@ -7,6 +7,8 @@
 )]
 
 pub mod clips;
+pub mod http_camera;
+pub mod http_tunnel;
 pub mod odd_camera;
 pub mod scripted_camera;
 
@@ -18,6 +20,7 @@ use std::{
 use gridwatch_base::secret::{CredentialSource, Credentials};
 use gridwatch_camera::{
     CameraState, Keyframe, Picture, Slot, Transport,
+    decode::{CrashLog, DecodeMode, DecodeWorkers},
     receive::{Receiver, ReceiverSettings, Timeouts, Trust},
 };
 use gridwatch_farm::{Auth, Clip, Farm, FarmConfig, MountConfig};
@@ -70,7 +73,16 @@ pub fn settings(url: &str) -> ReceiverSettings {
             connect: Duration::from_secs(10),
             idle: Duration::from_secs(5),
         },
+        full_decoding: DecodeMode::InProcess,
     }
+}
+
+/// Decoding in workers of the real program.
+pub fn workers() -> DecodeMode {
+    DecodeMode::Workers(DecodeWorkers::new(
+        env!("CARGO_BIN_EXE_gridwatch").into(),
+        CrashLog::default(),
+    ))
 }
 
 /// Credentials from a user and a password.

@@ -90,6 +90,8 @@ pub struct Oddities {
     pub flood: Option<usize>,
     /// Closes the connection after so many units.
     pub hang_up_after: Option<u32>,
+    /// Leaves keyframes out.
+    pub no_keyframes: bool,
     /// Sends this baseline JPEG as every picture (RFC 2435), and not the clip.
     pub jpeg: Option<Vec<u8>>,
 }
@@ -114,6 +116,7 @@ impl Default for Oddities {
             lose_every: None,
             flood: None,
             hang_up_after: None,
+            no_keyframes: false,
             jpeg: None,
         }
     }
@@ -462,6 +465,9 @@ impl Client {
             }
             if self.stop.load(Ordering::Relaxed) || oddities.hang_up_after == Some(number) {
                 return Ok(());
+            }
+            if oddities.no_keyframes && units[index].keyframe {
+                continue;
             }
             let payloads = match &oddities.jpeg {
                 Some(jpeg) => jpeg_payloads(jpeg),

@@ -50,6 +50,8 @@ fn main() {
             transport: Transport::Tcp,
             look_every: Duration::from_secs(10),
             timeouts: Timeouts::default(),
+            #[cfg(feature = "gst")]
+            full_decoding: gridwatch_camera::decode::DecodeMode::InProcess,
         };
         let slot = Slot::new(settings.camera.clone(), Arc::default());
         Receiver::spawn(settings, slot, runtime.handle())

@@ -12,7 +12,7 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use jiff::Timestamp;
 
-use super::{gst_frame, gst_source};
+use super::{gst_frame, gst_source, source_pipeline};
 use gridwatch_base::{error::Class, file};
 use gridwatch_frame::Frame;
 
@@ -49,7 +49,8 @@ pub fn frames(path: &Path) -> Result<ClipFrames, ClipError> {
     gst_frame::init().map_err(|e| bad(e.to_string()))?;
     let sink = gst_frame::frame_sink();
     sink.set_max_buffers(2);
-    let pipeline = gst_source::build_pipeline(url.as_str(), &sink, |_| (), |_| true).map_err(|e| bad(e.to_string()))?;
+    let pipeline =
+        source_pipeline::build_pipeline(url.as_str(), &sink, |_| (), |_| true).map_err(|e| bad(e.to_string()))?;
     let _ = pipeline.set_state(gst::State::Playing);
     Ok(ClipFrames {
         path: path.to_owned(),

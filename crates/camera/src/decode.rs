@@ -2,7 +2,7 @@
 //!
 //! Native decoders parse what cameras send, so the daemon runs them in decode workers: confined processes of the same program, one for each
 //! [`Decoder`], which live as long as it. A worker that ends or hangs costs one look and is replaced (`worker`). [`DecodeMode::InProcess`], for tests, decodes in
-//! this process (`pipeline`).
+//! this process (`pipeline`). Two more kinds of worker decode every picture of a stream (`stream`) and read a source with GStreamer (`source`).
 //!
 //! Before a decoder sees a keyframe, damage that needs no decoder to be seen (`corruption`), formats that cannot be judged (`format`) and pictures that ended a worker
 //! before ([`CrashLog`]) are refused.
@@ -14,19 +14,24 @@ mod crashes;
 mod faults;
 mod format;
 pub(crate) mod pipeline;
-mod protocol;
+mod process;
+pub(crate) mod protocol;
 mod shared_memory;
-mod worker;
+mod source;
+mod source_cage;
+pub(crate) mod stream;
+pub(crate) mod worker;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
+pub(crate) use self::source::SourceWorker;
 pub use self::{
     child::{exit as exit_worker, run as run_worker},
     crashes::{CrashLog, CrashReport, KeepCrash},
 };
-use self::{pipeline::PipelineDecoder, worker::WorkerDecoder};
+use self::{pipeline::PipelineDecoder, process::Template, worker::WorkerDecoder};
 use super::{Codec, Keyframe, corruption};
 use crate::Backend;
 use gridwatch_base::error::Class;
@@ -139,10 +144,55 @@ pub enum DecodeMode {
 /// How decode workers are started, and what ended earlier ones. Shared by all decoders of a process.
 #[derive(Debug, Clone)]
 pub struct DecodeWorkers {
-    /// The program, which runs [`run_worker`] if its arguments are `decode-worker NAME BACKEND`.
-    pub program: PathBuf,
-    /// What ended workers.
-    pub crashes: Arc<CrashLog>,
+    program: PathBuf,
+    crashes: Arc<CrashLog>,
+    template: Arc<Template>,
+}
+
+impl DecodeWorkers {
+    /// Workers of `program`, which runs [`run_worker`] if its arguments are `decode-worker KIND NAME BACKEND`. `crashes` knows what ended earlier ones.
+    pub fn new(program: PathBuf, crashes: CrashLog) -> Self {
+        Self {
+            program,
+            crashes: Arc::new(crashes),
+            template: Arc::default(),
+        }
+    }
+}
+
+/// What a worker is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkerKind {
+    /// Decodes keyframes of any camera.
+    Keyframes,
+    /// Decodes every access unit of one stream.
+    Stream,
+    /// Reads one source with GStreamer.
+    Source,
+    /// Forks the first two kinds.
+    Template,
+}
+
+impl WorkerKind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Keyframes => "keyframes",
+            Self::Stream => "stream",
+            Self::Source => "source",
+            Self::Template => "template",
+        }
+    }
+}
+
+impl std::str::FromStr for WorkerKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Keyframes, Self::Stream, Self::Source, Self::Template]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .ok_or_else(|| format!("unknown kind of worker {text:?}"))
+    }
 }
 
 /// Decodes keyframes of any camera for one look worker.
@@ -164,14 +214,19 @@ impl Decoder {
         Self::with_mode(name, backend, &DecodeMode::InProcess)
     }
 
-    /// A decoder that runs where `mode` says. A worker starts with the first keyframe and must be used by the thread that starts it: it ends with it.
+    /// A decoder that runs where `mode` says. A worker starts with the first keyframe.
     ///
     /// # Errors
     /// [`DecodeError::Broken`] if GStreamer cannot be initialised.
     pub fn with_mode(name: &str, backend: Backend, mode: &DecodeMode) -> Result<Self, DecodeError> {
         let runs = match mode {
             DecodeMode::InProcess => Runs::InProcess(PipelineDecoder::new(name, backend, DECODE_TIMEOUT)?),
-            DecodeMode::Workers(workers) => Runs::Worker(WorkerDecoder::new(name, backend, workers.clone())),
+            DecodeMode::Workers(workers) => Runs::Worker(WorkerDecoder::new(
+                WorkerKind::Keyframes,
+                name,
+                backend,
+                workers.clone(),
+            )),
         };
         Ok(Self { runs })
     }

@@ -1,31 +1,31 @@
-//! Fallback for streams without usable keyframes: decodes every frame and stores the newest.
+//! Fallback for streams without usable keyframes: decodes every picture of the stream, in a decode worker of its own, and stores the newest.
 //!
-//! One decoder per degraded camera, at about twenty times the cost of decoding keyframes on demand. A frame is stored only
-//! if none of its reference frames is known to be damaged: from a complete keyframe, or from the end of a recovery point's
-//! refresh (intra refresh), until the next packet loss or concealment.
+//! One thread and one decoder per degraded camera, at about twenty times the cost of decoding keyframes on demand. What goes wrong with a picture
+//! costs the pictures that depend on it; a stream that ends workers is set aside as a keyframe that does (`decode`).
 
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
     },
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use gstreamer as gst;
-use gstreamer::prelude::*;
-use gstreamer_app as gst_app;
 use jiff::Timestamp;
 
 use super::{
-    Codec, Slot, annexb,
-    decode::pipeline,
-    gst_frame::{self, ConcealmentCount},
+    Backend, CameraState, Codec, Keyframe, Slot,
+    decode::{
+        DecodeError, DecodeMode, WorkerKind, protocol::UnitInfo, stream, stream::StreamDecoder, worker::WorkerDecoder,
+    },
 };
+use gridwatch_frame::Frame;
 
-/// Access units that may queue for the decoder. A longer queue means that the decoder cannot keep up.
-const MAX_QUEUED: u64 = 64;
+/// Access units, and their bytes, that may wait for the decoder. More means that the decoder cannot keep up.
+const MAX_QUEUED: usize = 64;
+const MAX_QUEUED_BYTES: usize = 16 << 20;
 
 /// An access unit as received.
 pub(super) struct AccessUnit {
@@ -39,229 +39,184 @@ pub(super) struct AccessUnit {
     pub(super) arrived_at: Timestamp,
 }
 
-/// A decoder for all frames of one stream.
+/// A decoder for all pictures of one stream. Its thread ends after the drop.
 pub(super) struct FullDecoder {
-    pipeline: gst::Pipeline,
-    source: gst_app::AppSrc,
-    shared: Arc<Shared>,
-    codec: Codec,
-    started_at: Timestamp,
-    references: ReferenceState,
-    /// Parameter sets to prepend to the next access unit.
-    parameter_sets: Mutex<Option<Vec<u8>>>,
-    broken: bool,
+    units: mpsc::SyncSender<AccessUnit>,
+    queued_bytes: Arc<AtomicUsize>,
+    /// An access unit was left out since the last one.
+    has_gap: bool,
+    problem: Arc<Mutex<Option<String>>>,
 }
 
-/// State shared by the receiver and the decoder's thread.
-#[derive(Default)]
-struct Shared {
-    /// Frames from this stream time on, in nanoseconds, are intact; `u64::MAX` while none are.
-    intact_from: AtomicU64,
-    /// The decoder concealed errors since the last access unit.
-    concealed: AtomicBool,
-}
-
-/// Whether the reference frames of the next access unit are intact. Pure.
-#[derive(Debug, Default, PartialEq)]
-enum ReferenceState {
-    Intact,
-    /// Intact after this many more access units.
-    Recovering(u32),
-    #[default]
-    Damaged,
-}
-
-impl ReferenceState {
-    /// The state after an access unit. `recovery` is the unit's recovery point, in pictures.
-    fn next(self, is_keyframe: bool, is_damaged: bool, recovery: Option<u32>) -> Self {
-        let before = if is_damaged { Self::Damaged } else { self };
-        match (before, recovery) {
-            _ if is_keyframe => Self::Intact,
-            (Self::Damaged, Some(0)) | (Self::Recovering(0), _) => Self::Intact,
-            (Self::Damaged, Some(pictures)) => Self::Recovering(pictures - 1),
-            (Self::Recovering(left), _) => Self::Recovering(left - 1),
-            (same, _) => same,
-        }
-    }
+/// What the decoder's thread needs.
+pub(super) struct FullDecodeSettings {
+    pub(super) codec: Codec,
+    /// Least time between two stored pictures.
+    pub(super) every: Duration,
+    /// Annex B. A stream without keyframes may never send them in band.
+    pub(super) parameter_sets: Vec<u8>,
+    pub(super) mode: DecodeMode,
 }
 
 impl FullDecoder {
-    /// Starts a decoder that stores at most one frame per `every` in `slot`.
-    pub(super) fn start(codec: Codec, slot: Arc<Slot>, every: Duration) -> Result<Self, String> {
-        gst_frame::init().map_err(|e| e.to_string())?;
-        let started_at = Timestamp::now();
-        let source = gst_app::AppSrc::builder()
-            .name("full")
-            .caps(&pipeline::byte_stream_caps(codec))
-            .format(gst::Format::Time)
-            .is_live(true)
-            .max_bytes(0)
-            .build();
-        let sink = gst_frame::frame_sink();
-        sink.set_max_buffers(1);
-        sink.set_drop(true);
-        let concealments = ConcealmentCount::default();
-        let pipeline = pipeline::build_pipeline(&source, codec, &pipeline::software(codec), &sink, &concealments)
-            .map_err(|e| e.to_string())?
-            .0;
-        let shared = Arc::new(Shared {
-            intact_from: AtomicU64::new(u64::MAX),
-            ..Shared::default()
-        });
-        sink.set_callbacks(
-            gst_app::AppSinkCallbacks::builder()
-                .new_sample({
-                    let shared = Arc::clone(&shared);
-                    let mut stored_at: Option<Instant> = None;
-                    move |sink| {
-                        let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-                        if concealments.swap(0, Ordering::Relaxed) > 0 {
-                            shared.concealed.store(true, Ordering::Relaxed);
-                            return Ok(gst::FlowSuccess::Ok);
-                        }
-                        if stored_at.is_some_and(|at| at.elapsed() < every) {
-                            return Ok(gst::FlowSuccess::Ok);
-                        }
-                        let intact_pts = sample.buffer().and_then(|b| {
-                            let corrupted = b.flags().contains(gst::BufferFlags::CORRUPTED);
-                            let pts = b.pts().filter(|_| !corrupted)?.nseconds();
-                            (pts >= shared.intact_from.load(Ordering::Acquire)).then_some(pts)
-                        });
-                        if let Some(pts) = intact_pts {
-                            let captured_at = started_at + Duration::from_nanos(pts);
-                            if let Ok(frame) = gst_frame::frame(&sample, captured_at) {
-                                stored_at = Some(Instant::now());
-                                slot.store_frame(Arc::new(frame));
-                            }
-                        }
-                        Ok(gst::FlowSuccess::Ok)
+    /// Starts a decoder that stores pictures in `slot`.
+    pub(super) fn start(settings: FullDecodeSettings, slot: Arc<Slot>) -> Result<Self, String> {
+        let (units, inbox) = mpsc::sync_channel::<AccessUnit>(MAX_QUEUED);
+        let (queued_bytes, problem) = (Arc::<AtomicUsize>::default(), Arc::default());
+        let runs = match &settings.mode {
+            DecodeMode::InProcess => Runs::InProcess(None),
+            DecodeMode::Workers(workers) => Runs::Worker(Box::new(WorkerDecoder::new(
+                WorkerKind::Stream,
+                &format!("stream-{}", slot.camera()),
+                Backend::Software,
+                workers.clone(),
+            ))),
+        };
+        let mut thread = DecoderThread {
+            settings,
+            slot,
+            runs,
+            started_at: Timestamp::now(),
+            stored_at: None,
+            has_gap: false,
+            problem: Arc::clone(&problem),
+        };
+        std::thread::Builder::new()
+            .name("full-decode".into())
+            .spawn({
+                let queued_bytes = Arc::clone(&queued_bytes);
+                move || {
+                    while let Ok(unit) = inbox.recv() {
+                        queued_bytes.fetch_sub(unit.data.len(), Ordering::Relaxed);
+                        thread.decode(unit);
                     }
-                })
-                .build(),
-        );
-        let this = Self {
-            pipeline,
-            source,
-            shared,
-            codec,
-            started_at,
-            references: ReferenceState::default(),
-            parameter_sets: Mutex::new(None),
-            broken: false,
-        };
-        this.pipeline
-            .set_state(gst::State::Playing)
+                    thread.slot.set_decode_fault(None);
+                }
+            })
             .map_err(|e| e.to_string())?;
-        Ok(this)
+        Ok(Self {
+            units,
+            queued_bytes,
+            has_gap: false,
+            problem,
+        })
     }
 
-    /// True after the pipeline has failed; it must be replaced.
-    pub(super) fn is_broken(&self) -> bool {
-        self.broken
-    }
-
-    /// Sets parameter sets (Annex B) to insert before the next access unit: a stream without keyframes may never send them
-    /// in band.
-    pub(super) fn set_parameter_sets(&self, sets: Option<Vec<u8>>) {
-        *self.parameter_sets.lock().unwrap_or_else(PoisonError::into_inner) = sets;
-    }
-
-    /// Decodes the next access unit of the stream.
-    pub(super) fn push(&mut self, unit: AccessUnit) {
-        if gst_frame::bus_error(&self.pipeline).is_some() {
-            self.broken = true;
-            return;
+    /// Hands over the next access unit of the stream. Never waits.
+    pub(super) fn push(&mut self, mut unit: AccessUnit) {
+        unit.is_damaged |= self.has_gap;
+        let bytes = unit.data.len();
+        let queued = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.has_gap = queued + bytes > MAX_QUEUED_BYTES || self.units.try_send(unit).is_err();
+        if self.has_gap {
+            self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
-        let queue_full = self.source.current_level_buffers() >= MAX_QUEUED;
-        let concealed = self.shared.concealed.swap(false, Ordering::Relaxed);
-        let recovery = annexb::recovery_point(self.codec, &unit.data);
-        let references = std::mem::take(&mut self.references);
-        self.references = references.next(
-            unit.is_keyframe && !queue_full,
-            unit.is_damaged || concealed || queue_full,
-            recovery,
-        );
+    }
+
+    /// Why no pictures come, once.
+    pub(super) fn take_problem(&self) -> Option<String> {
+        self.problem.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// The thread of a [`FullDecoder`].
+struct DecoderThread {
+    settings: FullDecodeSettings,
+    slot: Arc<Slot>,
+    runs: Runs,
+    started_at: Timestamp,
+    stored_at: Option<Instant>,
+    /// An access unit was not decoded since the last one.
+    has_gap: bool,
+    problem: Arc<Mutex<Option<String>>>,
+}
+
+enum Runs {
+    InProcess(Option<StreamDecoder>),
+    Worker(Box<WorkerDecoder>),
+}
+
+impl DecoderThread {
+    fn decode(&mut self, unit: AccessUnit) {
         let since = unit.arrived_at.duration_since(self.started_at);
-        let pts = u64::try_from(since.as_nanos()).unwrap_or(0);
-        match self.references {
-            ReferenceState::Intact => {
-                let _ = self
-                    .shared
-                    .intact_from
-                    .compare_exchange(u64::MAX, pts, Ordering::AcqRel, Ordering::Relaxed);
-            }
-            _ => self.shared.intact_from.store(u64::MAX, Ordering::Release),
-        }
-        if queue_full {
-            return;
-        }
-        let sets = self
-            .parameter_sets
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let data = match sets {
-            // Once per connection and after each change.
-            Some(mut sets) => {
-                sets.extend_from_slice(&unit.data);
-                Bytes::from(sets)
-            }
-            None => unit.data,
+        let info = UnitInfo {
+            at_us: u64::try_from(since.as_micros()).unwrap_or(0),
+            is_keyframe: unit.is_keyframe,
+            is_damaged: unit.is_damaged || self.has_gap,
+            wants_picture: self.stored_at.is_none_or(|at| at.elapsed() >= self.settings.every),
         };
-        let mut buffer = gst::Buffer::from_slice(data);
-        if let Some(buffer) = buffer.get_mut() {
-            buffer.set_pts(gst::ClockTime::from_nseconds(pts));
-            buffer.set_dts(gst::ClockTime::from_nseconds(pts));
-            if !unit.is_keyframe {
-                buffer.set_flags(gst::BufferFlags::DELTA_UNIT);
+        let unit = Keyframe {
+            camera: self.slot.camera().clone(),
+            seq: 0,
+            captured_at: unit.arrived_at,
+            codec: self.settings.codec,
+            data: unit.data,
+        };
+        let sets = &self.settings.parameter_sets;
+        let decoded = match &mut self.runs {
+            Runs::Worker(decoder) => decoder.decode_unit(&unit, info, sets),
+            Runs::InProcess(decoder) => decode_here(decoder, &unit, info, sets),
+        };
+        self.has_gap = decoded.is_err();
+        match decoded {
+            Ok(None) => {}
+            Ok(Some(frame)) => {
+                self.stored_at = Some(Instant::now());
+                self.slot.set_decode_fault(None);
+                self.slot.store_frame(Arc::new(frame));
             }
+            Err(error) => self.report(&error),
         }
-        self.broken = self.source.push_buffer(buffer).is_err();
+    }
+
+    fn report(&self, error: &DecodeError) {
+        let until = match error {
+            DecodeError::Crashed { set_aside_until, .. } => {
+                self.slot.count_crash();
+                tracing::warn!("{error}");
+                *set_aside_until
+            }
+            DecodeError::SetAside { until, .. } => Some(*until),
+            // Another one follows in a moment.
+            DecodeError::Known { .. } | DecodeError::Damaged { .. } => None,
+            other => {
+                let text = format!("no keyframes, and the decoder for all pictures does not work: {other}");
+                *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+                None
+            }
+        };
+        if let Some(until) = until {
+            let reason = "its pictures ended three decode workers within an hour".to_owned();
+            self.slot
+                .set_decode_fault(Some(CameraState::SetAside { reason, until }));
+        }
     }
 }
 
-impl Drop for FullDecoder {
-    fn drop(&mut self) {
-        let pipeline = self.pipeline.clone();
-        // Stopping waits for the decoder's thread, so it must not happen on the receivers' runtime.
-        let _ = std::thread::Builder::new()
-            .name("full-stop".into())
-            .spawn(move || pipeline.set_state(gst::State::Null));
+fn decode_here(
+    decoder: &mut Option<StreamDecoder>,
+    unit: &Keyframe,
+    info: UnitInfo,
+    parameter_sets: &[u8],
+) -> Result<Option<Frame>, DecodeError> {
+    let (running, data) = match decoder {
+        Some(running) => (running, unit.data.clone()),
+        None => {
+            let new = StreamDecoder::new("stream", unit.codec).map_err(DecodeError::Broken)?;
+            (decoder.insert(new), [parameter_sets, &unit.data].concat().into())
+        }
+    };
+    if let Err(error) = running.decode(data, info) {
+        *decoder = None;
+        return Err(DecodeError::Broken(error));
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn references_are_intact_from_a_keyframe_to_the_next_loss() {
-        let r = ReferenceState::default();
-        assert_eq!(r, ReferenceState::Damaged);
-        let r = r.next(false, false, None);
-        assert_eq!(r, ReferenceState::Damaged, "joined mid-GOP");
-        let r = r.next(true, true, None);
-        assert_eq!(r, ReferenceState::Intact, "a keyframe needs no references");
-        let r = r.next(false, false, None);
-        assert_eq!(r, ReferenceState::Intact);
-        assert_eq!(r.next(false, true, None), ReferenceState::Damaged);
-    }
-
-    #[test]
-    fn recovery_point_restores_references_after_its_pictures() {
-        let r = ReferenceState::Damaged.next(false, false, Some(2));
-        let r = r.next(false, false, None);
-        assert_eq!(r, ReferenceState::Recovering(0));
-        assert_eq!(r.next(false, false, Some(2)), ReferenceState::Intact);
-        let r = ReferenceState::Recovering(1).next(false, true, Some(3));
-        assert_eq!(r, ReferenceState::Recovering(2), "a loss restarts the recovery");
-        assert_eq!(
-            ReferenceState::Intact.next(false, false, Some(9)),
-            ReferenceState::Intact
-        );
-        assert_eq!(
-            ReferenceState::Damaged.next(false, false, Some(0)),
-            ReferenceState::Intact
-        );
-    }
+    let picture = if info.wants_picture {
+        running.take_picture()
+    } else {
+        None
+    };
+    Ok(picture.map(|frame| Frame {
+        captured_at: unit.captured_at - stream::age(info, &frame),
+        ..frame
+    }))
 }

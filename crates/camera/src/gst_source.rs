@@ -1,42 +1,39 @@
-//! Camera sources other than plain RTSP: anything that GStreamer's `uridecodebin` opens, such as files, `rtsps`, HTTP and
-//! MJPEG.
+//! Camera sources other than plain RTSP: anything that GStreamer's `uridecodebin` opens, such as files, HTTP and MJPEG.
 //!
-//! One thread and one pipeline per camera, filling the camera's [`Slot`] with decoded frames. Every frame is decoded and
-//! nearly all are dropped right behind the decoder. That costs far more than `receive`, so plain `rtsp` cameras do not use
-//! it.
+//! One thread and one confined process per camera (`source_pipeline`), filling the camera's [`Slot`] with decoded frames. Every frame is
+//! decoded, which costs far more than `receive`, so plain `rtsp` cameras do not use it. A process that ends costs the time until the source is
+//! opened again.
 
 use std::{
     fmt,
-    ops::ControlFlow,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
-use gstreamer as gst;
-use gstreamer::{glib, prelude::*};
-use gstreamer_app as gst_app;
 use jiff::Timestamp;
 use url::Url;
 
 use super::{
-    gst_frame,
+    decode::{DecodeMode, SourceWorker},
     reconnect::{ConnectionEnd, RetrySchedule},
     slot::{CameraState, Slot},
+    source_pipeline::{Next, SourcePipeline, SourceSetup},
 };
 use gridwatch_base::{
     error::Class,
     file,
-    secret::{CredentialError, CredentialSource, Credentials},
+    secret::{CredentialError, CredentialSource},
 };
 use gridwatch_engine::CameraId;
+use gridwatch_frame::Frame;
 
 /// How often the thread checks whether to stop.
-const STOP_POLL: gst::ClockTime = gst::ClockTime::from_mseconds(200);
+const STOP_POLL: Duration = Duration::from_millis(200);
 
 /// How to read one source.
 #[derive(Debug, Clone)]
@@ -56,20 +53,28 @@ pub struct SourceSettings {
     pub looped: bool,
     /// Without a frame for this long the source is restarted.
     pub idle: Duration,
+    /// Where GStreamer runs.
+    pub mode: DecodeMode,
 }
 
 /// Why a source failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SourceError {
-    /// An error of a GStreamer element.
-    #[error("{element}: {what}")]
-    Pipeline {
-        /// The element.
-        element: String,
-        /// Its error.
-        what: String,
+    /// An error of a GStreamer element, which it begins with.
+    #[error("{0}")]
+    Pipeline(String),
+    /// What the source sends ended the process that reads it, or made it hang.
+    #[error("the process that reads the source ended ({cause})")]
+    Crashed {
+        /// How it ended.
+        cause: String,
+        /// Until when the camera is set aside, if this was one time too many.
+        set_aside_until: Option<Timestamp>,
     },
+    /// No process could be started, or it ended for a reason that no source explains.
+    #[error("process for the source: {0}")]
+    NoWorker(String),
     /// The camera refuses the login.
     #[error(
         "login rejected by the camera ({0}); correct the user or password that its `credentials` setting refers to"
@@ -99,10 +104,10 @@ pub enum SourceError {
     NotLocal(Url),
     /// The camera's certificate is not trusted.
     #[error(
-        "the camera's certificate is not trusted ({0:?}); set the camera's ca_file to this certificate or to its \
+        "the camera's certificate is not trusted ({0}); set the camera's ca_file to this certificate or to its \
          authority's (`openssl s_client -connect HOST:PORT` prints it)"
     )]
-    UntrustedCertificate(gio::TlsCertificateFlags),
+    UntrustedCertificate(String),
     /// No frame within the idle timeout.
     #[error("no frame received for {0:?}")]
     NoFrames(Duration),
@@ -206,22 +211,32 @@ fn supervise(settings: &SourceSettings, slot: &Arc<Slot>, stop: &AtomicBool) {
             }
             Err(error) => error,
         };
+        let mut set_aside = None;
+        if let SourceError::Crashed { set_aside_until, .. } = &error {
+            slot.count_crash();
+            set_aside = *set_aside_until;
+        }
         let end = match (&error, slot.received_state()) {
             (SourceError::Refused(_), _) => ConnectionEnd::LoginRefused,
+            (SourceError::Crashed { .. }, _) => ConnectionEnd::Failed,
             (_, CameraState::Live) => ConnectionEnd::Delivered,
             _ => ConnectionEnd::Failed,
         };
-        let wait = schedule.wait(end, started_at.elapsed(), fastrand::f64());
         let (text, now) = (error.to_string(), Timestamp::now());
+        let wait = match set_aside {
+            Some(until) => until.duration_since(now).unsigned_abs(),
+            None => schedule.wait(end, started_at.elapsed(), fastrand::f64()),
+        };
         let is_known = match slot.received_state() {
             CameraState::Down { error, .. } | CameraState::Refused { error, .. } => error == text,
             _ => false,
         };
-        if !is_known {
+        if !is_known || set_aside.is_some() {
             tracing::warn!(%camera, retry_in = ?wait, "Camera down: {text}");
         }
-        match end {
-            ConnectionEnd::LoginRefused => slot.set_refused(text, now, now.checked_add(wait).unwrap_or(now)),
+        match (set_aside, end) {
+            (Some(until), _) => slot.set_state(CameraState::SetAside { reason: text, until }),
+            (None, ConnectionEnd::LoginRefused) => slot.set_refused(text, now, now.checked_add(wait).unwrap_or(now)),
             _ => slot.set_down(text, error.class(), now),
         }
         slot.count_reconnect();
@@ -232,117 +247,71 @@ fn supervise(settings: &SourceSettings, slot: &Arc<Slot>, stop: &AtomicBool) {
     }
 }
 
-/// A pipeline and what its callbacks report. It stops on drop.
-struct RunningPipeline<'a> {
-    settings: &'a SourceSettings,
-    pipeline: gst::Pipeline,
-    last_frame_at: Arc<Mutex<Instant>>,
-    rejected: CertificateFaults,
+/// What reads the source.
+enum Reader {
+    Here(SourcePipeline),
+    Worker(Box<SourceWorker>),
 }
 
-impl Drop for RunningPipeline<'_> {
-    fn drop(&mut self) {
-        let _ = self.pipeline.set_state(gst::State::Null);
-    }
-}
-
-impl RunningPipeline<'_> {
-    /// Processes the bus until the source ends or `stop` is set.
-    fn run(&self, stop: &AtomicBool) -> Result<(), SourceError> {
-        let bus = self
-            .pipeline
-            .bus()
-            .ok_or_else(|| SourceError::Missing("the pipeline has no bus".into()))?;
-        // If this fails, the bus has the reason.
-        let _ = self.pipeline.set_state(gst::State::Playing);
-        while !stop.load(Ordering::Relaxed) {
-            if let Some(message) = bus.timed_pop(STOP_POLL)
-                && self.handle(&message)?.is_break()
-            {
-                break;
-            }
-            let idle = self
-                .last_frame_at
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .elapsed();
-            if idle > self.settings.idle {
-                return Err(SourceError::NoFrames(self.settings.idle));
+impl Reader {
+    fn start(settings: &SourceSettings, setup: &SourceSetup) -> Result<Self, SourceError> {
+        match &settings.mode {
+            DecodeMode::InProcess => SourcePipeline::start(setup).map(Self::Here),
+            DecodeMode::Workers(workers) => {
+                SourceWorker::start(workers, &settings.camera, setup).map(|worker| Self::Worker(Box::new(worker)))
             }
         }
-        Ok(())
     }
 
-    /// Handles one bus message. Breaks at the end of a file.
-    fn handle(&self, message: &gst::Message) -> Result<ControlFlow<()>, SourceError> {
-        match message.view() {
-            gst::MessageView::Error(e) => {
-                if let Some(faults) = *self.rejected.lock().unwrap_or_else(PoisonError::into_inner) {
-                    return Err(SourceError::UntrustedCertificate(faults));
-                }
-                if e.error().matches(gst::ResourceError::NotAuthorized) {
-                    return Err(SourceError::Refused(error_text(e)));
-                }
-                return Err(SourceError::Pipeline {
-                    element: e.src().map_or_else(String::new, |s| s.name().to_string()),
-                    what: error_text(e),
-                });
-            }
-            gst::MessageView::Eos(_) if !is_file(self.settings) => return Err(SourceError::Ended),
-            gst::MessageView::Eos(_) if self.settings.looped => {
-                let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::KEY_UNIT;
-                if self.pipeline.seek_simple(flags, gst::ClockTime::ZERO).is_err() {
-                    return Err(SourceError::Ended);
-                }
-            }
-            gst::MessageView::Eos(_) => return Ok(ControlFlow::Break(())),
-            gst::MessageView::Latency(_) => {
-                let _ = self.pipeline.recalculate_latency();
-            }
-            _ => {}
+    fn next(&mut self) -> Result<Next, SourceError> {
+        match self {
+            Self::Here(pipeline) => pipeline.next(STOP_POLL),
+            Self::Worker(worker) => worker.next(STOP_POLL),
         }
-        Ok(ControlFlow::Continue(()))
     }
 }
 
-/// Runs the pipeline once. Returns `Ok` at the end of a file or when `stop` is set.
-fn read(settings: &SourceSettings, slot: &Arc<Slot>, stop: &AtomicBool) -> Result<(), SourceError> {
-    if is_file(settings) {
+/// Reads the source once. Returns `Ok` at the end of a file or when `stop` is set.
+fn read(settings: &SourceSettings, slot: &Slot, stop: &AtomicBool) -> Result<(), SourceError> {
+    if settings.url.scheme() == "file" {
         expect_file(&settings.url)?;
     }
-    // Before any element is created: this may be the first camera of the process.
-    gst_frame::init().map_err(|e| SourceError::Missing(e.to_string()))?;
     let credentials = settings.credentials.as_ref().map(CredentialSource::read).transpose();
     let credentials = credentials.map_err(SourceError::Credentials)?;
-    if let Some(path) = &settings.ca_file {
-        gio::TlsFileDatabase::new(path).map_err(|e| SourceError::CaFile {
-            path: path.clone(),
-            what: e.to_string(),
-        })?;
-    }
-    let last_frame_at = Arc::new(Mutex::new(Instant::now()));
-    let sink = slot_sink(settings, slot, &last_frame_at);
     let mut url = settings.url.clone();
     let _ = url.set_username("");
     let _ = url.set_password(None);
-    let rejected = CertificateFaults::default();
-    let pipeline = build_pipeline(
-        url.as_str(),
-        &sink,
-        {
-            let (settings, rejected) = (settings.clone(), Arc::clone(&rejected));
-            move |source| configure_source(source, &settings, credentials.as_ref(), &rejected)
-        },
-        frame_filter(settings),
-    )
-    .map_err(|e| SourceError::Missing(e.to_string()))?;
-    let running = RunningPipeline {
-        settings,
-        pipeline,
-        last_frame_at,
-        rejected,
+    let setup = SourceSetup {
+        url: url.into(),
+        login: credentials.map(|c| (c.user.expose().to_owned(), c.password.expose().to_owned())),
+        ca_file: settings.ca_file.clone(),
+        every: settings.every,
+        looped: settings.looped,
     };
-    running.run(stop)
+    let mut reader = Reader::start(settings, &setup)?;
+    let mut last_frame_at = Instant::now();
+    while !stop.load(Ordering::Relaxed) {
+        match reader.next()? {
+            Next::Frame(frame) => {
+                last_frame_at = Instant::now();
+                store(slot, frame);
+            }
+            Next::Ended => break,
+            Next::Nothing if last_frame_at.elapsed() > settings.idle => {
+                return Err(SourceError::NoFrames(settings.idle));
+            }
+            Next::Nothing => {}
+        }
+    }
+    Ok(())
+}
+
+fn store(slot: &Slot, frame: Frame) {
+    if slot.received_state() != CameraState::Live {
+        slot.set_state(CameraState::Live);
+    }
+    slot.count_received(1, frame.data.len() as u64, 0, frame.captured_at);
+    slot.store_frame(Arc::new(frame));
 }
 
 /// Fails unless the `file://` URL names a regular file: GStreamer opens whatever it is given, and waits for the writer of a FIFO in a
@@ -353,171 +322,6 @@ fn expect_file(url: &Url) -> Result<(), SourceError> {
         Ok(_) => Ok(()),
         Err(source) => Err(SourceError::File { path, source }),
     }
-}
-
-fn is_file(settings: &SourceSettings) -> bool {
-    settings.url.scheme() == "file"
-}
-
-/// A sink that stores each frame in `slot` and its arrival in `last_frame_at`.
-fn slot_sink(settings: &SourceSettings, slot: &Arc<Slot>, last_frame_at: &Arc<Mutex<Instant>>) -> gst_app::AppSink {
-    let sink = gst_frame::frame_sink();
-    // Files play in real time; live frames are taken as they come.
-    sink.set_sync(is_file(settings));
-    sink.set_max_buffers(1);
-    sink.set_drop(true);
-    let (slot, last_frame_at) = (Arc::clone(slot), Arc::clone(last_frame_at));
-    sink.set_callbacks(
-        gst_app::AppSinkCallbacks::builder()
-            .new_sample(move |sink| {
-                let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-                match gst_frame::frame(&sample, Timestamp::now()) {
-                    Ok(frame) => {
-                        *last_frame_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-                        if slot.state() != CameraState::Live {
-                            slot.set_state(CameraState::Live);
-                        }
-                        slot.count_received(1, frame.data.len() as u64, 0, frame.captured_at);
-                        slot.store_frame(Arc::new(frame));
-                        Ok(gst::FlowSuccess::Ok)
-                    }
-                    Err(error) => {
-                        gst::element_error!(sink, gst::StreamError::Format, ["{error}"]);
-                        Err(gst::FlowError::Error)
-                    }
-                }
-            })
-            .build(),
-    );
-    sink
-}
-
-/// Thins out the decoded frames to one per `settings.every`.
-fn frame_filter(settings: &SourceSettings) -> impl FnMut(Option<gst::ClockTime>) -> bool + Send + 'static {
-    let (every, is_file, started_at) = (settings.every, is_file(settings), Instant::now());
-    let mut last_kept: Option<Duration> = None;
-    move |pts| {
-        // Files are filtered by their timestamps. Only the sink holds a file to real time, so with a filter by the clock
-        // the whole file would be decoded at full speed and dropped.
-        let now = match pts {
-            Some(pts) if is_file => Duration::from(pts),
-            _ => started_at.elapsed(),
-        };
-        // `now` goes back when a file restarts.
-        let keep = last_kept.is_none_or(|last| now >= last + every || now < last);
-        if keep {
-            last_kept = Some(now);
-        }
-        keep
-    }
-}
-
-/// GStreamer's error with the cause from its debug text, because the error alone ("could not open resource") is the same
-/// for a wrong password and a closed port. Neither contains credentials, since the URL holds none.
-fn error_text(message: &gst::message::Error) -> String {
-    let error = message.error().to_string();
-    match message.debug() {
-        Some(debug) => match debug.lines().last().map(str::trim) {
-            Some(cause) if !cause.is_empty() => format!("{error} {cause}"),
-            _ => error,
-        },
-        None => error,
-    }
-}
-
-/// The faults of a rejected certificate. GStreamer's own error (1.22) does not contain them.
-type CertificateFaults = Arc<Mutex<Option<gio::TlsCertificateFlags>>>;
-
-/// Sets credentials and trusted certificates on the source element, if it supports them.
-fn configure_source(
-    source: &gst::Element,
-    settings: &SourceSettings,
-    credentials: Option<&Credentials>,
-    rejected: &CertificateFaults,
-) {
-    if let Some(credentials) = credentials
-        && source.has_property("user-id")
-        && source.has_property("user-pw")
-    {
-        source.set_property("user-id", credentials.user.expose());
-        source.set_property("user-pw", credentials.password.expose());
-    }
-    if glib::subclass::SignalId::lookup("accept-certificate", source.type_()).is_some() {
-        let rejected = Arc::clone(rejected);
-        // The signal is emitted only for certificates with faults.
-        source.connect("accept-certificate", false, move |values| {
-            let faults = values.last().and_then(|v| v.get::<gio::TlsCertificateFlags>().ok());
-            *rejected.lock().unwrap_or_else(PoisonError::into_inner) = faults;
-            Some(false.to_value())
-        });
-    }
-    // `read` has checked the file. If it has gone since, the system's authorities apply, and they trust no camera.
-    if let Some(Ok(trusted)) = settings.ca_file.as_ref().map(gio::TlsFileDatabase::new)
-        && source.has_property("tls-database")
-        && source.has_property("tls-validation-flags")
-    {
-        source.set_property("tls-database", &trusted);
-        // Cameras are addressed by IP, and their certificates carry a serial number.
-        let without_host_name = gio::TlsCertificateFlags::VALIDATE_ALL - gio::TlsCertificateFlags::BAD_IDENTITY;
-        source.set_property("tls-validation-flags", without_host_name);
-    }
-}
-
-/// Builds `uridecodebin ! videoconvert ! sink` for the first video stream of `uri`. `configure` is called with the source
-/// element. `keep` is called with the timestamp of each decoded frame; frames for which it returns false are dropped.
-pub(super) fn build_pipeline(
-    uri: &str,
-    sink: &gst_app::AppSink,
-    configure: impl Fn(&gst::Element) + Send + Sync + 'static,
-    keep: impl FnMut(Option<gst::ClockTime>) -> bool + Send + 'static,
-) -> Result<gst::Pipeline, glib::BoolError> {
-    let source = gst::ElementFactory::make("uridecodebin")
-        .property("uri", uri)
-        // Any memory type: hardware decoders do not output system memory, and plain `video/x-raw` rejects even libav's
-        // output (1.22).
-        .property("caps", gst::Caps::builder("video/x-raw").any_features().build())
-        // Do not decode audio.
-        .property("expose-all-streams", false)
-        .build()?;
-    source.connect("source-setup", false, move |values| {
-        if let Some(element) = values.get(1).and_then(|v| v.get::<gst::Element>().ok()) {
-            configure(&element);
-        }
-        None
-    });
-    let convert = gst::ElementFactory::make("videoconvert")
-        .property("n-threads", 1u32)
-        .build()?;
-    let pipeline = gst::Pipeline::new();
-    pipeline.add_many([&source, &convert, sink.upcast_ref()])?;
-    convert.link(sink)?;
-    // By default libav starts one thread per core for each camera.
-    pipeline.connect_deep_element_added(|_, _, element| {
-        if element.has_property("max-threads") {
-            element.set_property("max-threads", 1i32);
-        }
-    });
-    let input = convert
-        .static_pad("sink")
-        .ok_or_else(|| glib::bool_error!("videoconvert has a sink pad"))?;
-    let keep = Mutex::new(keep);
-    input.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
-        let mut keep = keep.lock().unwrap_or_else(PoisonError::into_inner);
-        if keep(info.buffer().and_then(|b| b.pts())) {
-            gst::PadProbeReturn::Ok
-        } else {
-            // `PadProbeReturn::Drop` would log a GStreamer-CRITICAL per buffer.
-            info.data = None;
-            gst::PadProbeReturn::Handled
-        }
-    });
-    source.connect_pad_added(move |_, pad| {
-        if !input.is_linked() {
-            // Fails only while the pipeline is shutting down.
-            let _ = pad.link(&input);
-        }
-    });
-    Ok(pipeline)
 }
 
 /// The `file://` URL of `path`.
@@ -549,6 +353,7 @@ mod tests {
             every: Duration::from_secs(1),
             looped: true,
             idle: Duration::from_secs(20),
+            mode: DecodeMode::InProcess,
         };
         let _source = GstSource::spawn(settings, Arc::clone(&slot)).unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);

@@ -31,6 +31,8 @@ pub mod receive;
 mod reconnect;
 pub mod schedule;
 pub mod slot;
+#[cfg(feature = "gst")]
+mod source_pipeline;
 
 use std::{fmt, sync::Arc};
 

@@ -2,8 +2,8 @@
 //!
 //! One supervised task per camera drives a [`gridwatch_rtsp::Client`], which does no I/O itself: the task owns the sockets,
 //! passes in what arrives, and does what the client asks for. Bytes are read into the client's buffer, and a keyframe is
-//! copied once, from there into the memory in which the decoder reads it. Nothing is decoded here, except by the fallback
-//! for streams without usable keyframes (`full_decode`) and for Motion JPEG.
+//! copied once, from there into the memory in which the decoder reads it. Nothing is decoded here but Motion JPEG; streams without usable
+//! keyframes are handed to `full_decode`.
 //!
 //! Cameras are hostile input. One that sends too much is cut off (`budget`), one that is busy gives way to the others every
 //! millisecond, and its log lines are bounded (`log`). A panic ends that camera's connection and affects no other.
@@ -31,6 +31,8 @@ use tokio::task::JoinHandle;
 use url::Url;
 
 use self::{driver::Attempt, log::CameraLog};
+#[cfg(feature = "gst")]
+use crate::decode::DecodeMode;
 use crate::{
     Transport,
     reconnect::{ConnectionEnd, RetrySchedule},
@@ -89,6 +91,9 @@ pub struct ReceiverSettings {
     pub look_every: Duration,
     /// Time limits.
     pub timeouts: Timeouts,
+    /// Where every picture of a stream without keyframes is decoded.
+    #[cfg(feature = "gst")]
+    pub full_decoding: DecodeMode,
 }
 
 impl ReceiverSettings {

@@ -79,6 +79,11 @@ impl Vault {
         Self { dir, key }
     }
 
+    /// Whether there is an original with that hash, readable or not.
+    pub fn contains(&self, sha256: &str) -> bool {
+        path(&self.dir, sha256).is_file()
+    }
+
     /// Deletes the original with that hash, if it exists.
     ///
     /// # Errors

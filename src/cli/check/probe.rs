@@ -11,7 +11,10 @@ use crate::receiver::{is_built_in, receiver_settings};
 use gridwatch_base::installation::Installation;
 use gridwatch_camera::{
     Backend, Codec, Transport,
-    receive::{self, LoginProblem, ProbedStream, ReceiveError, RtspError, Timeouts, VideoCodec, unsupported_format},
+    receive::{
+        self, LoginProblem, ProbedStream, ReceiveError, ReceiverSettings, RtspError, Timeouts, VideoCodec,
+        unsupported_format,
+    },
 };
 use gridwatch_config::{Broker, Camera, Draft};
 use gridwatch_link as link;
@@ -186,7 +189,7 @@ async fn open(camera: &Camera, what: String, name: &str, decoders: Backend, limi
         connect: limit,
         idle: limit,
     };
-    let stream = match receive::probe(&receiver_settings(camera, timeouts), limit).await {
+    let stream = match receive::probe(&probe_settings(camera, timeouts), limit).await {
         Ok(stream) => stream,
         Err(error) => return open_failed(what, name, &error, limit),
     };
@@ -234,6 +237,16 @@ fn decode(stream: ProbedStream, decoders: Backend) -> Result<(), String> {
         VideoCodec::H265 => Codec::H265,
     };
     decode_keyframe(codec, data, decoders)
+}
+
+/// A probe decodes no stream.
+fn probe_settings(camera: &Camera, timeouts: Timeouts) -> ReceiverSettings {
+    receiver_settings(
+        camera,
+        timeouts,
+        #[cfg(feature = "gst")]
+        gridwatch_camera::decode::DecodeMode::InProcess,
+    )
 }
 
 #[cfg(feature = "gst")]

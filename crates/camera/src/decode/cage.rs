@@ -1,12 +1,17 @@
-//! Confines a decode worker: what the process can still do after [`confine`] is compute, use memory up to a limit, and talk on its socket.
+//! Confines a worker: what a decoder's process can still do after [`confine`] is compute, use memory up to a limit, and talk on its socket. One that reads
+//! a source can also read libraries and what its source needs (`source_cage`).
 //!
-//! Order matters. Plugins and libraries are loaded before, since afterwards no file can be opened; hostile data is read only after.
+//! Order matters. For decoders, plugins and libraries are loaded before, since afterwards no file can be opened; hostile data is read only after.
 //!
 //! Three layers, so that one that a kernel lacks leaves the others: Landlock (no files, no network, no signals to others), a seccomp filter (a short list of
 //! system calls, none of which names a file, a process or an address), and resource limits. The filter answers `EPERM` to what it
 //! does not list, because libraries try things they can do without, and kills at attempts to run or take over a program.
 
-use std::{collections::BTreeMap, io};
+use std::{
+    collections::BTreeMap,
+    io,
+    os::fd::{AsRawFd, OwnedFd},
+};
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, RestrictionStatus, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError,
@@ -21,12 +26,15 @@ use seccompiler::{
     apply_filter_all_threads,
 };
 
-use super::protocol::Enforced;
+use super::{protocol::Enforced, source_cage::SourceAccess};
 
 /// Memory that a software decoder may take beyond what the loaded libraries need. An 8K picture needs about a third of it.
 const MEMORY: u64 = 768 << 20;
+/// Address space for the libraries that a source loads later.
+const SOURCE_LIBRARIES: u64 = 1 << 30;
 /// Descriptors of a worker. A pipeline takes about ten.
 const FILES: u64 = 64;
+const SOURCE_FILES: u64 = 256;
 const HARDWARE_FILES: u64 = 512;
 
 /// Device nodes that hardware decoders open. Those that do not exist are left out.
@@ -73,6 +81,16 @@ const DRIVER_FILES: [&str; 15] = [
     "/proc/driver/nvidia",
 ];
 
+/// What a worker is confined to.
+pub(super) enum Cage {
+    /// Memory and its socket.
+    Decoder,
+    /// The same, with devices and drivers.
+    HardwareDecoder,
+    /// The same as the first, with libraries and one source.
+    Source(SourceAccess),
+}
+
 /// What the kernel enforces.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Confinement {
@@ -96,6 +114,37 @@ fn set_name(name: &str) {
     };
     // SAFETY: the pointer is that of a string with its terminator, which outlives the call; the kernel copies at most 16 bytes of it.
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+}
+
+/// Forks this process, which has one thread: the new one is a child of this one's parent, so that the daemon learns how it ends. `None` in the new one.
+#[expect(unsafe_code, reason = "no crate wraps a fork of this kind")]
+pub(super) fn fork() -> io::Result<Option<u32>> {
+    if threads() != 1 {
+        return Err(io::Error::other("the template has more than one thread"));
+    }
+    let flags = libc::CLONE_PARENT | libc::SIGCHLD;
+    // SAFETY: without CLONE_VM and with a null stack this is fork(2) but for the parent: the new process has a copy of all memory and of the only thread, so
+    // no lock is held by a thread that it lacks. What the C library would do beyond that concerns handlers (`pthread_atfork`), which reset the locks of threads, and
+    // the cached thread id, which it uses as the owner of this thread's locks only.
+    let id = unsafe { libc::syscall(libc::SYS_clone, libc::c_long::from(flags), 0, 0, 0, 0) };
+    match u32::try_from(id) {
+        Ok(0) => Ok(None),
+        Ok(id) => Ok(Some(id)),
+        Err(_) => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Makes `fd` the standard input.
+#[expect(
+    unsafe_code,
+    reason = "neither std nor rustix replaces a standard descriptor without another feature"
+)]
+pub(super) fn set_standard_input(fd: OwnedFd) -> io::Result<()> {
+    // SAFETY: no pointers. Descriptor 0 belongs to no object that closes it.
+    match unsafe { libc::dup2(fd.as_raw_fd(), 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Returns the memory that loading plugins took for a moment.
@@ -124,15 +173,15 @@ fn close_from(first: libc::c_uint) -> io::Result<()> {
     }
 }
 
-/// Confines the whole process, for good. With `hardware`, devices and drivers stay within reach.
+/// Confines the whole process, for good.
 ///
 /// # Errors
 /// A limit or filter that the kernel has cannot be set. A kernel without Landlock or seccomp is not an error; the result says so.
-pub(super) fn confine(hardware: bool) -> io::Result<Confinement> {
+pub(super) fn confine(cage: &Cage) -> io::Result<Confinement> {
     // First what is read from /proc: nothing can be opened later.
     let (threads, memory) = (threads(), memory_in_use());
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    let landlock = match restrict_access(hardware) {
+    let landlock = match restrict_access(cage) {
         // Landlock holds for the threads that the caller starts from now on; the filter below for all.
         Ok(_) if threads > 1 => Enforced::Partly,
         Ok(status) => match status.ruleset {
@@ -142,8 +191,8 @@ pub(super) fn confine(hardware: bool) -> io::Result<Confinement> {
         },
         Err(_) => Enforced::No,
     };
-    limit_resources(hardware, memory)?;
-    let seccomp = match filter_system_calls(hardware) {
+    limit_resources(cage, memory)?;
+    let seccomp = match filter_system_calls(cage) {
         Ok(()) => Enforced::Fully,
         // `CONFIG_SECCOMP_FILTER` is off, or an outer filter forbids it.
         Err(seccompiler::Error::Seccomp(_) | seccompiler::Error::Prctl(_)) => Enforced::No,
@@ -153,15 +202,17 @@ pub(super) fn confine(hardware: bool) -> io::Result<Confinement> {
 }
 
 /// Sets `PR_SET_NO_NEW_PRIVS` too.
-fn restrict_access(hardware: bool) -> Result<RestrictionStatus, RulesetError> {
+fn restrict_access(cage: &Cage) -> Result<RestrictionStatus, RulesetError> {
     // As far as the kernel knows them.
     let ruleset = Ruleset::default()
         .handle_access(AccessFs::from_all(ABI::V5))?
         .handle_access(AccessNet::from_all(ABI::V5))?
         .scope(Scope::from_all(ABI::V6))?
         .create()?;
-    if !hardware {
-        return ruleset.restrict_self();
+    match cage {
+        Cage::Decoder => return ruleset.restrict_self(),
+        Cage::Source(access) => return access.allow(ruleset)?.restrict_self(),
+        Cage::HardwareDecoder => {}
     }
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let video: Vec<String> = (0..64)
@@ -192,17 +243,19 @@ fn memory_in_use() -> Option<(u64, u64)> {
     Some((pages.next()?.ok()? * page, pages.nth(4)?.ok()? * page))
 }
 
-fn limit_resources(hardware: bool, memory: Option<(u64, u64)>) -> io::Result<()> {
+fn limit_resources(cage: &Cage, memory: Option<(u64, u64)>) -> io::Result<()> {
     // Not the number of processes: the kernel counts them for the whole user. The filter allows no new process.
-    if hardware {
+    let (libraries, files) = match cage {
         // Drivers reserve many times the memory that there is, so only the daemon's own limits bound it.
-        return limit(Resource::Nofile, HARDWARE_FILES);
-    }
+        Cage::HardwareDecoder => return limit(Resource::Nofile, HARDWARE_FILES),
+        Cage::Decoder => (0, FILES),
+        Cage::Source(_) => (SOURCE_LIBRARIES, SOURCE_FILES),
+    };
     let (address_space, data) = memory.ok_or_else(|| io::Error::other("cannot read /proc/self/statm"))?;
-    limit(Resource::As, address_space + MEMORY)?;
+    limit(Resource::As, address_space + libraries + MEMORY)?;
     limit(Resource::Data, data + MEMORY)?;
     limit(Resource::Fsize, 0)?;
-    limit(Resource::Nofile, FILES)
+    limit(Resource::Nofile, files)
 }
 
 fn limit(resource: Resource, value: u64) -> io::Result<()> {
@@ -214,7 +267,7 @@ fn limit(resource: Resource, value: u64) -> io::Result<()> {
     Ok(setrlimit(resource, limit)?)
 }
 
-fn filter_system_calls(hardware: bool) -> Result<(), seccompiler::Error> {
+fn filter_system_calls(cage: &Cage) -> Result<(), seccompiler::Error> {
     let compiled = |rules, others, listed| {
         let arch = std::env::consts::ARCH.try_into()?;
         let filter: BpfProgram = SeccompFilter::new(rules, others, listed, arch)?.try_into()?;
@@ -229,13 +282,9 @@ fn filter_system_calls(hardware: bool) -> Result<(), seccompiler::Error> {
         SeccompAction::Errno(libc::ENOSYS as u32),
     )?;
     let mut allowed = every(ALLOWED);
-    if hardware {
-        allowed.extend(every(ALLOWED_FOR_HARDWARE));
-    } else {
-        // No new code.
-        for call in [libc::SYS_mmap, libc::SYS_mprotect] {
-            allowed.insert(call, vec![masked(2, libc::PROT_EXEC as u64, 0)?]);
-        }
+    // No new code.
+    for call in [libc::SYS_mmap, libc::SYS_mprotect] {
+        allowed.insert(call, vec![masked(2, libc::PROT_EXEC as u64, 0)?]);
     }
     // Threads, but no processes.
     let thread = libc::CLONE_THREAD as u64;
@@ -261,6 +310,11 @@ fn filter_system_calls(hardware: bool) -> Result<(), seccompiler::Error> {
     allowed.insert(libc::SYS_fcntl, one_of(1, &about_descriptors)?);
     let about_names = [libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_SET_VMA];
     allowed.insert(libc::SYS_prctl, one_of(0, &about_names)?);
+    match cage {
+        Cage::Decoder => {}
+        Cage::HardwareDecoder => allowed.extend(every(ALLOWED_FOR_HARDWARE)),
+        Cage::Source(access) => access.allow_calls(&mut allowed)?,
+    }
     let allowed = compiled(allowed, SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow)?;
     // The list last, since it allows no further filter.
     for filter in [&deadly, &missing, &allowed] {
@@ -270,17 +324,20 @@ fn filter_system_calls(hardware: bool) -> Result<(), seccompiler::Error> {
 }
 
 /// Allows a call if the bits `mask` of its argument have this value.
-fn masked(argument: u8, mask: u64, value: u64) -> Result<SeccompRule, seccompiler::BackendError> {
-    let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(mask), value)?;
-    SeccompRule::new(vec![condition])
+pub(super) fn masked(argument: u8, mask: u64, value: u64) -> Result<SeccompRule, seccompiler::BackendError> {
+    SeccompRule::new(vec![bits(argument, mask, value)?])
+}
+
+pub(super) fn bits(argument: u8, mask: u64, value: u64) -> Result<SeccompCondition, seccompiler::BackendError> {
+    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(mask), value)
 }
 
 /// Allows a call if its argument has this value.
-fn equal(argument: u8, value: u64) -> Result<SeccompRule, seccompiler::BackendError> {
+pub(super) fn equal(argument: u8, value: u64) -> Result<SeccompRule, seccompiler::BackendError> {
     SeccompRule::new(vec![is(argument, value)?])
 }
 
-fn is(argument: u8, value: u64) -> Result<SeccompCondition, seccompiler::BackendError> {
+pub(super) fn is(argument: u8, value: u64) -> Result<SeccompCondition, seccompiler::BackendError> {
     // All 64 bits for a pointer, so that no half of one passes for null.
     let length = if value == 0 {
         SeccompCmpArgLen::Qword

@@ -48,6 +48,24 @@ struct Inner {
     cameras: BTreeMap<CameraId, CameraCrashes>,
 }
 
+impl Inner {
+    /// Counts a worker that `camera` ended, and sets it aside if it was one too many.
+    fn count(&mut self, camera: &CameraId, now: Instant) -> Option<Timestamp> {
+        let camera = self.cameras.entry(camera.clone()).or_default();
+        camera.at.retain(|at| now.saturating_duration_since(*at) < WINDOW);
+        camera.at.push(now);
+        if camera.at.len() < MAX_CRASHES {
+            return None;
+        }
+        let until = Timestamp::now().checked_add(WINDOW).unwrap_or(Timestamp::MAX);
+        camera.set_aside = Some(SetAside {
+            ends: now + WINDOW,
+            until,
+        });
+        Some(until)
+    }
+}
+
 #[derive(Default)]
 struct CameraCrashes {
     at: Vec<Instant>,
@@ -113,6 +131,11 @@ impl CrashLog {
             })
     }
 
+    /// Records that what `camera` sent ended a worker, though not which picture. Returns until when it is set aside, if it is.
+    pub(super) fn record_camera(&self, camera: &CameraId) -> Option<Timestamp> {
+        self.inner().count(camera, Instant::now())
+    }
+
     /// Records that `keyframe` ended a worker. Returns until when its camera is set aside, if it is.
     pub(super) fn record(&self, keyframe: &Keyframe, cause: &str) -> Option<Timestamp> {
         let sha256 = sha256_hex(&keyframe.data);
@@ -134,18 +157,7 @@ impl CrashLog {
             inner.pictures.pop_front();
         }
         inner.pictures.push_back((keyframe.data.len(), sha256.to_owned()));
-        let camera = inner.cameras.entry(keyframe.camera.clone()).or_default();
-        camera.at.retain(|at| now.saturating_duration_since(*at) < WINDOW);
-        camera.at.push(now);
-        if camera.at.len() < MAX_CRASHES {
-            return None;
-        }
-        let until = Timestamp::now().checked_add(WINDOW).unwrap_or(Timestamp::MAX);
-        camera.set_aside = Some(SetAside {
-            ends: now + WINDOW,
-            until,
-        });
-        Some(until)
+        inner.count(&keyframe.camera, now)
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

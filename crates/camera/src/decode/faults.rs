@@ -1,4 +1,4 @@
-//! Faults that a test orders a decode worker to have, by a keyframe that begins with [`MAGIC`]. In debug builds only.
+//! Faults that a test orders a decode worker to have, by a picture or a source's URL that holds [`MAGIC`]. In debug builds only.
 
 use std::{fs::File, net::TcpStream, os::unix::process::CommandExt, time::Duration};
 
@@ -7,9 +7,10 @@ use gridwatch_frame::{Layout, Matrix};
 
 const MAGIC: &[u8] = b"gridwatch-test-fault:";
 
-/// The answer to send, if `data` is an order rather than a keyframe. Some orders never return.
+/// The answer to send, if `data` holds an order, which ends at a space or at the end. Some orders never return.
 pub(super) fn obey(data: &[u8], is_confined: bool) -> Option<Vec<u8>> {
-    let order = std::str::from_utf8(data.strip_prefix(MAGIC)?).ok()?;
+    let order = &data[memchr::memmem::find(data, MAGIC)? + MAGIC.len()..];
+    let order = std::str::from_utf8(order.split(|b| *b == b' ').next()?).ok()?;
     let picture = |width, height| {
         let shape = Shape {
             width,
@@ -19,9 +20,14 @@ pub(super) fn obey(data: &[u8], is_confined: bool) -> Option<Vec<u8>> {
             full_range: false,
         };
         let element = "liar".to_owned();
-        Answer::Picture { shape, element }.encode()
+        Answer::Picture {
+            shape,
+            age: Duration::ZERO,
+            element,
+        }
+        .encode()
     };
-    Some(match order.split(' ').next().unwrap_or_default() {
+    Some(match order {
         "crash" => std::process::abort(),
         "exit" => std::process::exit(7),
         "hang" => loop {
@@ -33,7 +39,7 @@ pub(super) fn obey(data: &[u8], is_confined: bool) -> Option<Vec<u8>> {
         "leak" => {
             let mut leaked = Vec::new();
             loop {
-                leaked.push(vec![1u8; 1 << 20]);
+                leaked.push(Vec::<u8>::with_capacity(64 << 20));
             }
         }
         // Larger than its buffer, than any picture, and than the multiplication of its sides can take.

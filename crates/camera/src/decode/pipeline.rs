@@ -110,12 +110,16 @@ impl PipelineDecoder {
         })
     }
 
-    /// Loads the plugins of every element that may be needed and opens the best decoder of each codec, so that decoding opens no more files.
-    /// Returns the hardware elements.
+    /// Loads the plugins of the hardware elements that may be needed and opens the best decoder of each codec, so that decoding opens no more files.
+    /// Returns the hardware elements; without any, software decoders open when they are needed, with what [`preload`] has loaded.
     pub(super) fn prepare(&mut self) -> Vec<String> {
         let mut hardware = Vec::new();
         for codec in [Codec::H264, Codec::H265] {
             let mut candidates = candidates(codec, self.backend);
+            if candidates.iter().all(|candidate| !candidate.is_hardware) {
+                self.decoders(codec).candidates = Some(candidates);
+                continue;
+            }
             for candidate in &candidates {
                 // An element that cannot be made fails again, and is reported, when it is needed.
                 let _ = gst::ElementFactory::make(&candidate.element).build();
@@ -276,11 +280,38 @@ fn log_choice(pipeline: &DecodePipeline, backend: Backend, codec: Codec) {
 }
 
 pub(crate) fn software(codec: Codec) -> Candidate {
-    let element = match codec {
+    Candidate::new(software_element(codec), false)
+}
+
+pub(super) fn software_element(codec: Codec) -> &'static str {
+    match codec {
         Codec::H264 => "avdec_h264",
         Codec::H265 => "avdec_h265",
-    };
-    Candidate::new(element, false)
+    }
+}
+
+/// Loads the plugins of the software decoders, and returns the hardware decoders in GStreamer's registry. Opens no element, so that this process can fork:
+/// an open one has descriptors that the forked processes would share.
+pub(super) fn preload() -> Result<Vec<String>, String> {
+    gst_frame::init().map_err(|e| e.to_string())?;
+    let mut found = Vec::new();
+    for codec in [Codec::H264, Codec::H265] {
+        let element = gst::ElementFactory::make(software_element(codec));
+        // Without them, each worker says what is missing.
+        let _ = (element.build(), gst::ElementFactory::make(parser(codec)).build());
+        found.extend(hardware(codec).into_iter().map(|candidate| candidate.element));
+    }
+    for element in ["appsrc", "appsink", "videoconvert"] {
+        let _ = gst::ElementFactory::make(element).build();
+    }
+    Ok(found)
+}
+
+fn parser(codec: Codec) -> &'static str {
+    match codec {
+        Codec::H264 => "h264parse",
+        Codec::H265 => "h265parse",
+    }
 }
 
 /// The hardware decoders for `codec` in GStreamer's registry, best last.
@@ -328,15 +359,16 @@ pub(crate) fn build_pipeline(
     sink: &gst_app::AppSink,
     concealments: &ConcealmentCount,
 ) -> Result<(gst::Pipeline, gst::Pad), gst::glib::BoolError> {
-    let parser = gst::ElementFactory::make(match codec {
-        Codec::H264 => "h264parse",
-        Codec::H265 => "h265parse",
-    })
-    .build()?;
+    let parser = gst::ElementFactory::make(parser(codec)).build()?;
     let decoder = gst::ElementFactory::make(&candidate.element).build()?;
     // One thread: no frame is held back, and log messages come on the streaming thread.
     if decoder.has_property("max-threads") {
         decoder.set_property("max-threads", 1i32);
+    }
+    // With it, libav decodes into two buffers of GStreamer's, and those of pictures with a coded height beyond their own (1080p) are copied to two more.
+    // Without, into one of its own.
+    if decoder.has_property("direct-rendering") {
+        decoder.set_property("direct-rendering", false);
     }
     let convert = gst::ElementFactory::make("videoconvert")
         .property("n-threads", 1u32)

@@ -7,6 +7,7 @@ use std::{
     io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    time::Duration,
 };
 
 use rustix::net::{
@@ -14,11 +15,12 @@ use rustix::net::{
     SendFlags, recvmsg, sendmsg,
 };
 
-use crate::Codec;
+use super::WorkerKind;
+use crate::{Backend, Codec};
 use gridwatch_frame::{Layout, MAX_SIDE, Matrix, Plane};
 
-/// Longest message.
-const MAX_MESSAGE: usize = 1024;
+/// Longest message: the settings of a source.
+const MAX_MESSAGE: usize = 16 << 10;
 /// Longest text in a message, in bytes.
 const MAX_TEXT: usize = 400;
 /// Descriptors in one message.
@@ -30,25 +32,79 @@ pub(super) const MAX_PICTURE: usize = 96 << 20;
 /// Rows begin at multiples of this many bytes.
 const ROW_ALIGN: usize = 32;
 
+/// Oldest age of a picture that a worker can state.
+const MAX_AGE: Duration = Duration::from_secs(60);
+
 /// From the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Request {
-    /// Decode the first `len` bytes of the input into the buffer; [`SINGLE_USE`] stands for none.
-    Decode {
+pub(crate) enum Request {
+    /// Decode the keyframe.
+    Decode { codec: Codec, transfer: Transfer },
+    /// Decode the next access unit of the stream.
+    Unit {
         codec: Codec,
-        len: u32,
-        buffer: u8,
-        /// A new input comes along.
-        input: bool,
+        info: UnitInfo,
+        transfer: Transfer,
     },
+    /// The next picture of the source, into this buffer; [`SINGLE_USE`] stands for none. If there is none yet, it is waited for.
+    Next { buffer: u8, wait_ms: u32 },
     /// A buffer for the picture that did not fit. It comes along and replaces the one of the same number.
     Buffer { buffer: u8 },
 }
 
+/// To the template: fork a worker, whose socket comes along.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ForkRequest {
+    pub(super) kind: WorkerKind,
+    pub(super) backend: Backend,
+    pub(super) name: String,
+}
+
+impl ForkRequest {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        [self.kind.as_str(), self.backend.as_str(), &self.name]
+            .join("\n")
+            .into()
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut words = std::str::from_utf8(bytes).ok()?.splitn(3, '\n');
+        Some(Self {
+            kind: words.next()?.parse().ok()?,
+            backend: words.next()?.parse().ok()?,
+            name: words.next()?.to_owned(),
+        })
+    }
+}
+
+/// What a request says about memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Transfer {
+    /// Bytes of the input that count.
+    pub(super) len: u32,
+    /// The buffer for the picture; [`SINGLE_USE`] stands for none.
+    pub(super) buffer: u8,
+    /// A new input comes along.
+    pub(super) input: bool,
+}
+
+/// What an access unit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct UnitInfo {
+    /// Arrival since the stream began, in microseconds.
+    pub(crate) at_us: u64,
+    /// It is a complete keyframe.
+    pub(crate) is_keyframe: bool,
+    /// Packets in it or right before it were lost.
+    pub(crate) is_damaged: bool,
+    /// The newest picture is wanted.
+    pub(crate) wants_picture: bool,
+}
+
 /// From the worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// The worker is confined and waits for keyframes.
+pub(crate) enum Answer {
+    /// The worker is confined and waits for requests.
     Ready {
         /// How much of it the kernel enforces.
         landlock: Enforced,
@@ -56,8 +112,20 @@ pub(super) enum Answer {
         /// The hardware decoders it may use; empty if there are none.
         hardware: String,
     },
-    /// The picture lies in the buffer.
-    Picture { shape: Shape, element: String },
+    /// The template has loaded the plugins, and knows these hardware decoders.
+    Loaded { hardware: String },
+    /// The template has forked a worker.
+    Forked { id: u32 },
+    /// The picture lies in the buffer. It is `age` older than the request.
+    Picture {
+        shape: Shape,
+        age: Duration,
+        element: String,
+    },
+    /// There is no new picture.
+    Nothing,
+    /// The source has ended: a file that plays once.
+    Ended,
     /// The picture takes this many bytes.
     TooSmall { bytes: u32 },
     /// It was not decoded.
@@ -65,14 +133,14 @@ pub(super) enum Answer {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Enforced {
+pub(crate) enum Enforced {
     No = 0,
     Partly = 1,
     Fully = 2,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// The keyframe is damaged.
     Damaged = 0,
     /// No element works; the text lists those tried.
@@ -81,11 +149,19 @@ pub(super) enum Failure {
     NoFiles = 2,
     /// Anything else.
     Broken = 3,
+    /// The camera refused the login.
+    Refused = 4,
+    /// The camera's certificate is not trusted; the text has its faults.
+    Untrusted = 5,
+    /// GStreamer or a plugin is missing.
+    Missing = 6,
+    /// The certificates of `ca_file` cannot be read.
+    CaFile = 7,
 }
 
 /// What the daemon needs to know of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Shape {
+pub(crate) struct Shape {
     pub(super) width: u32,
     pub(super) height: u32,
     pub(super) layout: Layout,
@@ -133,38 +209,49 @@ impl Shape {
 
 impl Request {
     pub(super) fn encode(self) -> Vec<u8> {
+        let transferred = |kind: u8, codec, Transfer { len, buffer, input }| {
+            let codec = match codec {
+                Codec::H264 => 4,
+                Codec::H265 => 5,
+            };
+            let head = [kind, codec, buffer, u8::from(input)];
+            [&head[..], &len.to_le_bytes()].concat()
+        };
         match self {
-            Self::Decode {
-                codec,
-                len,
-                buffer,
-                input,
-            } => {
-                let codec = match codec {
-                    Codec::H264 => 4,
-                    Codec::H265 => 5,
-                };
-                let head = [0, codec, buffer, u8::from(input)];
-                [&head[..], &len.to_le_bytes()].concat()
-            }
+            Self::Decode { codec, transfer } => transferred(0, codec, transfer),
             Self::Buffer { buffer } => vec![1, buffer],
+            Self::Unit { codec, info, transfer } => {
+                let mut message = transferred(2, codec, transfer);
+                message.extend([info.is_keyframe, info.is_damaged, info.wants_picture].map(u8::from));
+                message.extend(info.at_us.to_le_bytes());
+                message
+            }
+            Self::Next { buffer, wait_ms } => [&[3, buffer][..], &wait_ms.to_le_bytes()].concat(),
         }
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut read = Reader(bytes);
         Some(match read.byte()? {
-            0 => Self::Decode {
-                codec: match read.byte()? {
-                    4 => Codec::H264,
-                    5 => Codec::H265,
-                    _ => return None,
-                },
-                buffer: read.byte()?,
-                input: read.byte()? != 0,
-                len: read.number()?,
-            },
+            0 => {
+                let (codec, transfer) = read.transfer()?;
+                Self::Decode { codec, transfer }
+            }
             1 => Self::Buffer { buffer: read.byte()? },
+            2 => {
+                let (codec, transfer) = read.transfer()?;
+                let info = UnitInfo {
+                    is_keyframe: read.flag()?,
+                    is_damaged: read.flag()?,
+                    wants_picture: read.flag()?,
+                    at_us: u64::from(read.number()?) | u64::from(read.number()?) << 32,
+                };
+                Self::Unit { codec, info, transfer }
+            }
+            3 => Self::Next {
+                buffer: read.byte()?,
+                wait_ms: read.number()?,
+            },
             _ => return None,
         })
     }
@@ -180,8 +267,9 @@ impl Answer {
                 seccomp,
                 hardware,
             } => with_text(&[0, *landlock as u8, *seccomp as u8], hardware),
-            Self::Picture { shape, element } => {
+            Self::Picture { shape, age, element } => {
                 let mut head = vec![1];
+                head.extend(u32::try_from(age.as_millis()).unwrap_or(u32::MAX).to_le_bytes());
                 head.extend(shape.width.to_le_bytes());
                 head.extend(shape.height.to_le_bytes());
                 head.extend([
@@ -193,6 +281,10 @@ impl Answer {
             }
             Self::TooSmall { bytes } => [&[2][..], &bytes.to_le_bytes()].concat(),
             Self::Failed { failure, text } => with_text(&[3, *failure as u8], text),
+            Self::Loaded { hardware } => with_text(&[6], hardware),
+            Self::Forked { id } => [&[7][..], &id.to_le_bytes()].concat(),
+            Self::Nothing => vec![4],
+            Self::Ended => vec![5],
         }
     }
 
@@ -206,6 +298,7 @@ impl Answer {
                 hardware: read.text(),
             },
             1 => Self::Picture {
+                age: Duration::from_millis(read.number()?.into()).min(MAX_AGE),
                 shape: Shape {
                     width: read.number()?,
                     height: read.number()?,
@@ -222,10 +315,18 @@ impl Answer {
                     1 => Failure::NoDecoder,
                     2 => Failure::NoFiles,
                     3 => Failure::Broken,
+                    4 => Failure::Refused,
+                    5 => Failure::Untrusted,
+                    6 => Failure::Missing,
+                    7 => Failure::CaFile,
                     _ => return None,
                 },
                 text: read.text(),
             },
+            4 => Self::Nothing,
+            5 => Self::Ended,
+            6 => Self::Loaded { hardware: read.text() },
+            7 => Self::Forked { id: read.number()? },
             _ => return None,
         })
     }
@@ -246,6 +347,16 @@ impl Reader<'_> {
             1 => Some(true),
             _ => None,
         }
+    }
+
+    fn transfer(&mut self) -> Option<(Codec, Transfer)> {
+        let codec = match self.byte()? {
+            4 => Codec::H264,
+            5 => Codec::H265,
+            _ => return None,
+        };
+        let (buffer, input, len) = (self.byte()?, self.flag()?, self.number()?);
+        Some((codec, Transfer { len, buffer, input }))
     }
 
     fn enforced(&mut self) -> Option<Enforced> {
@@ -328,12 +439,29 @@ mod tests {
 
     #[test]
     fn messages_survive_the_wire() {
+        let transfer = Transfer {
+            len: 70_000,
+            buffer: 3,
+            input: true,
+        };
         let requests = [
             Request::Decode {
                 codec: Codec::H265,
-                len: 70_000,
-                buffer: 3,
-                input: true,
+                transfer,
+            },
+            Request::Unit {
+                codec: Codec::H264,
+                info: UnitInfo {
+                    at_us: 1 << 40 | 7,
+                    is_keyframe: false,
+                    is_damaged: true,
+                    wants_picture: true,
+                },
+                transfer,
+            },
+            Request::Next {
+                buffer: SINGLE_USE,
+                wait_ms: 200,
             },
             Request::Buffer { buffer: 9 },
         ];
@@ -348,9 +476,16 @@ mod tests {
             },
             Answer::Picture {
                 shape: shape(1920, 1080, Layout::Nv12),
+                age: Duration::from_millis(40),
                 element: "avdec_h264".into(),
             },
             Answer::TooSmall { bytes: 5 },
+            Answer::Nothing,
+            Answer::Ended,
+            Answer::Loaded {
+                hardware: "vah264dec".into(),
+            },
+            Answer::Forked { id: 4711 },
             Answer::Failed {
                 failure: Failure::Broken,
                 text: "why".into(),
@@ -359,6 +494,17 @@ mod tests {
         for answer in answers {
             assert_eq!(Answer::decode(&answer.encode()), Some(answer));
         }
+    }
+
+    #[test]
+    fn a_fork_request_survives_the_wire() {
+        let request = ForkRequest {
+            kind: WorkerKind::Stream,
+            backend: Backend::Auto,
+            name: "stream-gate".into(),
+        };
+        assert_eq!(ForkRequest::decode(&request.encode()), Some(request));
+        assert_eq!(ForkRequest::decode(b"source"), None);
     }
 
     #[test]

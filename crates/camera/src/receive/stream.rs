@@ -232,6 +232,13 @@ impl<'a> StreamHandler<'a> {
         if wanted == self.falls_back {
             return;
         }
+        if wanted {
+            // The keyframes that would tell it do not come.
+            self.judge.format(client.parameters().as_ref());
+            if self.judge.is_unsupported() {
+                return;
+            }
+        }
         self.falls_back = wanted;
         self.seq_before = self.slot.seq();
         client.set_assemble(if wanted { Assemble::All } else { Assemble::Keyframes });
@@ -271,33 +278,39 @@ impl<'a> StreamHandler<'a> {
 
     #[cfg(feature = "gst")]
     fn decode_fully(&mut self, client: &Client, unit: AccessUnit, is_keyframe: bool) {
-        use crate::full_decode::{self, FullDecoder};
+        use crate::full_decode::{self, FullDecodeSettings, FullDecoder};
         let codec = match self.codec {
             VideoCodec::H264 => Codec::H264,
             VideoCodec::H265 => Codec::H265,
             VideoCodec::Jpeg => return,
         };
-        if self.full_decoder.as_ref().is_none_or(FullDecoder::is_broken) {
-            let every = self.settings.look_every / 4;
-            match FullDecoder::start(codec, Arc::clone(self.slot), every) {
-                Ok(decoder) => {
-                    decoder.set_parameter_sets(Some(client.parameter_sets()));
-                    self.full_decoder = Some(decoder);
-                }
-                Err(error) => {
-                    let text = format!("no keyframes, and the decoder for all frames cannot start: {error}");
-                    self.judge.problem(text, Instant::now());
-                    return;
+        let decoder = match &mut self.full_decoder {
+            Some(decoder) => decoder,
+            None => {
+                let settings = FullDecodeSettings {
+                    codec,
+                    every: self.settings.look_every / 4,
+                    parameter_sets: client.parameter_sets(),
+                    mode: self.settings.full_decoding.clone(),
+                };
+                match FullDecoder::start(settings, Arc::clone(self.slot)) {
+                    Ok(decoder) => self.full_decoder.insert(decoder),
+                    Err(error) => {
+                        let text = format!("no keyframes, and no thread for decoding all pictures: {error}");
+                        self.judge.problem(text, Instant::now());
+                        return;
+                    }
                 }
             }
-        }
-        if let Some(decoder) = &mut self.full_decoder {
-            decoder.push(full_decode::AccessUnit {
-                is_damaged: !unit.is_complete,
-                data: unit.data.into(),
-                is_keyframe,
-                arrived_at: Timestamp::now(),
-            });
+        };
+        decoder.push(full_decode::AccessUnit {
+            is_damaged: !unit.is_complete,
+            data: unit.data.into(),
+            is_keyframe,
+            arrived_at: Timestamp::now(),
+        });
+        if let Some(problem) = decoder.take_problem() {
+            self.judge.problem(problem, Instant::now());
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Keeps the pictures that ended decode workers, in `decode-crashes/` of the state directory: a record of each, and the newest pictures for a report,
-//! encrypted as originals are. A configuration that keeps no originals keeps no pictures here either.
+//! encrypted as originals are. A configuration that keeps no originals keeps no pictures here either. `gridwatch crashes` shows them.
 
 use std::{
     fs, io,
@@ -9,7 +9,6 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::error::StartError;
 use gridwatch_base::{disk::write_private, file};
 use gridwatch_camera::{
     Codec,
@@ -17,8 +16,8 @@ use gridwatch_camera::{
 };
 use gridwatch_config::Config;
 use gridwatch_custody::{
-    keys::KeyRing,
-    vault::{OriginalFormat, Vault},
+    keys::{KeyError, KeyRing},
+    vault::{OriginalFormat, Vault, VaultKey},
 };
 
 /// The folder in the state directory.
@@ -33,25 +32,24 @@ const MAX_RECORD_BYTES: u64 = 4096;
 
 /// What is known of a picture that ended a decode worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct CrashRecord {
-    at: Timestamp,
-    camera: String,
-    codec: String,
-    bytes: usize,
-    sha256: String,
-    cause: String,
+pub(crate) struct CrashRecord {
+    pub(crate) at: Timestamp,
+    pub(crate) camera: String,
+    pub(crate) codec: String,
+    pub(crate) bytes: usize,
+    pub(crate) sha256: String,
+    /// How the worker ended.
+    pub(crate) cause: String,
 }
 
 /// The log of this box, with the pictures of earlier runs.
-pub(super) fn crash_log(config: &Config) -> Result<CrashLog, StartError> {
+#[cfg_attr(not(feature = "ort"), expect(dead_code, reason = "the daemon needs ONNX Runtime"))]
+pub(crate) fn crash_log(config: &Config) -> Result<CrashLog, KeyError> {
     let key = config.evidence.originals.as_ref();
     let key = key
         .map(|place| KeyRing::of(&config.state_dir).originals(place))
         .transpose()?;
-    let store = CrashStore {
-        dir: config.state_dir.join(FOLDER),
-        vault: key.map(|key| Vault::at(config.state_dir.join(FOLDER), key)),
-    };
+    let store = CrashStore::new(&config.state_dir, key);
     let known = store.records().into_iter().map(|r| (r.bytes, r.sha256));
     Ok(CrashLog::new(
         known,
@@ -63,12 +61,38 @@ pub(super) fn crash_log(config: &Config) -> Result<CrashLog, StartError> {
     ))
 }
 
-struct CrashStore {
+/// The folder of records and pictures.
+pub(crate) struct CrashStore {
     dir: PathBuf,
     vault: Option<Vault>,
 }
 
 impl CrashStore {
+    /// The one in `state_dir`; without a key it has records only.
+    pub(crate) fn new(state_dir: &Path, key: Option<VaultKey>) -> Self {
+        let dir = state_dir.join(FOLDER);
+        Self {
+            vault: key.map(|key| Vault::at(dir.clone(), key)),
+            dir,
+        }
+    }
+
+    /// The picture of a record, as the camera sent it.
+    ///
+    /// # Errors
+    /// It was not kept, or cannot be decrypted.
+    pub(crate) fn picture(&self, record: &CrashRecord) -> io::Result<Vec<u8>> {
+        match &self.vault {
+            Some(vault) => Ok(vault.open(&record.sha256)?.1),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    /// Whether the picture of a record is kept, readable or not.
+    pub(crate) fn has_picture(&self, record: &CrashRecord) -> bool {
+        self.vault.as_ref().is_some_and(|vault| vault.contains(&record.sha256))
+    }
+
     fn keep(&self, report: &CrashReport<'_>) -> io::Result<()> {
         let (codec, format) = match report.keyframe.codec {
             Codec::H264 => ("H.264", OriginalFormat::H264),
@@ -94,7 +118,7 @@ impl CrashStore {
     }
 
     /// The records, oldest first. One that cannot be read is left out.
-    fn records(&self) -> Vec<CrashRecord> {
+    pub(crate) fn records(&self) -> Vec<CrashRecord> {
         let Ok(folder) = fs::read_dir(&self.dir) else {
             return Vec::new();
         };
@@ -141,7 +165,6 @@ mod tests {
     use super::*;
     use gridwatch_base::digest::sha256_hex;
     use gridwatch_camera::Keyframe;
-    use gridwatch_custody::vault::VaultKey;
     use std::os::unix::fs::PermissionsExt;
 
     fn keep(store: &CrashStore, data: &[u8]) -> String {
@@ -165,10 +188,7 @@ mod tests {
     #[test]
     fn pictures_are_kept_encrypted_and_the_newest_only() {
         let dir = tempfile::tempdir().unwrap();
-        let store = CrashStore {
-            dir: dir.path().join(FOLDER),
-            vault: VaultKey::new(&[7; 32]).map(|key| Vault::at(dir.path().join(FOLDER), key)),
-        };
+        let store = CrashStore::new(dir.path(), VaultKey::new(&[7; 32]));
         let kept: Vec<String> = (0..20u8).map(|i| keep(&store, &[i; 100])).collect();
         let records = store.records();
         assert_eq!(records.len(), 20);
@@ -186,10 +206,7 @@ mod tests {
     #[test]
     fn without_a_key_the_record_alone_is_kept() {
         let dir = tempfile::tempdir().unwrap();
-        let store = CrashStore {
-            dir: dir.path().join(FOLDER),
-            vault: None,
-        };
+        let store = CrashStore::new(dir.path(), None);
         keep(&store, b"street");
         assert_eq!(fs::read_dir(&store.dir).unwrap().count(), 1);
         fs::write(store.dir.join("x.json"), "{\"sha256\":\"../../x\"}").unwrap();
