@@ -1,9 +1,35 @@
-//! Weights of the region score. Written by `gridwatch-lab bench newness fit`; do not edit.
+//! Weights of the region score. Written by `gridwatch-lab bench changes --fit`; do not edit.
+//!
+//! Fitted on 8890 measurements of things and 9484 of light and passers-by.
 
 use super::region::FEATURES;
 
-pub(super) const BIAS: f32 = 0.0;
-pub(super) const CENTRES: [f32; FEATURES] = [0.0; FEATURES];
-pub(super) const SCALES: [f32; FEATURES] = [1.0; FEATURES];
-pub(super) const LINEAR: [f32; FEATURES] = [0.0; FEATURES];
-pub(super) const SQUARE: [f32; FEATURES] = [0.0; FEATURES];
+pub(super) const BIAS: f32 = 1.1487;
+#[rustfmt::skip]
+pub(super) const CENTRES: [f32; FEATURES] = [
+    0.5003, 0.5360, 3.0027, 0.9992, 0.0003, 0.2803, 0.0422, 0.2108,
+    0.1728, 1.7263, 0.9988, 0.0472, 0.7319, 0.0997, 0.3462, 0.6097,
+    4.6081, 5.8040, 0.0170, 2.7486, 0.3401, 0.8865, 0.0722, 0.7595,
+    0.2454, 1.2506,
+];
+#[rustfmt::skip]
+pub(super) const SCALES: [f32; FEATURES] = [
+    0.4191, 0.3872, 1.2058, 0.0091, 0.0056, 0.2869, 0.3226, 0.2479,
+    0.2234, 1.5618, 0.0109, 0.0642, 0.1283, 0.1737, 0.3112, 0.3395,
+    1.6838, 1.9025, 0.0768, 2.1007, 0.4209, 0.7097, 0.0691, 0.5975,
+    0.2418, 1.3693,
+];
+#[rustfmt::skip]
+pub(super) const LINEAR: [f32; FEATURES] = [
+    -2.8263, 0.4147, 0.3614, 0.1304, 0.2807, 0.9910, -0.1154, -0.7646,
+    1.0442, 0.0416, 0.3632, -0.7988, 0.0705, -0.4738, -1.2161, -1.7821,
+    0.4257, 1.6877, 0.0882, 0.1757, 0.8020, 1.9337, -1.7065, -0.1008,
+    0.1630, -2.5875,
+];
+#[rustfmt::skip]
+pub(super) const SQUARE: [f32; FEATURES] = [
+    -0.1911, 0.0854, -0.9887, 0.0936, -0.1796, 0.5596, -0.6563, 0.1313,
+    0.1205, 0.0125, -0.0352, -0.3372, 0.0100, -0.1732, 0.0885, -0.4237,
+    -0.1958, 0.1500, 0.1850, 0.1396, 0.0311, 1.9096, 0.3932, 0.2583,
+    -0.0196, 0.2458,
+];
