@@ -140,7 +140,7 @@ impl ChangeMap {
         let changed = learned.changed(b);
         if state == ChangeState::Judged {
             learned.count(b, at);
-            let proposals = learned.propose(b, changed);
+            let proposals = learned.propose(b);
             measured.extend(proposals.iter().map(|p| Measured {
                 bbox: p.bbox,
                 features: p.features,

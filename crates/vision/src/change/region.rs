@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Number of features.
-pub const FEATURES: usize = 28;
+pub const FEATURES: usize = 26;
 
 /// What the features are measured on.
 pub(super) struct Evidence<'a> {
@@ -29,8 +29,6 @@ pub(super) struct Evidence<'a> {
     pub(super) noise: f32,
     /// Median changes of brightness, red and blue over the view, in octaves.
     pub(super) global: [f32; 3],
-    /// Share of the judged cells that are new.
-    pub(super) changed: f32,
     /// Relative residual above which a cell is new.
     pub(super) new_above: f32,
 }
@@ -209,19 +207,6 @@ fn onset_spread(component: &Component, cells: &[CellState]) -> f32 {
     quantile(&mut counts, 0.9) - quantile(&mut counts, 0.1)
 }
 
-/// Share of the cells elsewhere in the view that became new at about the same time: light and weather change more than one place.
-fn simultaneous(component: &Component, cells: &[CellState]) -> f32 {
-    /// Seconds.
-    const ABOUT: u32 = 35;
-    let mut since: Vec<u32> = component.cells.iter().map(|c| cells[*c as usize].since).collect();
-    let middle = since.len() / 2;
-    let at = *since.select_nth_unstable(middle).1;
-    let near = |c: &&CellState| c.count > 0 && c.since.abs_diff(at) <= ABOUT;
-    let all = cells.iter().filter(near).count();
-    let own = component.cells.iter().filter(|c| near(&&cells[**c as usize])).count();
-    (all - own) as f32 / cells.len() as f32
-}
-
 /// Lengths of the axes of the smallest ellipse-like box around cells: extent along and across their principal axis.
 fn extents(component: &Component, columns: usize) -> (f32, f32) {
     let n = component.cells.len().max(1) as f32;
@@ -337,7 +322,6 @@ pub(super) fn features(component: &Component, evidence: &Evidence<'_>) -> [f32; 
         coherence,
         (energy / s.pixels / noise + 0.1).ln(),
         (peak / noise + 0.1).ln(),
-        evidence.changed,
         evidence.global[0].abs(),
         (s.bb / s.pixels / noise + 0.1).ln(),
         quantile(&mut colour, 0.9),
@@ -346,7 +330,6 @@ pub(super) fn features(component: &Component, evidence: &Evidence<'_>) -> [f32; 
         spread,
         quantile(&mut wide_light, 0.9) - quantile(&mut wide_light.clone(), 0.1),
         onset_spread(component, evidence.cells).ln_1p(),
-        (simultaneous(component, evidence.cells) * 1000.0).ln_1p(),
     ]
 }
 

@@ -139,7 +139,7 @@ impl Learned {
     }
 
     /// The components of cells that are new and still in this look, with their scores.
-    pub(super) fn propose(&mut self, b: &mut Buffers, changed: f32) -> Vec<Proposal> {
+    pub(super) fn propose(&mut self, b: &mut Buffers) -> Vec<Proposal> {
         for (i, mask) in b.mask.iter_mut().enumerate() {
             let state = &self.cells[i];
             *mask = state.count >= STILL_LOOKS && state.gap == 0 && !state.is_hidden();
@@ -156,7 +156,6 @@ impl Learned {
             cells: &self.cells,
             noise: b.noise,
             global: b.global,
-            changed,
             new_above: NEW_ABOVE,
         };
         let largest = self.grid.cells() as f32 * MAX_SHARE;

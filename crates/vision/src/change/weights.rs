@@ -1,9 +1,35 @@
-//! Weights of the region score. Written by `gridwatch-lab bench newness fit`; do not edit.
+//! Weights of the region score. Written by `gridwatch-lab bench changes --fit`; do not edit.
+//!
+//! Fitted on 9493 measurements of things and 9487 of light and passers-by.
 
 use super::region::FEATURES;
 
-pub(super) const BIAS: f32 = 0.0;
-pub(super) const CENTRES: [f32; FEATURES] = [0.0; FEATURES];
-pub(super) const SCALES: [f32; FEATURES] = [1.0; FEATURES];
-pub(super) const LINEAR: [f32; FEATURES] = [0.0; FEATURES];
-pub(super) const SQUARE: [f32; FEATURES] = [0.0; FEATURES];
+pub(super) const BIAS: f32 = 1.2585;
+#[rustfmt::skip]
+pub(super) const CENTRES: [f32; FEATURES] = [
+    0.4861, 0.5283, 3.0256, 0.9992, 0.0003, 0.2838, 0.0440, 0.2095,
+    0.1748, 1.7405, 0.9986, 0.0473, 0.7330, 0.1002, 0.3397, 0.5992,
+    4.6199, 5.8245, 0.0170, 2.7504, 0.3455, 0.8945, 0.0732, 0.7655,
+    0.2413, 1.2179,
+];
+#[rustfmt::skip]
+pub(super) const SCALES: [f32; FEATURES] = [
+    0.4200, 0.3863, 1.2011, 0.0091, 0.0055, 0.2859, 0.3210, 0.2471,
+    0.2238, 1.5463, 0.0116, 0.0634, 0.1272, 0.1719, 0.3090, 0.3400,
+    1.6632, 1.8815, 0.0756, 2.0755, 0.4216, 0.7073, 0.0688, 0.5965,
+    0.2414, 1.3613,
+];
+#[rustfmt::skip]
+pub(super) const LINEAR: [f32; FEATURES] = [
+    -3.0314, 0.3239, 0.2631, 0.0836, 0.1837, 0.8999, -0.1249, -0.8046,
+    1.1472, 0.0844, 0.2334, -0.5827, 0.0802, -0.2812, -1.3540, -1.8083,
+    0.3772, 1.7892, 0.1110, 0.1200, 0.7606, 2.0287, -1.5284, -0.1484,
+    -0.0828, -2.5055,
+];
+#[rustfmt::skip]
+pub(super) const SQUARE: [f32; FEATURES] = [
+    0.0865, 0.1113, -0.8880, 0.0555, -0.2007, 0.4684, -0.6739, 0.1422,
+    0.1418, -0.0200, -0.0148, -0.3628, 0.0186, 0.1175, -0.0490, -0.3316,
+    -0.3486, 0.1554, 0.1277, 0.1875, 0.0856, 1.6632, 0.3356, 0.3755,
+    0.0536, 0.1725,
+];
