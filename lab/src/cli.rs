@@ -5,6 +5,7 @@ pub mod demo;
 pub mod simulate;
 
 mod stage;
+mod streets;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,7 @@ pub enum Command {
     Demo(demo::DemoArgs),
     Bench(bench::BenchArgs),
     Simulate(simulate::SimulateArgs),
+    Streets(streets::StreetsArgs),
     /// Print docs/cli.md: the command line reference of gridwatch and gridwatch-lab.
     #[command(hide = true)]
     Reference,
@@ -55,6 +57,7 @@ impl Command {
             Self::Demo(args) => demo::run(args),
             Self::Bench(args) => bench::run(args),
             Self::Simulate(args) => simulate::run(args),
+            Self::Streets(args) => streets::run(&args),
             Self::Reference => {
                 print(&reference())?;
                 Ok(ExitCode::SUCCESS)

@@ -7,6 +7,7 @@ mod canvas;
 mod fit;
 mod measure;
 mod scene;
+pub mod streets;
 
 use std::path::{Path, PathBuf};
 
@@ -65,7 +66,15 @@ pub const ROWS: &[Row] = &[
 pub struct Assets {
     backgrounds: Vec<(String, Canvas)>,
     things: Vec<Cutout>,
+    people: People,
     noise: SensorNoise,
+}
+
+/// People and goods, cut out of footage or drawn; empty unless they were read.
+#[derive(Default)]
+struct People {
+    standing: Vec<Cutout>,
+    stall: Cutout,
 }
 
 /// Why the pictures could not be used.
@@ -118,8 +127,31 @@ impl Assets {
         Ok(Self {
             backgrounds: all,
             things: cutouts,
+            people: People::default(),
             noise: SensorNoise::new(),
         })
+    }
+}
+
+impl Assets {
+    /// Also reads the people and the stall that `demo/make_clips.py --cutouts` writes.
+    ///
+    /// # Errors
+    /// A picture cannot be read.
+    pub fn with_people(mut self, folder: &Path) -> Result<Self, AssetsError> {
+        let read = |name: &str| {
+            let path = folder.join(name);
+            let picture = image::open(&path).map_err(|source| AssetsError::Io {
+                path,
+                source: std::io::Error::other(source),
+            })?;
+            Ok::<_, AssetsError>(Cutout(picture.to_rgba8()))
+        };
+        self.people = People {
+            standing: vec![read("man-stands.png")?, read("woman-stands.png")?],
+            stall: read("stall.png")?,
+        };
+        Ok(self)
     }
 }
 

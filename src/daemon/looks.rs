@@ -36,7 +36,7 @@ use gridwatch_custody::vault::VaultKey;
 use gridwatch_engine::{BBox, CameraId, Detection, Label, Light, Observation, Point, RuleId, View, geometry};
 use gridwatch_frame::Frame;
 use gridwatch_vision as vision;
-use gridwatch_vision::change::{ChangeBuffers, Occupant};
+use gridwatch_vision::change::{ChangeBuffers, occupants};
 
 /// One view of a camera: a preset, or the only view of a camera without presets.
 struct WatchedView {
@@ -334,16 +334,6 @@ pub(super) struct LookWorker {
     pub(super) number_reader: Option<NumberReader>,
     /// For the change maps of all cameras.
     pub(super) change_buffers: ChangeBuffers,
-}
-
-/// The boxes of people, animals and vehicles, which explain that something new stands there.
-fn occupants(detections: &[Detection]) -> Vec<(BBox, Occupant)> {
-    /// Below, most boxes are mistakes, and nothing is learned behind one.
-    const MIN_SCORE: f32 = 0.25;
-    let found = detections.iter().filter(|d| d.score >= MIN_SCORE);
-    found
-        .filter_map(|d| Some((d.bbox, Occupant::of_label(d.label.as_str())?)))
-        .collect()
 }
 
 impl LookWorker {

@@ -32,5 +32,5 @@ pub use self::{
     map::ChangeMap,
     region::FEATURES,
     saved::FormatError,
-    types::{ChangeLook, ChangeSettings, ChangeState, Measured, NewRegion, Occupant},
+    types::{ChangeLook, ChangeSettings, ChangeState, Measured, NewRegion, Occupant, occupants},
 };

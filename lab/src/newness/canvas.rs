@@ -16,7 +16,7 @@ pub(super) struct Canvas(pub(super) Vec<[f32; 3]>);
 pub(super) type Plane = Vec<f32>;
 
 /// A cut-out with transparency.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(super) struct Cutout(pub(super) RgbaImage);
 
 /// A box in pixels: left, top, right, bottom.

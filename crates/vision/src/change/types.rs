@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::region::FEATURES;
-use gridwatch_engine::BBox;
+use gridwatch_engine::{BBox, Detection};
 
 /// What a network found in a box that explains that something new is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +56,16 @@ impl Occupant {
             Self::Vehicle => "vehicle",
         }
     }
+}
+
+/// The boxes of people, animals and vehicles, which explain that something new stands there.
+pub fn occupants(detections: &[Detection]) -> Vec<(BBox, Occupant)> {
+    /// Below, most boxes are mistakes, and nothing is learned behind one.
+    const MIN_SCORE: f32 = 0.25;
+    let found = detections.iter().filter(|d| d.score >= MIN_SCORE);
+    found
+        .filter_map(|d| Some((d.bbox, Occupant::of_label(d.label.as_str())?)))
+        .collect()
 }
 
 /// Whether a look was compared with the background.
