@@ -44,10 +44,9 @@ fn kept_pictures_are_listed_and_exported_and_called_hostile() {
     let text = text.replace("@ROOT@", env!("CARGO_MANIFEST_DIR"));
     let line = text.lines().find(|l| l.starts_with("state_dir")).unwrap().to_owned();
     fs::write(&config, text.replace(&line, &format!("state_dir = {state:?}"))).unwrap();
-    for secret in ["gate.secret"] {
-        fs::write(dir.path().join(secret), "admin:hunter2\n").unwrap();
-        fs::set_permissions(dir.path().join(secret), fs::Permissions::from_mode(0o600)).unwrap();
-    }
+    let secret = dir.path().join("gate.secret");
+    fs::write(&secret, "admin:hunter2\n").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
     let (code, out, err) = crashes(&config, &["list"]);
     assert_eq!(
         (code, out.as_str()),
