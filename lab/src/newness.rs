@@ -17,7 +17,7 @@ use self::{
 };
 pub use self::{
     fit::{Weights, fit, solve},
-    measure::{FalseRegions, Found, false_regions, found, profile, samples},
+    measure::{FalseRegions, Found, false_regions, found, samples},
 };
 
 /// The nuisances of one row, with its name.

@@ -6,6 +6,7 @@ mod config_support;
 
 mod calendar;
 mod calendar_faults;
+mod change;
 mod example;
 mod faults;
 mod files;

@@ -477,6 +477,30 @@ mod tests {
     }
 
     #[test]
+    fn a_corrupt_change_map_is_set_aside_and_the_view_learned_anew() {
+        use crate::change::{ChangeBuffers, ChangeMap, ChangeSettings};
+        let dir = tempfile::tempdir().unwrap();
+        let files = files(dir.path(), Some(7));
+        let picture = image::RgbImage::from_fn(320, 180, |x, y| image::Rgb([(x * 7 ^ y * 13) as u8; 3]));
+        let frame = gridwatch_frame::Frame::from_rgb(&picture, Timestamp::UNIX_EPOCH).unwrap();
+        let mut map = ChangeMap::new(ChangeSettings::default());
+        files.save_change(&map).unwrap();
+        assert!(!files.path(CHANGE).exists(), "nothing is learned");
+        map.look(&frame, &[], &mut ChangeBuffers::default()).unwrap();
+        files.save_change(&map).unwrap();
+        assert!(is_sealed(&fs::read(files.path(CHANGE)).unwrap()));
+        let mut restored = ChangeMap::new(ChangeSettings::default());
+        files.restore_change(&mut restored);
+        assert_eq!(restored.to_bytes(), map.to_bytes());
+
+        files.write_picture(CHANGE, b"gridwatch change 1\nno more").unwrap();
+        let mut fresh = ChangeMap::new(ChangeSettings::default());
+        files.restore_change(&mut fresh);
+        assert_eq!(fresh.to_bytes(), None);
+        assert!(!files.path(CHANGE).exists() && files.path("change.corrupt").exists());
+    }
+
+    #[test]
     fn what_an_older_version_left_unencrypted_is_encrypted_at_the_next_start() {
         let dir = tempfile::tempdir().unwrap();
         let files = files(dir.path(), Some(7));

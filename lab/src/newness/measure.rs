@@ -1,10 +1,13 @@
 //! Runs the change map over scenes and counts.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
 
 use gridwatch_engine::BBox;
 use gridwatch_frame::Frame;
-use gridwatch_vision::change::{ChangeBuffers, ChangeLook, ChangeMap, ChangeSettings, Measured, Occupant};
+use gridwatch_vision::change::{ChangeBuffers, ChangeLook, ChangeMap, ChangeSettings, ChangeState, Measured, Occupant};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
@@ -151,14 +154,14 @@ pub fn false_regions(assets: &Assets, row: &Row, looks: u32, width: u32, seed: u
         let mut scene = Scene::new(background, row.nuisances, &assets.noise, seed);
         let mut random = fastrand::Rng::with_seed(seed);
         let (mut view, mut events) = (View::new(width), Events::default());
-        let mut found = std::collections::BTreeSet::new();
+        let mut found = BTreeSet::new();
         for t in 0..LEAD + looks {
             let look = view.look(&mut scene, t, row.people_are_found, &mut random);
             if t < LEAD {
                 continue;
             }
             all.looks += 1;
-            all.silent += u32::from(look.state != gridwatch_vision::change::ChangeState::Judged);
+            all.silent += u32::from(look.state != ChangeState::Judged);
             // The bicycle is no false region, nor is what is left of it in the map for a few looks.
             let bicycle = scene.bicycle_box.map(normalised);
             let phase = (t - LEAD) % 150;
@@ -371,39 +374,4 @@ pub fn samples(
         }
     }
     out
-}
-
-#[allow(missing_docs)]
-pub fn profile(assets: &Assets) {
-    let mut scene = Scene::new(&assets.backgrounds[0].1, &[], &assets.noise, 1);
-    let mut view = View::new(480);
-    let mut random = fastrand::Rng::with_seed(1);
-    let t = std::time::Instant::now();
-    let pictures: Vec<_> = (0..20).map(|t| scene.look(t)).collect();
-    println!("scene {:?}", t.elapsed() / 20);
-    let t = std::time::Instant::now();
-    let frames: Vec<_> = pictures.iter().map(|p| Frame::from_rgb(p, view.at).unwrap()).collect();
-    println!("from_rgb {:?}", t.elapsed() / 20);
-    for t in 0..40 {
-        view.look(&mut scene, t, false, &mut random);
-    }
-    let big = image::imageops::resize(&pictures[0], 1920, 1080, image::imageops::FilterType::Triangle);
-    let big = Frame::from_rgb(&big, view.at).unwrap();
-    for (name, frame) in [("540", &frames[3]), ("1080", &big)] {
-        let mut best = Duration::MAX;
-        for _ in 0..200 {
-            let t = std::time::Instant::now();
-            view.map.look(frame, &[], &mut view.buffers).unwrap();
-            best = best.min(t.elapsed());
-        }
-        println!("look {name} best {best:?}");
-    }
-    let mut best = Duration::MAX;
-    let mut copy = vec![0u8; 1920 * 1080 * 3 / 2];
-    for _ in 0..50 {
-        let t = std::time::Instant::now();
-        copy.copy_from_slice(&big.data);
-        best = best.min(t.elapsed());
-    }
-    println!("memcpy {best:?} {}", copy[7]);
 }

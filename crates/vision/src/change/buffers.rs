@@ -42,6 +42,8 @@ pub(super) struct Buffers {
     /// Residual and energy of the variant that was compared last, and its index.
     pub(super) other: [Vec<f32>; 2],
     pub(super) compared: usize,
+    /// Share of the judged cells that are new.
+    pub(super) changed: f32,
     /// Median residual of the judged cells.
     pub(super) noise: f32,
     /// Median changes of brightness, red and blue over the view, in octaves.
@@ -76,6 +78,7 @@ impl Buffers {
             clips: vec![false; cells],
             other: [plane(), plane()],
             compared: usize::MAX,
+            changed: 0.0,
             noise: 0.0,
             global: [0.0; 3],
         }

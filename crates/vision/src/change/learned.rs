@@ -122,6 +122,9 @@ impl Learned {
         let here = self.compare(self.current, b);
         let is_learning = self.known_share(self.current) < MIN_KNOWN;
         let fits = |c: &Comparison| c.changed <= OTHER_LIGHT;
+        // The buffers hold what the worker's last look at another view left there.
+        b.changed = here.changed;
+        b.is_still.fill(false);
         if self.variants[self.current].light == light && (is_learning || fits(&here)) {
             if !is_learning {
                 self.strange = 0;
@@ -230,25 +233,13 @@ impl Learned {
         // Their content was moved or belongs to another variant.
         b.compared = usize::MAX;
         let noise = comparison.noise;
-        b.noise = noise;
+        (b.noise, b.changed) = (noise, comparison.changed);
         for i in 0..b.relative.len() {
             let floor = (NOISES * noise).max(USUALS * background.usual[i]);
             b.relative[i] = b.residual[i] / (b.look_energy[i] + b.background_energy[i] + floor);
             b.is_new[i] = b.relative[i] > NEW_ABOVE;
         }
         ChangeState::Judged
-    }
-
-    /// Share of the learned cells that are new.
-    pub(super) fn changed(&self, b: &Buffers) -> f32 {
-        let background = &self.variants[self.current];
-        let (mut new, mut known) = (0, 0);
-        for (is_new, learned) in b.is_new.iter().zip(&background.learned) {
-            let is_known = *learned >= LEARN_LOOKS;
-            known += u32::from(is_known);
-            new += u32::from(is_known && *is_new);
-        }
-        new as f32 / known.max(1) as f32
     }
 
     /// Notes which cells the boxes cover.

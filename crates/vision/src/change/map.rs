@@ -137,7 +137,7 @@ impl ChangeMap {
         let state = learned.judge(b, light);
         learned.cover(occupants);
         let (mut regions, mut measured) = (Vec::new(), Vec::new());
-        let changed = learned.changed(b);
+        let changed = b.changed;
         if state == ChangeState::Judged {
             learned.count(b, at);
             let proposals = learned.propose(b);
