@@ -1,16 +1,36 @@
-//! Reads the SPS of H.264 up to its size (ITU-T H.264, 7.3.2.1.1).
+//! The sequence parameter set (7.3.2.1.1).
 
-use super::{SequenceParameters, cropped};
 use crate::{
     bits::BitReader,
-    video::{VideoCodec, VideoParameters},
+    size::{Size, cropped},
 };
 
 /// Largest `pic_width_in_mbs` and `pic_height_in_map_units` taken: 65,536 samples. Level 6.2 ends at 16,880.
 const MAX_SIZE_MBS: u32 = 4_096;
 
+/// The fields up to the size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpsHead {
+    /// `profile_idc` (annex A).
+    pub profile_idc: u8,
+    /// `level_idc`: the level times 10.
+    pub level_idc: u8,
+    /// 0: monochrome, 1: 4:2:0, 2: 4:2:2, 3: 4:4:4.
+    pub chroma_format_idc: u8,
+    /// The three planes of 4:4:4 are coded as monochrome pictures.
+    pub separate_colour_planes: bool,
+    /// Size of a frame in luma samples without what is cropped.
+    pub cropped: Size,
+    /// Bits of a luma sample, 8 to 14.
+    pub bit_depth_luma: u8,
+    /// Bits of a chroma sample, 8 to 14.
+    pub bit_depth_chroma: u8,
+    /// `frame_mbs_only_flag`: no picture is a field.
+    pub frames_only: bool,
+}
+
 /// `seq_parameter_set_id` of a payload that begins after the NAL unit header.
-pub(super) fn sps_id(payload: &[u8]) -> Option<u32> {
+pub fn sps_id(payload: &[u8]) -> Option<u32> {
     // profile_idc, constraint flags, level_idc.
     BitReader::new(payload.get(3..)?).ue_up_to(31)
 }
@@ -23,9 +43,14 @@ fn is_high(profile_idc: u8) -> bool {
     )
 }
 
-/// Reads an SPS; `None` if a value is outside its range.
-pub(super) fn parse_sps(nal: &[u8]) -> Option<SequenceParameters> {
-    let mut bits = BitReader::new(nal.get(1..)?);
+impl SpsHead {
+    /// Reads a NAL unit; `None` if a value is outside its range.
+    pub fn parse(nal: &[u8]) -> Option<Self> {
+        head(&mut BitReader::new(nal.get(1..)?))
+    }
+}
+
+fn head(bits: &mut BitReader<'_>) -> Option<SpsHead> {
     let profile_idc = bits.bits(8)? as u8;
     bits.skip(8)?;
     let level_idc = bits.bits(8)? as u8;
@@ -39,10 +64,10 @@ pub(super) fn parse_sps(nal: &[u8]) -> Option<SequenceParameters> {
         // qpprime_y_zero_transform_bypass_flag.
         bits.skip(1)?;
         if bits.flag()? {
-            skip_scaling_lists(&mut bits, if chroma == 3 { 12 } else { 8 })?;
+            skip_scaling_lists(bits, if chroma == 3 { 12 } else { 8 })?;
         }
     }
-    skip_picture_order(&mut bits)?;
+    skip_picture_order(bits)?;
     // max_num_ref_frames, gaps_in_frame_num_value_allowed_flag.
     bits.ue()?;
     bits.skip(1)?;
@@ -67,19 +92,18 @@ pub(super) fn parse_sps(nal: &[u8]) -> Option<SequenceParameters> {
         2 => (2, 1),
         _ => (1, 1),
     };
-    let (width, height) = cropped((width, map_units * 16 * fields), crop, (sub_width, sub_height * fields))?;
-    Some(SequenceParameters {
-        video: VideoParameters {
-            codec: VideoCodec::H264,
-            profile_idc,
-            level_idc,
-            chroma_format_idc: chroma,
-            separate_colour_planes: separate,
-            bit_depth_luma: luma_depth,
-            bit_depth_chroma: chroma_depth,
-            width,
-            height,
-        },
+    let coded = Size {
+        width,
+        height: map_units * 16 * fields,
+    };
+    Some(SpsHead {
+        profile_idc,
+        level_idc,
+        chroma_format_idc: chroma,
+        separate_colour_planes: separate,
+        cropped: cropped(coded, crop, (sub_width, sub_height * fields))?,
+        bit_depth_luma: luma_depth,
+        bit_depth_chroma: chroma_depth,
         frames_only,
     })
 }
