@@ -118,6 +118,17 @@ impl<'a> BitReader<'a> {
         (stop && u16::from(self.current) & ((1 << self.left) - 1) == 0).then_some(self.bytes)
     }
 
+    /// Reads `cabac_alignment_one_bit`s up to the end of the byte. Returns what follows.
+    pub(crate) fn aligned_to_ones(self) -> Option<&'a [u8]> {
+        let mask = (1_u16 << self.left) - 1;
+        (u16::from(self.current) & mask == mask).then_some(self.bytes)
+    }
+
+    /// Bits not read yet, those of emulation prevention bytes included.
+    pub(crate) fn bits_left(&self) -> usize {
+        self.bytes.len() * 8 + self.left as usize
+    }
+
     /// se(v).
     pub fn se(&mut self) -> Option<i64> {
         let code = i64::from(self.ue()?);

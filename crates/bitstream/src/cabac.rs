@@ -152,16 +152,30 @@ impl<'a> Cabac<'a> {
     /// Whether bits behind the end of the data were needed.
     #[inline]
     pub(crate) fn is_past_end(&self) -> bool {
-        self.loaded * 8 - self.shift as usize > self.data.len() * 8
+        self.bits_read() > self.data.len() * 8
     }
 
     /// After [`Cabac::terminate`] returned true: the byte at which the data goes on. `None` unless the last bit read is 1 and only zeros
-    /// follow it in its byte, as every encoder ends (9.3.4.3.5 and 9.3.2.5: it is `rbsp_stop_one_bit` or `alignment_bit_equal_to_one`).
+    /// follow it in its byte (9.3.4.3.5 and 9.3.2.5: it is `rbsp_stop_one_bit` or `alignment_bit_equal_to_one`).
     pub(crate) fn end(&self) -> Option<usize> {
-        let bits = self.loaded * 8 - self.shift as usize;
-        let last = *self.data.get((bits - 1) / 8)?;
+        let bits = self.bits_read();
         let behind = (8 - bits % 8) % 8;
-        (u16::from(last) & ((1 << (behind + 1)) - 1) == 1 << behind).then_some(bits.div_ceil(8))
+        let last = u16::from(*self.data.get((bits - 1) / 8)?);
+        (last & ((1 << (behind + 1)) - 1) == 1 << behind).then_some(bits.div_ceil(8))
+    }
+
+    /// The same for H.264, where x264 ends slices and PCM with a 1 and then any bits up to the end of the byte.
+    pub(crate) fn loose_end(&self) -> Option<usize> {
+        let bits = self.bits_read();
+        let behind = (8 - bits % 8) % 8;
+        let last = *self.data.get((bits - 1) / 8)?;
+        (last >> behind & 1 == 1).then_some(bits.div_ceil(8))
+    }
+
+    /// Bits that the decoder of the standard has read.
+    #[inline]
+    fn bits_read(&self) -> usize {
+        self.loaded * 8 - self.shift as usize
     }
 
     /// The data behind byte `at`.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Codec, h265};
+use crate::{Codec, h264, h265};
 
 /// Largest picture that is checked: `MaxLumaPs` of level 6.2 (H.265, table A.8).
 pub(crate) const MAX_LUMA_SAMPLES: u64 = 35_651_584;
@@ -106,18 +106,37 @@ impl fmt::Display for SliceFault {
     }
 }
 
+/// Ends a check early.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    Damaged(Damage),
+    Unknown(&'static str),
+}
+
+impl From<Damage> for Stop {
+    fn from(damage: Damage) -> Self {
+        Self::Damaged(damage)
+    }
+}
+
 /// Checks keyframes one after the other. Its buffers are reused; they grow to the largest keyframe.
 #[derive(Debug, Default)]
 pub struct SliceCheck {
+    h264: h264::Checker,
     h265: h265::Checker,
 }
 
 impl SliceCheck {
     /// Checks an access unit with its parameter sets in Annex B. The time is bounded by the size of the picture.
     pub fn check(&mut self, codec: Codec, data: &[u8]) -> Finding {
-        match codec {
-            Codec::H264 => Finding::Unknown("H.264"),
+        let result = match codec {
+            Codec::H264 => self.h264.check(data),
             Codec::H265 => self.h265.check(data),
+        };
+        match result {
+            Ok(()) => Finding::Intact,
+            Err(Stop::Damaged(damage)) => Finding::Damaged(damage),
+            Err(Stop::Unknown(why)) => Finding::Unknown(why),
         }
     }
 }

@@ -5,9 +5,11 @@
 pub mod bits;
 mod cabac;
 mod check;
+pub mod format;
 pub mod h264;
 pub mod h265;
 pub mod nal;
+pub mod sei;
 mod size;
 
 pub use self::{

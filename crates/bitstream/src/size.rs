@@ -21,3 +21,17 @@ pub(crate) fn cropped(size: Size, crop: [u32; 4], unit: (u32, u32)) -> Option<Si
         height: less(size.height, crop[2], crop[3], unit.1)?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_that_is_cropped_away_is_refused() {
+        let size = Size { width: 16, height: 16 };
+        assert_eq!(cropped(size, [8, 8, 0, 0], (1, 1)), None);
+        assert_eq!(cropped(size, [u32::MAX, u32::MAX, 0, 0], (2, 2)), None);
+        let half = cropped(size, [0, 4, 0, 0], (2, 2));
+        assert_eq!(half, Some(Size { width: 8, height: 16 }));
+    }
+}

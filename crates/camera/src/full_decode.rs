@@ -13,13 +13,14 @@ use std::{
 };
 
 use bytes::Bytes;
+use gridwatch_bitstream::sei;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use jiff::Timestamp;
 
 use super::{
-    Codec, Slot, annexb,
+    Codec, Slot,
     decode::pipeline,
     gst_frame::{self, ConcealmentCount},
 };
@@ -174,7 +175,7 @@ impl FullDecoder {
         }
         let queue_full = self.source.current_level_buffers() >= MAX_QUEUED;
         let concealed = self.shared.concealed.swap(false, Ordering::Relaxed);
-        let recovery = annexb::recovery_point(self.codec, &unit.data);
+        let recovery = sei::recovery_point(self.codec, &unit.data);
         let references = std::mem::take(&mut self.references);
         self.references = references.next(
             unit.is_keyframe && !queue_full,

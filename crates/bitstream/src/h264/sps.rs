@@ -1,4 +1,4 @@
-//! The sequence parameter set (7.3.2.1.1).
+//! The sequence parameter set (7.3.2.1.1), without its video usability information: nothing of it changes how slices are read.
 
 use crate::{
     bits::BitReader,
@@ -46,11 +46,42 @@ fn is_high(profile_idc: u8) -> bool {
 impl SpsHead {
     /// Reads a NAL unit; `None` if a value is outside its range.
     pub fn parse(nal: &[u8]) -> Option<Self> {
-        head(&mut BitReader::new(nal.get(1..)?))
+        Sps::parse(nal.get(1..)?).map(|sps| sps.head)
     }
 }
 
-fn head(bits: &mut BitReader<'_>) -> Option<SpsHead> {
+/// What a checker needs of a sequence parameter set.
+#[derive(Debug, Clone)]
+pub(crate) struct Sps {
+    pub(crate) head: SpsHead,
+    /// Width of a picture, and height of a frame, in macroblocks.
+    pub(crate) size_in_mbs: (u32, u32),
+    /// Bits of `frame_num`.
+    pub(crate) frame_num_bits: u32,
+    pub(crate) order: PictureOrder,
+    /// `mb_adaptive_frame_field_flag`.
+    pub(crate) adaptive_fields: bool,
+}
+
+/// How a slice header tells the order of pictures, `pic_order_cnt_type`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum PictureOrder {
+    /// By a number of so many bits.
+    Bits(u32),
+    /// By differences, unless they are always zero.
+    Differences(bool),
+    /// Not at all.
+    Implied,
+}
+
+impl Sps {
+    /// Reads the payload of a NAL unit; `None` if a value is outside its range.
+    pub(crate) fn parse(payload: &[u8]) -> Option<Self> {
+        read(&mut BitReader::new(payload))
+    }
+}
+
+fn read(bits: &mut BitReader<'_>) -> Option<Sps> {
     let profile_idc = bits.bits(8)? as u8;
     bits.skip(8)?;
     let level_idc = bits.bits(8)? as u8;
@@ -67,7 +98,8 @@ fn head(bits: &mut BitReader<'_>) -> Option<SpsHead> {
             skip_scaling_lists(bits, if chroma == 3 { 12 } else { 8 })?;
         }
     }
-    skip_picture_order(bits)?;
+    let frame_num_bits = bits.ue_up_to(12)? + 4;
+    let order = picture_order(bits)?;
     // max_num_ref_frames, gaps_in_frame_num_value_allowed_flag.
     bits.ue()?;
     bits.skip(1)?;
@@ -75,10 +107,7 @@ fn head(bits: &mut BitReader<'_>) -> Option<SpsHead> {
     let map_units = bits.ue_up_to(MAX_SIZE_MBS - 1)? + 1;
     let frames_only = bits.flag()?;
     let fields = if frames_only { 1 } else { 2 };
-    if !frames_only {
-        // mb_adaptive_frame_field_flag.
-        bits.skip(1)?;
-    }
+    let adaptive_fields = !frames_only && bits.flag()?;
     // direct_8x8_inference_flag.
     bits.skip(1)?;
     let crop = if bits.flag()? {
@@ -96,20 +125,26 @@ fn head(bits: &mut BitReader<'_>) -> Option<SpsHead> {
         width,
         height: map_units * 16 * fields,
     };
-    Some(SpsHead {
-        profile_idc,
-        level_idc,
-        chroma_format_idc: chroma,
-        separate_colour_planes: separate,
-        cropped: cropped(coded, crop, (sub_width, sub_height * fields))?,
-        bit_depth_luma: luma_depth,
-        bit_depth_chroma: chroma_depth,
-        frames_only,
+    Some(Sps {
+        head: SpsHead {
+            profile_idc,
+            level_idc,
+            chroma_format_idc: chroma,
+            separate_colour_planes: separate,
+            cropped: cropped(coded, crop, (sub_width, sub_height * fields))?,
+            bit_depth_luma: luma_depth,
+            bit_depth_chroma: chroma_depth,
+            frames_only,
+        },
+        size_in_mbs: (width / 16, map_units * fields),
+        frame_num_bits,
+        order,
+        adaptive_fields,
     })
 }
 
 /// 7.3.2.1.1.1: at most 6 lists of 16 and 6 of 64 values.
-fn skip_scaling_lists(bits: &mut BitReader<'_>, lists: usize) -> Option<()> {
+pub(super) fn skip_scaling_lists(bits: &mut BitReader<'_>, lists: usize) -> Option<()> {
     for list in 0..lists {
         if !bits.flag()? {
             continue;
@@ -125,22 +160,19 @@ fn skip_scaling_lists(bits: &mut BitReader<'_>, lists: usize) -> Option<()> {
     Some(())
 }
 
-/// `log2_max_frame_num_minus4` and the picture order count type with its values.
-fn skip_picture_order(bits: &mut BitReader<'_>) -> Option<()> {
-    bits.ue_up_to(12)?;
-    match bits.ue_up_to(2)? {
-        0 => {
-            bits.ue_up_to(12)?;
-        }
+/// `pic_order_cnt_type` with its values.
+fn picture_order(bits: &mut BitReader<'_>) -> Option<PictureOrder> {
+    Some(match bits.ue_up_to(2)? {
+        0 => PictureOrder::Bits(bits.ue_up_to(12)? + 4),
         1 => {
-            bits.skip(1)?;
+            let is_always_zero = bits.flag()?;
             bits.se()?;
             bits.se()?;
             for _ in 0..bits.ue_up_to(255)? {
                 bits.se()?;
             }
+            PictureOrder::Differences(!is_always_zero)
         }
-        _ => {}
-    }
-    Some(())
+        _ => PictureOrder::Implied,
+    })
 }

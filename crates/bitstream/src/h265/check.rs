@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     bits::BitReader,
-    check::{Damage, Finding, MAX_LUMA_SAMPLES, SliceFault},
+    check::{Damage, MAX_LUMA_SAMPLES, SliceFault, Stop},
     nal::{self, Payload},
 };
 
@@ -56,29 +56,9 @@ struct Picture {
     of_row: Option<Saved>,
 }
 
-/// Ends a check early.
-enum Stop {
-    Damaged(Damage),
-    Unknown(&'static str),
-}
-
-impl From<Damage> for Stop {
-    fn from(damage: Damage) -> Self {
-        Self::Damaged(damage)
-    }
-}
-
 impl Checker {
     /// Checks an access unit with its parameter sets in Annex B.
-    pub(crate) fn check(&mut self, data: &[u8]) -> Finding {
-        match self.check_pictures(data) {
-            Ok(()) => Finding::Intact,
-            Err(Stop::Damaged(damage)) => Finding::Damaged(damage),
-            Err(Stop::Unknown(why)) => Finding::Unknown(why),
-        }
-    }
-
-    fn check_pictures(&mut self, data: &[u8]) -> Result<(), Stop> {
+    pub(crate) fn check(&mut self, data: &[u8]) -> Result<(), Stop> {
         let mut sets = Sets::default();
         let mut picture: Option<Picture> = None;
         for nal in nal::split(data) {
