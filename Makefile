@@ -55,13 +55,13 @@ soak: rust setup ## Fault injection for MINUTES=30: kills, broker failures, cut 
 	GRIDWATCH_SOAK_MINUTES=$(MINUTES) $(CARGO) test --locked --test faults -- --nocapture
 
 FUZZ_MINUTES ?= 60
-FUZZ_TARGETS := message session_description challenge h264 h265 jpeg client
+FUZZ_TARGETS := message session_description challenge h264 h265 jpeg client h264_keyframe h265_keyframe
 
 fuzz: ## Fuzz what reads the bytes of cameras, FUZZ_MINUTES=60 for all targets together; needs cargo-fuzz and a nightly compiler
 	@cargo fuzz --version >/dev/null 2>&1 || { echo "make: install cargo-fuzz ('cargo install cargo-fuzz --locked') and a nightly compiler ('rustup toolchain install nightly')." >&2; exit 1; }
 	@for target in $(FUZZ_TARGETS); do \
 	  mkdir -p fuzz/corpus/$$target; \
-	  cargo +nightly fuzz run --fuzz-dir fuzz $$target fuzz/corpus/$$target crates/rtsp/corpus/$$target -- \
+	  cargo +nightly fuzz run --fuzz-dir fuzz $$target fuzz/corpus/$$target crates/*/corpus/$$target -- \
 	    -max_total_time=$$(( $(FUZZ_MINUTES) * 60 / $(words $(FUZZ_TARGETS)) )) -max_len=65536 -rss_limit_mb=1024 -timeout=10; \
 	done
 

@@ -75,7 +75,7 @@ pub enum SliceFault {
         /// The last block.
         block: u32,
     },
-    /// A substream does not end at its entry point.
+    /// A substream does not end behind the last block of its tile or row.
     Substream {
         /// The block before the end.
         block: u32,
@@ -100,7 +100,7 @@ impl fmt::Display for SliceFault {
             Self::Ended { block } => write!(f, "is cut off in block {block}"),
             Self::EndsBeforeData { block } => write!(f, "ends at block {block}, before its data does"),
             Self::Unaligned { block } => write!(f, "ends at block {block} without a stop bit"),
-            Self::Substream { block } => write!(f, "has a substream that does not end at block {block}"),
+            Self::Substream { block } => write!(f, "has a substream that does not end behind block {block}"),
             Self::Invalid { block, what } => write!(f, "has an invalid {what} in block {block}"),
         }
     }

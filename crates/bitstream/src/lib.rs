@@ -6,6 +6,7 @@ pub mod bits;
 mod cabac;
 mod check;
 pub mod format;
+pub mod fuzzing;
 pub mod h264;
 pub mod h265;
 pub mod nal;

@@ -35,37 +35,16 @@ pub fn split(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     .filter(|nal| !nal.is_empty())
 }
 
-/// A NAL unit's payload without its emulation prevention bytes (7.4.1 of both standards). Its buffers are reused.
-#[derive(Debug, Default)]
-pub struct Payload {
-    bytes: Vec<u8>,
-    /// For each removed byte, how many bytes of `bytes` precede it; ascending.
-    removed: Vec<u32>,
-}
-
-impl Payload {
-    /// Takes the payload of a NAL unit, which begins after its header.
-    pub fn unescape(&mut self, escaped: &[u8]) {
-        self.bytes.clear();
-        self.removed.clear();
-        let mut rest = escaped;
-        while let Some(at) = memmem::find(rest, &[0, 0, 3]) {
-            self.bytes.extend_from_slice(&rest[..at + 2]);
-            self.removed.push(self.bytes.len() as u32);
-            rest = &rest[at + 3..];
-        }
-        self.bytes.extend_from_slice(rest);
+/// Writes a NAL unit's payload, which begins after its header, to `payload` without its emulation prevention bytes (7.4.1 of both
+/// standards).
+pub fn unescape(escaped: &[u8], payload: &mut Vec<u8>) {
+    payload.clear();
+    let mut rest = escaped;
+    while let Some(at) = memmem::find(rest, &[0, 0, 3]) {
+        payload.extend_from_slice(&rest[..at + 2]);
+        rest = &rest[at + 3..];
     }
-
-    /// The payload.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// The position in the escaped payload of the byte at `at`.
-    pub fn escaped_position(&self, at: usize) -> usize {
-        at + self.removed.partition_point(|before| *before as usize <= at)
-    }
+    payload.extend_from_slice(rest);
 }
 
 #[cfg(test)]
@@ -85,14 +64,9 @@ mod tests {
     }
 
     #[test]
-    fn emulation_prevention_bytes_are_removed_and_positions_mapped() {
-        let mut payload = Payload::default();
-        payload.unescape(&[1, 0, 0, 3, 0, 0, 3, 1, 7, 0, 0, 3]);
-        assert_eq!(payload.bytes(), [1, 0, 0, 0, 0, 1, 7, 0, 0]);
-        // The byte after a removed one lies behind it.
-        let mapped: Vec<_> = (0..9).map(|at| payload.escaped_position(at)).collect();
-        assert_eq!(mapped, [0, 1, 2, 4, 5, 7, 8, 9, 10]);
-        payload.unescape(&[1, 2]);
-        assert_eq!((payload.bytes(), payload.escaped_position(1)), (&[1, 2][..], 1));
+    fn emulation_prevention_bytes_are_removed() {
+        let mut payload = vec![9];
+        unescape(&[1, 0, 0, 3, 0, 0, 3, 1, 7, 0, 0, 3], &mut payload);
+        assert_eq!(payload, [1, 0, 0, 0, 0, 1, 7, 0, 0]);
     }
 }

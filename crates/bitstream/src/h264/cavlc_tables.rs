@@ -215,7 +215,7 @@ mod tests {
     fn no_code_begins_with_another_and_hardly_any_words_are_unused() {
         // Words of zeros have no meaning, so that start codes do not occur.
         for codes in &COEFF_TOKEN {
-            check(codes, 1 << 10);
+            check(codes, 1 << 11);
         }
         check(&COEFF_TOKEN_DC_4_2_0, 1 << 8);
         check(&COEFF_TOKEN_DC_4_2_2, 1 << 7);

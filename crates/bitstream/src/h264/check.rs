@@ -15,7 +15,7 @@ use super::{
 use crate::{
     bits::BitReader,
     check::{Damage, MAX_LUMA_SAMPLES, SliceFault, Stop},
-    nal::{self, Payload},
+    nal,
 };
 
 /// `profile_idc` of the Baseline profile, in which slices may come in any order.
@@ -24,7 +24,7 @@ const BASELINE: u8 = 66;
 /// Checks keyframes one after the other. Its buffers are reused.
 #[derive(Debug, Default)]
 pub(crate) struct Checker {
-    payload: Payload,
+    payload: Vec<u8>,
     /// The newest macroblock of each column, and the number of its slice.
     above: Vec<(usize, Macroblock)>,
 }
@@ -85,8 +85,8 @@ impl Checker {
 
     fn slice(&mut self, nal: &[u8], sets: &Sets<'_>, picture: Option<Picture>) -> Result<Picture, Stop> {
         let mut payload = mem::take(&mut self.payload);
-        payload.unescape(&nal[1..]);
-        let result = self.read_slice(nal[0], payload.bytes(), sets, picture);
+        nal::unescape(&nal[1..], &mut payload);
+        let result = self.read_slice(nal[0], &payload, sets, picture);
         self.payload = payload;
         result
     }

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     bits::BitReader,
     check::{Damage, MAX_LUMA_SAMPLES, SliceFault, Stop},
-    nal::{self, Payload},
+    nal,
 };
 
 /// Marks a coding tree block that no slice has covered.
@@ -25,8 +25,7 @@ const NO_SLICE: u32 = u32::MAX;
 /// Checks keyframes one after the other. Its buffers are reused.
 #[derive(Debug, Default)]
 pub(crate) struct Checker {
-    payload: Payload,
-    entry_points: Vec<u32>,
+    payload: Vec<u8>,
     tiles: Tiles,
     /// `SliceAddrRs` of each coding tree block.
     slice_of: Vec<u32>,
@@ -103,7 +102,7 @@ impl Checker {
         picture: Option<Picture>,
     ) -> Result<Picture, Stop> {
         let mut payload = mem::take(&mut self.payload);
-        payload.unescape(&nal[2..]);
+        nal::unescape(&nal[2..], &mut payload);
         let result = self.read_segment(&payload, nal_type, sets, picture);
         self.payload = payload;
         result
@@ -111,14 +110,14 @@ impl Checker {
 
     fn read_segment(
         &mut self,
-        payload: &Payload,
+        payload: &[u8],
         nal_type: u8,
         sets: &Sets<'_>,
         picture: Option<Picture>,
     ) -> Result<Picture, Stop> {
         let number = picture.as_ref().map_or(1, |p| p.segments + 1);
         let damage = |fault| Stop::Damaged(Damage::Slice { number, fault });
-        let mut bits = BitReader::unescaped(payload.bytes());
+        let mut bits = BitReader::unescaped(payload);
         let start = HeaderStart::parse(&mut bits, nal_type).ok_or_else(|| damage(SliceFault::Header))?;
         let mut picture = if start.is_first {
             if let Some(previous) = picture {
@@ -139,7 +138,7 @@ impl Checker {
         picture.segments += 1;
         let header = {
             let sets = (&picture.sets.sps, &picture.sets.pps);
-            header::parse(bits, start, nal_type, sets, picture.slice, &mut self.entry_points)
+            header::parse(bits, start, nal_type, sets, picture.slice)
         };
         let header = header.map_err(|fault| match fault {
             HeaderFault::Invalid => damage(SliceFault::Header),
@@ -147,8 +146,7 @@ impl Checker {
         })?;
         self.expect_position(&picture, &header, number)?;
         picture.slice = Some(header.settings);
-        let faulty = self.read_blocks(&mut picture, &header, payload);
-        faulty.map_err(damage)?;
+        self.read_blocks(&mut picture, &header).map_err(damage)?;
         Ok(picture)
     }
 
@@ -211,19 +209,12 @@ impl Checker {
     }
 
     /// Reads the blocks of a slice segment, `slice_segment_data()` (7.3.8.1).
-    fn read_blocks(&mut self, picture: &mut Picture, header: &Header<'_>, payload: &Payload) -> Result<(), SliceFault> {
+    fn read_blocks(&mut self, picture: &mut Picture, header: &Header<'_>) -> Result<(), SliceFault> {
         let (sps, pps) = (&picture.sets.sps, &picture.sets.pps);
         let (width, _) = sps.size_in_ctbs();
         let mut at = picture.next.ok_or(SliceFault::Repeats)?;
         let initial = Saved::initial(header.settings.qp);
         let at_end = picture.at_end.filter(|_| header.is_dependent);
-        // Positions in the payload with emulation prevention bytes.
-        let data_at = payload.bytes().len() - header.data.len();
-        let mut substreams = Substreams {
-            sizes: &self.entry_points,
-            read: 0,
-            start: payload.escaped_position(data_at),
-        };
         let mut slice = SliceData::new(
             header.data,
             (sps, pps),
@@ -274,21 +265,15 @@ impl Checker {
                 if slice.cabac.rest(end).iter().any(|b| *b != 0) {
                     return Err(SliceFault::EndsBeforeData { block });
                 }
-                return if substreams.is_last() {
-                    Ok(())
-                } else {
-                    Err(SliceFault::Substream { block })
-                };
+                return Ok(());
             }
             at = next.ok_or(SliceFault::EndsLate)?;
             let is_other_tile = at.tile != tile;
             if is_other_tile || (pps.wavefront && at.x == at.tile.left) {
-                // end_of_subset_one_bit.
+                // end_of_subset_one_bit. Whether this is an entry point is not compared: some encoders count them wrongly (kvazaar with a
+                // slice segment for each row), and decoding in order does not need them.
                 let end = slice.cabac.terminate().then(|| slice.cabac.end()).flatten();
                 let end = end.ok_or(SliceFault::Substream { block })?;
-                if !substreams.ends_at(payload.escaped_position(data_at + end)) {
-                    return Err(SliceFault::Substream { block });
-                }
                 slice.cabac.restart(end);
             }
         }
@@ -299,29 +284,6 @@ impl Picture {
     fn blocks(&self) -> u32 {
         let (width, height) = self.sets.sps.size_in_ctbs();
         width * height
-    }
-}
-
-/// The entry points of a slice segment.
-struct Substreams<'a> {
-    sizes: &'a [u32],
-    read: usize,
-    /// Where the current one starts, in the payload with its emulation prevention bytes.
-    start: usize,
-}
-
-impl Substreams<'_> {
-    /// Ends a substream, if it is not the last and ends at `end`.
-    fn ends_at(&mut self, end: usize) -> bool {
-        let size = self.sizes.get(self.read);
-        let is_right = size.is_some_and(|size| self.start + *size as usize == end);
-        self.read += 1;
-        self.start = end;
-        is_right
-    }
-
-    fn is_last(&self) -> bool {
-        self.read == self.sizes.len()
     }
 }
 

@@ -60,15 +60,13 @@ impl HeaderStart {
     }
 }
 
-/// Reads on after [`HeaderStart`]. `previous` are the settings of the preceding slice segment. The sizes of the substreams, in bytes with
-/// emulation prevention, are written to `entry_points`.
+/// Reads on after [`HeaderStart`]. `previous` are the settings of the preceding slice segment.
 pub(super) fn parse<'a>(
     mut bits: BitReader<'a>,
     start: HeaderStart,
     nal_type: u8,
     (sps, pps): (&Sps, &Pps),
     previous: Option<SliceSettings>,
-    entry_points: &mut Vec<u32>,
 ) -> Result<Header<'a>, HeaderFault> {
     let bits = &mut bits;
     let (columns, rows) = sps.size_in_ctbs();
@@ -78,10 +76,9 @@ pub(super) fn parse<'a>(
         (true, previous) => previous.ok_or(HeaderFault::Invalid)?,
         (false, _) => settings(bits, nal_type, sps, pps, address)?,
     };
-    entry_points.clear();
-    let end = || {
+    let mut end = || {
         if pps.tiles.is_some() || pps.wavefront {
-            read_entry_points(bits, rows, columns, entry_points)?;
+            skip_entry_points(bits, rows, columns)?;
         }
         if pps.header_extension {
             let bytes = bits.ue_up_to(256)?;
@@ -93,7 +90,7 @@ pub(super) fn parse<'a>(
         is_dependent,
         address,
         settings,
-        data: { end }().ok_or(HeaderFault::Invalid)?,
+        data: end().ok_or(HeaderFault::Invalid)?,
     })
 }
 
@@ -207,15 +204,12 @@ fn skip_references(bits: &mut BitReader<'_>, sps: &Sps) -> Option<()> {
     Some(())
 }
 
-fn read_entry_points(bits: &mut BitReader<'_>, rows: u32, columns: u32, entry_points: &mut Vec<u32>) -> Option<()> {
+fn skip_entry_points(bits: &mut BitReader<'_>, rows: u32, columns: u32) -> Option<()> {
     // At most one substream for each row of each column of tiles (7.4.7.1).
     let count = bits.ue_up_to(rows.checked_mul(columns)?)?;
-    if count == 0 {
-        return Some(());
-    }
-    let len = bits.ue_up_to(31)? + 1;
-    for _ in 0..count {
-        entry_points.push(bits.bits(len)?.checked_add(1)?);
+    if count > 0 {
+        let len = bits.ue_up_to(31)? + 1;
+        bits.skip(count.checked_mul(len)?)?;
     }
     Some(())
 }

@@ -9,7 +9,7 @@ use crate::cabac::Cabac;
 
 /// The largest magnitude of a coefficient: −32,768 to 32,767 (7.4.9.11, without extended precision).
 const MAX_LEVEL: u32 = 32_768;
-/// `StatCoeff`, by kind of block (9.3.4.2.? of the range extensions).
+/// `StatCoeff`, by kind of block (9.3.3.11).
 pub(super) type RiceStatistics = [u8; 4];
 
 /// What decides how a block's coefficients are coded.
@@ -67,7 +67,7 @@ pub(super) fn read(
     let mut greater_1 = 1;
     for i in (0..=last_sub_block).rev() {
         let place = blocks.places[usize::from(i) & 63];
-        let (x, y) = (place & 7, usize::from(place >> 3));
+        let (x, y) = (place & 7, usize::from(place >> 3 & 7));
         let neighbours = (coded[y] >> 1 >> x & 1) | (coded[y + 1] >> x & 1) << 1;
         let is_last = i == last_sub_block;
         let is_coded =
