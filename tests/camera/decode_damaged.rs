@@ -139,33 +139,142 @@ fn differ(a: &Frame, b: &Frame) -> bool {
     false
 }
 
-#[test]
-fn measure() {
-    for h265 in [false, true] {
-        for more in if h265 {
-            ["wpp=0", "wpp=1", "wpp=1:slices=4", "wpp=0:sao=1"]
-        } else {
-            ["cabac=1", "cabac=1:slices=4", "cabac=1:8x8dct=1", "cabac=0"]
-        } {
+/// Encodings that differ in how slices are coded.
+const H264: [&str; 4] = ["cabac=1", "cabac=1:8x8dct=1:slices=4", "cabac=1:qp=12", "cabac=0"];
+const H265: [&str; 6] = [
+    "wpp=0",
+    "wpp=1:slices=3",
+    "wpp=0:ctu=16:tskip=1:tu-intra-depth=3",
+    "wpp=0:ctu=32:sao=0:signhide=0:qp=14",
+    "wpp=1:cu-lossless=1:aq-mode=3",
+    "wpp=0:lossless=1",
+];
+
+fn damaged_keyframes_are_found(h265: bool, encodings: &[&'static str]) {
+    for damage in [Damage::Bits(1), Damage::Bits(8), Damage::Gap, Damage::Cut] {
+        let (mut found, mut missed, mut harmless) = (0, 0, 0);
+        for (seed, more) in encodings.iter().enumerate() {
             let clip = clips::clip(Spec {
                 h265,
-                width: 640,
-                height: 360,
-                frames: 40,
-                gop: 4,
+                frames: 5,
+                gop: 1,
                 more,
                 ..SMALL
             });
-            for damage in [Damage::Bits(1), Damage::Bits(8)] {
-                let mut trial = Trial::new(if h265 { Codec::H265 } else { Codec::H264 }, 7);
-                for unit in clip.units().iter().filter(|u| u.keyframe) {
-                    trial.run(&unit.data, damage, 20);
-                }
-                println!(
-                    "h265 {h265} {more} {damage:?}: found {} missed {} harmless {}",
-                    trial.found, trial.missed, trial.harmless
-                );
+            let mut trial = Trial::new(clip.codec(), 0x9e37_79b9 + seed as u64);
+            for unit in clip.units() {
+                trial.run(&unit.data, damage, 8);
             }
+            found += trial.found;
+            missed += trial.missed;
+            harmless += trial.harmless;
+        }
+        println!("{damage:?}: {found} found, {missed} missed, {harmless} harmless");
+        assert!(
+            missed * 45 <= found + missed,
+            "{damage:?}: {missed} missed, {found} found"
+        );
+        assert!(harmless * 3 <= found, "{damage:?}: {harmless} harmless, {found} found");
+    }
+}
+
+#[test]
+fn damaged_h264_keyframes_are_errors() {
+    damaged_keyframes_are_found(false, &H264);
+}
+
+#[test]
+fn damaged_h265_keyframes_are_errors() {
+    damaged_keyframes_are_found(true, &H265);
+}
+
+#[test]
+fn what_is_no_video_is_an_error() {
+    for codec in [Codec::H264, Codec::H265] {
+        let clip = clips::clip(Spec {
+            h265: codec == Codec::H265,
+            ..SMALL
+        });
+        let intact = &clip.units()[0].data;
+        let mut trial = Trial::new(codec, 1);
+        let mut zeroed = intact.to_vec();
+        zeroed[intact.len() / 2..].fill(0);
+        for noise in [&b""[..], b"\0\0\0\x01", b"no start code", &[0x5a; 5000], &zeroed] {
+            let result = trial.decode(Bytes::copy_from_slice(noise));
+            assert!(matches!(result, Err(DecodeError::Damaged { .. })), "{result:?}");
+        }
+        trial
+            .decode(intact.clone())
+            .expect("a complete keyframe decodes after noise");
+    }
+}
+
+/// Measures for docs/cameras.md, with the clips whose files `GRIDWATCH_TRIAL_CLIPS` names, separated by colons. What ffmpeg makes of a damaged
+/// keyframe tells whether the damage is visible.
+#[test]
+#[ignore = "takes minutes; run by hand"]
+fn measure_clips() {
+    let files = std::env::var("GRIDWATCH_TRIAL_CLIPS").expect("GRIDWATCH_TRIAL_CLIPS");
+    for file in files.split(':') {
+        let clip = gridwatch_farm::clip(file.into()).unwrap();
+        let keyframes: Vec<_> = clip.units().iter().filter(|u| u.keyframe).map(|u| &u.data).collect();
+        for damage in [Damage::Bits(1), Damage::Bits(8), Damage::Gap, Damage::Cut] {
+            let mut trial = Trial::new(clip.codec(), 99);
+            let mut refused = 0;
+            let (mut visible, mut missed, mut tried) = (0, 0, 0);
+            for intact in &keyframes {
+                refused += usize::from(trial.decode((*intact).clone()).is_err());
+                let expected = decode_with_ffmpeg(clip.codec(), intact);
+                for _ in 0..(100 / keyframes.len()).max(1) {
+                    let damaged = damage.apply(intact, &mut trial.random);
+                    tried += 1;
+                    let shown = decode_with_ffmpeg(clip.codec(), &damaged);
+                    if shown.is_empty() || !planes_differ(&expected, &shown, clip_width(&mut trial, intact)) {
+                        continue;
+                    }
+                    visible += 1;
+                    missed += usize::from(trial.decode(damaged).is_ok());
+                }
+            }
+            println!(
+                "{file} {damage:?}: {missed} of {visible} visibly damaged missed ({tried} tried); {refused} of {} intact refused",
+                keyframes.len()
+            );
         }
     }
+}
+
+fn clip_width(trial: &mut Trial, intact: &Bytes) -> usize {
+    trial.decode(intact.clone()).unwrap().width as usize
+}
+
+/// The luma of the picture; empty if there is none.
+fn decode_with_ffmpeg(codec: Codec, data: &[u8]) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keyframe");
+    std::fs::write(&file, data).unwrap();
+    let format = if codec == Codec::H265 { "hevc" } else { "h264" };
+    let out = std::process::Command::new("ffmpeg")
+        .args(["-v", "quiet", "-threads", "1", "-f", format, "-i"])
+        .arg(file)
+        .args(["-frames:v", "1", "-pix_fmt", "gray", "-f", "rawvideo", "-"])
+        .output();
+    out.unwrap().stdout
+}
+
+fn planes_differ(a: &[u8], b: &[u8], width: usize) -> bool {
+    let frame = |luma: &[u8]| Frame {
+        width: width as u32,
+        height: (luma.len() / width) as u32,
+        layout: gridwatch_frame::Layout::Nv12,
+        matrix: gridwatch_frame::Matrix::Bt601,
+        full_range: true,
+        planes: [gridwatch_frame::Plane {
+            offset: 0,
+            stride: width,
+        }; 3],
+        data: Bytes::copy_from_slice(luma),
+        captured_at: jiff::Timestamp::UNIX_EPOCH,
+    };
+    differ(&frame(a), &frame(b))
 }

@@ -79,20 +79,25 @@ impl<'a> Cabac<'a> {
     #[inline(always)]
     pub(crate) fn bin(&mut self, context: &mut Context) -> u32 {
         let state = *context;
-        let less_probable = u32::from(RANGE_LPS[usize::from(state >> 1) << 2 | (self.range >> 6 & 3) as usize]);
-        let range = self.range - less_probable;
+        let step = STEPS[usize::from(state) << 2 | (self.range >> 6 & 3) as usize];
+        let range = self.range - u32::from(step.range_lps);
         let scaled = u64::from(range) << self.shift;
-        // All ones for the less probable bin.
-        let mask = ((self.value >= scaled) as u64).wrapping_neg();
-        self.value -= scaled & mask;
-        let is_less_probable = mask as u32 & 1;
-        self.range = range ^ ((range ^ less_probable) & mask as u32);
-        *context = NEXT_STATE[(usize::from(state) << 1 | is_less_probable as usize) & 255];
-        let renorm = self.range.leading_zeros() - 23;
-        self.range <<= renorm;
-        self.shift -= renorm;
+        let bin = if self.value < scaled {
+            *context = step.after_mps;
+            // The range is at least 128.
+            let renorm = (range >> 8) ^ 1;
+            self.range = range << renorm;
+            self.shift -= renorm;
+            state & 1
+        } else {
+            self.value -= scaled;
+            *context = step.after_lps;
+            self.range = u32::from(step.range_lps) << step.renorm_lps;
+            self.shift -= u32::from(step.renorm_lps);
+            !state & 1
+        };
         self.refill();
-        u32::from(state & 1) ^ is_less_probable
+        u32::from(bin)
     }
 
     /// A bin of `context` as a flag.
@@ -184,8 +189,50 @@ impl<'a> Cabac<'a> {
     }
 }
 
-/// Table 9-52 (H.264: 9-44) for state indexes 0 to 63, four values each.
-static RANGE_LPS: [u8; 512] = doubled([
+/// What a bin of a context does.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    /// The range of the less probable bin.
+    range_lps: u8,
+    /// The shift that brings it back to 256 or more.
+    renorm_lps: u8,
+    /// The context after the more and the less probable bin.
+    after_mps: Context,
+    after_lps: Context,
+}
+
+/// By the context times 4, plus the two bits of the range below the highest. Any context is within it, so no bounds are checked.
+static STEPS: [Step; 1024] = steps();
+
+/// Tables 9-52 and 9-53 (H.264: 9-44 and 9-45).
+const fn steps() -> [Step; 1024] {
+    let mut steps = [Step {
+        range_lps: 2,
+        renorm_lps: 7,
+        after_mps: 0,
+        after_lps: 0,
+    }; 1024];
+    let mut i = 0;
+    while i < 512 {
+        let (context, quarter) = (i >> 2, i & 3);
+        let (state, bin) = (context >> 1, context & 1);
+        let range_lps = RANGE_LPS[state << 2 | quarter];
+        let up = if state < 62 { state + 1 } else { state };
+        // In state 0 the bins change places.
+        let other_bin = if state == 0 { 1 - bin } else { bin };
+        steps[i] = Step {
+            range_lps,
+            renorm_lps: range_lps.leading_zeros() as u8 + 1,
+            after_mps: (up << 1 | bin) as u8,
+            after_lps: STATE_AFTER_LPS[state] << 1 | other_bin as u8,
+        };
+        i += 1;
+    }
+    steps
+}
+
+/// `rangeTabLps`: four values for each state index.
+const RANGE_LPS: [u8; 256] = [
     128, 176, 208, 240, 128, 167, 197, 227, 128, 158, 187, 216, 123, 150, 178, 205, 116, 142, 169, 195, 111, 135, 160,
     185, 105, 128, 152, 175, 100, 122, 144, 166, 95, 116, 137, 158, 90, 110, 130, 150, 85, 104, 123, 142, 81, 99, 117,
     135, 77, 94, 111, 128, 73, 89, 105, 122, 69, 85, 100, 116, 66, 80, 95, 110, 62, 76, 90, 104, 59, 72, 86, 99, 56,
@@ -196,41 +243,14 @@ static RANGE_LPS: [u8; 512] = doubled([
     15, 18, 21, 12, 14, 17, 20, 11, 14, 16, 19, 11, 13, 15, 18, 10, 12, 15, 17, 10, 12, 14, 16, 9, 11, 13, 15, 9, 11,
     12, 14, 8, 10, 12, 14, 8, 9, 11, 13, 7, 9, 11, 12, 7, 9, 10, 12, 7, 8, 10, 11, 6, 8, 9, 11, 6, 7, 9, 10, 6, 7, 8,
     9, 2, 2, 2, 2,
-]);
+];
 
-/// Twice the table: any state (7 bits) and quarter (2 bits) is within it, so no bounds are checked.
-const fn doubled(table: [u8; 256]) -> [u8; 512] {
-    let mut all = [0; 512];
-    let mut i = 0;
-    while i < 512 {
-        all[i] = table[i % 256];
-        i += 1;
-    }
-    all
-}
-
-/// The context after a bin, by the context times 2, plus 1 for the less probable bin (table 9-53; H.264: 9-45).
-static NEXT_STATE: [Context; 256] = next_states();
-
-const fn next_states() -> [Context; 256] {
-    let after_less_probable: [u8; 64] = [
-        0, 0, 1, 2, 2, 4, 4, 5, 6, 7, 8, 9, 9, 11, 11, 12, 13, 13, 15, 15, 16, 16, 18, 18, 19, 19, 21, 21, 22, 22, 23,
-        24, 24, 25, 26, 26, 27, 27, 28, 29, 29, 30, 30, 30, 31, 32, 32, 33, 33, 33, 34, 34, 35, 35, 35, 36, 36, 36, 37,
-        37, 37, 38, 38, 63,
-    ];
-    let mut next = [0; 256];
-    let mut context = 0;
-    while context < 128 {
-        let (state, bin) = (context >> 1, context & 1);
-        let up = if state < 62 { state + 1 } else { state };
-        next[context << 1] = (up << 1 | bin) as u8;
-        // In state 0 the bins change places.
-        let bin = if state == 0 { 1 - bin } else { bin };
-        next[context << 1 | 1] = after_less_probable[state] << 1 | bin as u8;
-        context += 1;
-    }
-    next
-}
+/// `transIdxLps`.
+const STATE_AFTER_LPS: [u8; 64] = [
+    0, 0, 1, 2, 2, 4, 4, 5, 6, 7, 8, 9, 9, 11, 11, 12, 13, 13, 15, 15, 16, 16, 18, 18, 19, 19, 21, 21, 22, 22, 23, 24,
+    24, 25, 26, 26, 27, 27, 28, 29, 29, 30, 30, 30, 31, 32, 32, 33, 33, 33, 34, 34, 35, 35, 35, 36, 36, 36, 37, 37, 37,
+    38, 38, 63,
+];
 
 /// The context with state index and bin of `pre_state` (1 to 126), `preCtxState` of both standards.
 pub(crate) fn context(pre_state: i32) -> Context {

@@ -31,7 +31,7 @@ use super::{
     protocol::{self, Answer, Enforced, Failure, MAX_PICTURE, Request, SINGLE_USE, Shape},
     shared_memory::{self, Mapping, WritableMapping},
 };
-use crate::{Backend, Codec, Keyframe, corruption};
+use crate::{Backend, Codec, Keyframe};
 use gridwatch_base::backoff::Backoff;
 use gridwatch_frame::Frame;
 
@@ -181,7 +181,7 @@ impl WorkerDecoder {
         if let Some(refusal) = self.workers.crashes.refusal(keyframe) {
             return Err(refusal);
         }
-        if keyframe.data.len() + corruption::TAIL.len() > MAX_KEYFRAME {
+        if keyframe.data.len() > MAX_KEYFRAME {
             return Err(DecodeError::Damaged {
                 camera: keyframe.camera.clone(),
                 what: format!(
