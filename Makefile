@@ -55,7 +55,7 @@ soak: rust setup ## Fault injection for MINUTES=30: kills, broker failures, cut 
 	GRIDWATCH_SOAK_MINUTES=$(MINUTES) $(CARGO) test --locked --test faults -- --nocapture
 
 FUZZ_MINUTES ?= 60
-FUZZ_TARGETS := message session_description challenge h264 h265 jpeg client
+FUZZ_TARGETS := message session_description challenge h264 h265 jpeg client h264_keyframe h265_keyframe
 # libFuzzer with the coverage counters of the stable compiler, so that no nightly compiler is needed. The flags are those of cargo-fuzz without its sanitizers:
 # the code that is fuzzed has no unsafe part.
 FUZZ_FLAGS := --cfg fuzzing -Cdebug-assertions -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -67,7 +67,7 @@ fuzz: rust setup ## Fuzz what reads the bytes of cameras, FUZZ_MINUTES=60 for al
 	for target in $(FUZZ_TARGETS); do \
 	  mkdir -p fuzz/corpus/$$target fuzz/artifacts/$$target; \
 	  echo "fuzz: $$target"; \
-	  "target/fuzz/$$host/release/$$target" fuzz/corpus/$$target crates/rtsp/corpus/$$target -artifact_prefix=fuzz/artifacts/$$target/ \
+	  "target/fuzz/$$host/release/$$target" fuzz/corpus/$$target crates/*/corpus/$$target -artifact_prefix=fuzz/artifacts/$$target/ \
 	    -max_total_time=$$(( $(FUZZ_MINUTES) * 60 / $(words $(FUZZ_TARGETS)) )) -max_len=65536 -rss_limit_mb=1024 -timeout=10 -print_final_stats=1; \
 	done
 

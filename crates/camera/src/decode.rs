@@ -4,7 +4,7 @@
 //! [`Decoder`], which live as long as it. A worker that ends or hangs costs one look and is replaced (`worker`). [`DecodeMode::InProcess`], for tests, decodes in
 //! this process (`pipeline`). Two more kinds of worker decode every picture of a stream (`stream`) and read a source with GStreamer (`source`).
 //!
-//! Before a decoder sees a keyframe, damage that needs no decoder to be seen (`corruption`), formats that cannot be judged (`format`) and pictures that ended a worker
+//! Before a decoder sees a keyframe, damage that needs no decoder to be seen (`corruption`, [`SliceCheck`]), formats that cannot be judged ([`format`]) and pictures that ended a worker
 //! before ([`CrashLog`]) are refused.
 
 mod cage;
@@ -12,7 +12,6 @@ mod child;
 mod crashes;
 #[cfg(debug_assertions)]
 mod faults;
-mod format;
 pub(crate) mod pipeline;
 mod process;
 pub(crate) mod protocol;
@@ -35,6 +34,7 @@ use self::{pipeline::PipelineDecoder, process::Template, worker::WorkerDecoder};
 use super::{Codec, Keyframe, corruption};
 use crate::Backend;
 use gridwatch_base::error::Class;
+use gridwatch_bitstream::{Finding, SliceCheck, format};
 use gridwatch_engine::CameraId;
 use gridwatch_frame::Frame;
 
@@ -197,6 +197,7 @@ impl std::str::FromStr for WorkerKind {
 
 /// Decodes keyframes of any camera for one look worker.
 pub struct Decoder {
+    check: SliceCheck,
     runs: Runs,
 }
 
@@ -228,7 +229,10 @@ impl Decoder {
                 workers.clone(),
             )),
         };
-        Ok(Self { runs })
+        Ok(Self {
+            check: SliceCheck::default(),
+            runs,
+        })
     }
 
     /// The GStreamer element in use for `codec`; `None` before its first keyframe.
@@ -250,11 +254,21 @@ impl Decoder {
                 what: what.to_owned(),
             });
         }
-        if let Some(format) = format::unsupported(keyframe.codec, &keyframe.data) {
+        if let Some(format) = format::deeper_than_8_bits(keyframe.codec, &keyframe.data) {
             return Err(DecodeError::Unsupported {
                 camera: keyframe.camera.clone(),
                 format,
             });
+        }
+        match self.check.check(keyframe.codec, &keyframe.data) {
+            Finding::Damaged(damage) => {
+                return Err(DecodeError::Damaged {
+                    camera: keyframe.camera.clone(),
+                    what: damage.to_string(),
+                });
+            }
+            Finding::Unknown(why) => tracing::debug!(camera = %keyframe.camera, "Slices not checked: {why}"),
+            Finding::Intact => {}
         }
         match &mut self.runs {
             Runs::InProcess(decoder) => decoder.decode(keyframe),

@@ -11,8 +11,6 @@
 //!
 //! Nothing in this crate depends on what the models detect.
 
-#[cfg(any(feature = "gst", test))]
-mod annexb;
 mod cadence;
 #[cfg(feature = "gst")]
 pub mod clip;
@@ -41,6 +39,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use gridwatch_bitstream::Codec;
 use gridwatch_engine::CameraId;
 use gridwatch_frame::Frame;
 pub use slot::{CameraState, Slot, StreamStats};
@@ -102,15 +101,6 @@ pub enum StreamSource {
     Auto,
     /// GStreamer.
     Gstreamer,
-}
-
-/// A video codec.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Codec {
-    /// ITU-T H.264.
-    H264,
-    /// ITU-T H.265.
-    H265,
 }
 
 /// A complete random access point with its parameter sets. It decodes without any other data.

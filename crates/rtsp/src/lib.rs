@@ -13,7 +13,6 @@
 
 mod assemble;
 mod auth;
-mod bits;
 mod buffer;
 mod client;
 mod depacketize;

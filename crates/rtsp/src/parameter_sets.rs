@@ -3,23 +3,18 @@
 //!
 //! Bounded in sets and bytes of each type; over the bounds the set that came first goes.
 
-mod h264;
-mod h265;
 mod sdp;
 
-use crate::{
-    bits::BitReader,
-    video::{VideoCodec, VideoParameters},
-};
+use gridwatch_bitstream::{bits::BitReader, h264, h265, nal::START_CODE};
 
-pub(crate) use sdp::{fmtp_value, from_fmtp, split_annex_b};
+use crate::video::{VideoCodec, VideoParameters};
+
+pub(crate) use sdp::{fmtp_value, from_fmtp};
 
 /// Sets kept of each type. H.264 allows 32 SPS and 256 PPS, H.265 16 and 64; cameras send one or two.
 pub(crate) const MAX_SETS: usize = 64;
 /// Bytes kept of each type. A set takes 10 to 100 bytes, an SPS with all scaling lists about 2,000.
 pub(crate) const MAX_SET_BYTES: usize = 16 << 10;
-/// The start code written before each NAL unit (H.264 and H.265, annex B).
-pub(crate) const START_CODE: [u8; 4] = [0, 0, 0, 1];
 
 /// Type of a parameter set, in the order of writing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,23 +176,37 @@ pub(crate) fn set_type(codec: VideoCodec, header: u8) -> Option<SetType> {
 
 fn parse_sps(codec: VideoCodec, nal: &[u8]) -> Option<SequenceParameters> {
     match codec {
-        VideoCodec::H264 => h264::parse_sps(nal),
-        VideoCodec::H265 => h265::parse_sps(nal),
+        VideoCodec::H264 => h264::SpsHead::parse(nal).map(|sps| SequenceParameters {
+            video: VideoParameters {
+                codec,
+                profile_idc: sps.profile_idc,
+                level_idc: sps.level_idc,
+                chroma_format_idc: sps.chroma_format_idc,
+                separate_colour_planes: sps.separate_colour_planes,
+                bit_depth_luma: sps.bit_depth_luma,
+                bit_depth_chroma: sps.bit_depth_chroma,
+                width: sps.cropped.width,
+                height: sps.cropped.height,
+            },
+            frames_only: sps.frames_only,
+        }),
+        VideoCodec::H265 => h265::SpsHead::parse(nal).map(|sps| SequenceParameters {
+            video: VideoParameters {
+                codec,
+                profile_idc: sps.profile_idc,
+                level_idc: sps.level_idc,
+                chroma_format_idc: sps.chroma_format_idc,
+                separate_colour_planes: sps.separate_colour_planes,
+                bit_depth_luma: sps.bit_depth_luma,
+                bit_depth_chroma: sps.bit_depth_chroma,
+                width: sps.cropped.width,
+                height: sps.cropped.height,
+            },
+            // Fields are access units of their own.
+            frames_only: true,
+        }),
         VideoCodec::Jpeg => None,
     }
-}
-
-/// Width and height without the cropped parts. `crop` is left, right, top, bottom in units of `unit`.
-fn cropped(size: (u32, u32), crop: [u32; 4], unit: (u32, u32)) -> Option<(u32, u32)> {
-    let less = |size: u32, a: u32, b: u32, unit: u32| {
-        let cut = u64::from(a).checked_add(u64::from(b))?.checked_mul(u64::from(unit))?;
-        let rest = u64::from(size).checked_sub(cut).filter(|rest| *rest > 0)?;
-        u32::try_from(rest).ok()
-    };
-    Some((
-        less(size.0, crop[0], crop[1], unit.0)?,
-        less(size.1, crop[2], crop[3], unit.1)?,
-    ))
 }
 
 #[cfg(test)]

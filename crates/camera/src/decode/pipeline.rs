@@ -10,8 +10,8 @@
 //!   event follows each keyframe: once it comes out, everything before it has, so a keyframe that yields no picture is
 //!   detected at once instead of by timeout.
 //! - **No copy.** The frame stays in the decoder's buffer, which becomes [`Frame::data`].
-//! - **No concealed errors.** libav fills undecodable areas with plausible samples. Its log messages are counted
-//!   (`gst_frame`), and H.265, where it logs nothing, is checked before decoding (`corruption`).
+//! - **No concealed errors.** Decoders fill undecodable areas with plausible samples, and libav's for H.265 does not even log it. So the slices are
+//!   checked before decoding ([`gridwatch_bitstream::SliceCheck`]), and libav's log messages are counted (`gst_frame`).
 //!
 //! The pipeline's source is named after the decoder, and so is its thread (`decode0:src`), so that a benchmark can tell
 //! how much CPU time decoding takes.
@@ -30,7 +30,7 @@ use gstreamer_app as gst_app;
 
 use super::DecodeError;
 use crate::{
-    Backend, Codec, Keyframe, corruption,
+    Backend, Codec, Keyframe,
     gst_frame::{self, ConcealmentCount, SampleError},
 };
 use gridwatch_base::backoff::Backoff;
@@ -456,9 +456,6 @@ impl DecodePipeline {
         if let Some(buffer) = buffer.get_mut() {
             buffer.set_pts(pts);
             buffer.set_dts(pts);
-            if keyframe.codec == Codec::H265 && !self.is_hardware {
-                buffer.append_memory(gst::Memory::from_slice(corruption::TAIL));
-            }
         }
         self.concealments.store(0, Ordering::Relaxed);
         let pushed = self.source.push_buffer(buffer).is_ok()

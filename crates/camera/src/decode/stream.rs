@@ -12,6 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use gridwatch_bitstream::sei;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
@@ -19,7 +20,7 @@ use jiff::Timestamp;
 
 use super::{pipeline, protocol::UnitInfo};
 use crate::{
-    Codec, annexb,
+    Codec,
     gst_frame::{self, ConcealmentCount},
 };
 use gridwatch_frame::Frame;
@@ -126,7 +127,7 @@ impl StreamDecoder {
             std::thread::sleep(QUEUE_POLL);
         }
         let concealed = self.shared.concealed.swap(false, Ordering::Relaxed);
-        let recovery = annexb::recovery_point(self.codec, &data);
+        let recovery = sei::recovery_point(self.codec, &data);
         let references = std::mem::take(&mut self.references);
         self.references = references.next(info.is_keyframe, info.is_damaged || concealed, recovery);
         let pts = info.at_us.saturating_mul(1000);

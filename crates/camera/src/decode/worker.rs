@@ -10,7 +10,7 @@ use super::{
     process::{Buffer, Lost, WorkerProcess},
     protocol::{Answer, Failure, Request, Transfer, UnitInfo},
 };
-use crate::{Backend, Codec, Keyframe, corruption};
+use crate::{Backend, Codec, Keyframe};
 use gridwatch_base::backoff::Backoff;
 use gridwatch_frame::Frame;
 
@@ -90,7 +90,7 @@ impl WorkerDecoder {
         if let Some(refusal) = self.workers.crashes.refusal(keyframe) {
             return Err(refusal);
         }
-        if keyframe.data.len() + corruption::TAIL.len() > MAX_KEYFRAME {
+        if keyframe.data.len() > MAX_KEYFRAME {
             return Err(DecodeError::Damaged {
                 camera: keyframe.camera.clone(),
                 what: format!(

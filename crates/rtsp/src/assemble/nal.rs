@@ -2,14 +2,17 @@
 
 use std::time::Instant;
 
+use gridwatch_bitstream::{
+    bits::BitReader,
+    nal::{self, START_CODE},
+};
 use memchr::memmem;
 
 use super::{NalAssembler, OpenFragment, UnitState};
 use crate::{
-    bits::BitReader,
     depacketize::{Fragment, NalKind, Syntax},
     outputs::Outputs,
-    parameter_sets::{MAX_SET_BYTES, START_CODE, SetOutcome, SetType, split_annex_b},
+    parameter_sets::{MAX_SET_BYTES, SetOutcome, SetType},
     problem::StreamProblem,
     video::Assemble,
 };
@@ -31,7 +34,7 @@ impl NalAssembler {
             return self.nal(nal, at, out);
         }
         let mut has_slice = false;
-        for nal in split_annex_b(nal) {
+        for nal in nal::split(nal) {
             has_slice |= self.nal(nal, at, out);
         }
         has_slice

@@ -7,7 +7,7 @@ use base64::{
     alphabet::STANDARD,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
-use memchr::memmem;
+use gridwatch_bitstream::nal;
 
 use super::{MAX_SET_BYTES, MAX_SETS, ParameterSets, set_type};
 
@@ -37,7 +37,7 @@ pub(crate) fn from_fmtp(sets: &mut ParameterSets, fmtp: &str) {
         };
         for entry in value.split(',').take(MAX_SETS) {
             if let Some(bytes) = decode(entry) {
-                for nal in split_annex_b(&bytes) {
+                for nal in nal::split(&bytes) {
                     if let Some(kind) = nal.first().and_then(|header| set_type(sets.codec, *header)) {
                         sets.insert(kind, nal);
                     }
@@ -65,22 +65,3 @@ fn decode(entry: &str) -> Option<Vec<u8>> {
     let kept = if kept % 4 == 1 { kept - 1 } else { kept };
     LENIENT.decode(&clean[..kept]).ok()
 }
-
-/// The NAL units of a byte stream; all of it if it has no start code.
-pub(crate) fn split_annex_b(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = Some(bytes);
-    std::iter::from_fn(move || {
-        let bytes = rest?;
-        let (nal, after) = match memmem::find(bytes, &START_CODE_SUFFIX) {
-            Some(at) => (&bytes[..at], Some(&bytes[at + START_CODE_SUFFIX.len()..])),
-            None => (bytes, None),
-        };
-        rest = after;
-        Some(nal)
-    })
-    // The first zero of a start code of 4 bytes, and what was before the first start code.
-    .map(|nal| nal.strip_suffix(&[0]).unwrap_or(nal))
-    .filter(|nal| !nal.is_empty())
-}
-
-const START_CODE_SUFFIX: [u8; 3] = [0, 0, 1];

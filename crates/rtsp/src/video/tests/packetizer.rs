@@ -1,9 +1,10 @@
 //! Cuts an Annex B clip into RTP packets as cameras do, rightly and wrongly.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use gridwatch_bitstream::nal::{self, START_CODE};
 
 use super::*;
-use crate::parameter_sets::{START_CODE, set_type, split_annex_b};
+use crate::parameter_sets::set_type;
 
 /// NAL units by access unit.
 pub(super) struct Clip {
@@ -24,7 +25,7 @@ impl Clip {
 
     fn parse(codec: VideoCodec, stream: &[u8]) -> Self {
         let mut units: Vec<Vec<Vec<u8>>> = Vec::new();
-        for nal in split_annex_b(stream) {
+        for nal in nal::split(stream) {
             if kind(codec, nal) == delimiter(codec) {
                 units.push(Vec::new());
             }

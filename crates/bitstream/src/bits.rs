@@ -2,8 +2,11 @@
 //! out emulation prevention bytes. Every read past the end is `None`.
 
 /// A position in a payload.
-pub(crate) struct BitReader<'a> {
+#[derive(Debug, Clone)]
+pub struct BitReader<'a> {
     bytes: &'a [u8],
+    /// The payload still has its emulation prevention bytes.
+    is_escaped: bool,
     /// Zero bytes directly before `bytes`, up to 2.
     zeros: u8,
     current: u8,
@@ -12,19 +15,28 @@ pub(crate) struct BitReader<'a> {
 
 impl<'a> BitReader<'a> {
     /// Reads from the byte after the NAL unit header.
-    pub(crate) fn new(payload: &'a [u8]) -> Self {
+    pub fn new(payload: &'a [u8]) -> Self {
         Self {
             bytes: payload,
+            is_escaped: true,
             zeros: 0,
             current: 0,
             left: 0,
         }
     }
 
+    /// Reads a payload whose emulation prevention bytes were removed ([`crate::nal::unescape`]).
+    pub fn unescaped(payload: &'a [u8]) -> Self {
+        Self {
+            is_escaped: false,
+            ..Self::new(payload)
+        }
+    }
+
     fn next_byte(&mut self) -> Option<u8> {
         let (&byte, rest) = self.bytes.split_first()?;
         self.bytes = rest;
-        if self.zeros == 2 && byte == 3 {
+        if self.zeros == 2 && byte == 3 && self.is_escaped {
             self.zeros = 0;
             return self.next_byte();
         }
@@ -33,7 +45,7 @@ impl<'a> BitReader<'a> {
     }
 
     /// One bit.
-    pub(crate) fn flag(&mut self) -> Option<bool> {
+    pub fn flag(&mut self) -> Option<bool> {
         if self.left == 0 {
             self.current = self.next_byte()?;
             self.left = 8;
@@ -43,7 +55,7 @@ impl<'a> BitReader<'a> {
     }
 
     /// u(n), `n` up to 32.
-    pub(crate) fn bits(&mut self, n: u32) -> Option<u32> {
+    pub fn bits(&mut self, n: u32) -> Option<u32> {
         debug_assert!(n <= 32, "a value of {n} bits does not fit");
         let mut value = 0;
         for _ in 0..n {
@@ -53,7 +65,7 @@ impl<'a> BitReader<'a> {
     }
 
     /// Skips `n` bits.
-    pub(crate) fn skip(&mut self, n: u32) -> Option<()> {
+    pub fn skip(&mut self, n: u32) -> Option<()> {
         for _ in 0..n {
             self.flag()?;
         }
@@ -61,7 +73,7 @@ impl<'a> BitReader<'a> {
     }
 
     /// ue(v) up to 2³² − 2; no syntax element is larger.
-    pub(crate) fn ue(&mut self) -> Option<u32> {
+    pub fn ue(&mut self) -> Option<u32> {
         let mut zeros = 0;
         while !self.flag()? {
             zeros += 1;
@@ -74,12 +86,51 @@ impl<'a> BitReader<'a> {
     }
 
     /// ue(v), `None` above `max`.
-    pub(crate) fn ue_up_to(&mut self, max: u32) -> Option<u32> {
+    pub fn ue_up_to(&mut self, max: u32) -> Option<u32> {
         self.ue().filter(|value| *value <= max)
     }
 
+    /// u(1) `count` times.
+    pub(crate) fn flags<const COUNT: usize>(&mut self) -> Option<[bool; COUNT]> {
+        let mut flags = [false; COUNT];
+        for flag in &mut flags {
+            *flag = self.flag()?;
+        }
+        Some(flags)
+    }
+
+    /// se(v) from `-max` to `max`, `None` outside.
+    pub(crate) fn se_up_to(&mut self, max: i64) -> Option<i32> {
+        self.se().filter(|value| value.abs() <= max).map(|value| value as i32)
+    }
+
+    /// Whether only `rbsp_trailing_bits()` (7.3.2.11) is left: a 1, then zeros.
+    pub(crate) fn is_at_end(&self) -> bool {
+        let mut rest = self.clone();
+        rest.flag() == Some(true)
+            && u16::from(rest.current) & ((1 << rest.left) - 1) == 0
+            && rest.bytes.iter().all(|b| *b == 0)
+    }
+
+    /// Reads `byte_alignment()`: a 1, then zeros up to the end of the byte. Returns what follows.
+    pub(crate) fn aligned_rest(mut self) -> Option<&'a [u8]> {
+        let stop = self.flag()?;
+        (stop && u16::from(self.current) & ((1 << self.left) - 1) == 0).then_some(self.bytes)
+    }
+
+    /// Reads `cabac_alignment_one_bit`s up to the end of the byte. Returns what follows.
+    pub(crate) fn aligned_to_ones(self) -> Option<&'a [u8]> {
+        let mask = (1_u16 << self.left) - 1;
+        (u16::from(self.current) & mask == mask).then_some(self.bytes)
+    }
+
+    /// Bits not read yet, those of emulation prevention bytes included.
+    pub(crate) fn bits_left(&self) -> usize {
+        self.bytes.len() * 8 + self.left as usize
+    }
+
     /// se(v).
-    pub(crate) fn se(&mut self) -> Option<i64> {
+    pub fn se(&mut self) -> Option<i64> {
         let code = i64::from(self.ue()?);
         Some(if code % 2 == 1 { code / 2 + 1 } else { -(code / 2) })
     }

@@ -1,27 +1,12 @@
-//! A minimal parser of Annex B byte streams (ITU-T H.264 and H.265, annex B) that finds recovery points.
-//!
-//! It reads NAL unit headers and SEI messages, and decodes nothing.
+//! Recovery points, the one SEI message that matters for finding pictures that decode on their own.
 
-use memchr::memmem;
-
-use super::Codec;
-
-/// For each NAL unit, the data from its header to the end of `data`. The end of a unit is not searched for, because that
-/// would mean scanning slices of hundreds of kilobytes.
-pub(super) fn nal_units(data: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = data;
-    std::iter::from_fn(move || {
-        let code = memmem::find(rest, &[0, 0, 1])?;
-        rest = &rest[code + 3..];
-        Some(rest)
-    })
-}
+use crate::{Codec, bits::BitReader, nal};
 
 /// Reads the recovery point SEI, if there is one: the number of pictures, in coding order, after which decoding from here
 /// gives correct output. Payload type 6; `recovery_frame_cnt` ue(v) in H.264 D.1.8, `recovery_poc_cnt` se(v) in H.265
 /// D.2.8. Intra-refresh streams mark the start of each refresh with it.
-pub(super) fn recovery_point(codec: Codec, data: &[u8]) -> Option<u32> {
-    for nal in nal_units(data) {
+pub fn recovery_point(codec: Codec, data: &[u8]) -> Option<u32> {
+    for nal in nal::starts(data) {
         let payload = match (codec, nal) {
             (Codec::H264, [h, body @ ..]) if h & 0x1f == 6 => body,
             (Codec::H265, [h, _, body @ ..]) if (h >> 1) & 0x3f == 39 => body,
@@ -32,7 +17,7 @@ pub(super) fn recovery_point(codec: Codec, data: &[u8]) -> Option<u32> {
         };
         // Payload type and size take one byte each. The message is the first or only one of its NAL unit.
         if let [6, _size, message @ ..] = payload {
-            let ue = exp_golomb(message)?;
+            let ue = BitReader::new(message).ue_up_to(1 << 16)?;
             return Some(match codec {
                 Codec::H264 => ue,
                 // se(v) codes 1, -1, 2, -2, … as 1, 2, 3, 4, …; zero or less means immediately.
@@ -44,35 +29,12 @@ pub(super) fn recovery_point(codec: Codec, data: &[u8]) -> Option<u32> {
     None
 }
 
-/// The ue(v) at the start of `bits` (H.264 9.1); `None` with more than 16 leading zero bits.
-fn exp_golomb(bits: &[u8]) -> Option<u32> {
-    let mut word = [0; 8];
-    let n = bits.len().min(8);
-    word[..n].copy_from_slice(&bits[..n]);
-    let word = u64::from_be_bytes(word);
-    let zeros = word.leading_zeros();
-    if zeros > 16 {
-        return None;
-    }
-    let code = word >> (63 - 2 * zeros);
-    u32::try_from(code - 1).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn stream(nals: &[&[u8]]) -> Vec<u8> {
         nals.iter().flat_map(|n| [&[0, 0, 0, 1], *n].concat()).collect()
-    }
-
-    #[test]
-    fn nal_units_are_found_after_short_and_long_start_codes() {
-        let data = [9, 0, 0, 1, 0x67, 1, 0, 0, 0, 1, 0x68, 0, 0, 1, 0x65, 9, 0, 0, 1];
-        let headers: Vec<_> = nal_units(&data).map(|unit| unit.first().copied()).collect();
-        assert_eq!(headers, [Some(0x67), Some(0x68), Some(0x65), None]);
-        assert_eq!(nal_units(&[]).count(), 0);
-        assert_eq!(nal_units(&[0, 0]).count(), 0);
     }
 
     #[test]
@@ -87,7 +49,5 @@ mod tests {
         assert_eq!(at(Codec::H265, &[&refresh(0x80)]), Some(0));
         assert_eq!(at(Codec::H265, &[&refresh(0b0010_1000)]), Some(0), "-2");
         assert_eq!(at(Codec::H265, &[&refresh(0b0010_0000)]), Some(2));
-        assert_eq!(exp_golomb(&[]), None);
-        assert_eq!(exp_golomb(&[0, 0, 0, 0]), None);
     }
 }
