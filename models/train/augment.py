@@ -3,6 +3,7 @@
 Every draw comes from the `random.Random` that is handed in, so a step can be made again after a resume.
 """
 
+import dataclasses
 import math
 
 import cv2
@@ -62,7 +63,9 @@ def one(canvas, picture, image, boxes, labels, rng):
     cover = max(h / image.shape[0], w / image.shape[1])
     aspect = math.exp(rng.uniform(-0.22, 0.22))
     pick = rng.random()
-    if pick < 0.35:
+    if picture.source.zoom and rng.random() < picture.source.zoom:
+        scale, at = cover * rng.uniform(1.6, 3.0), (rng.random(), rng.random())
+    elif pick < 0.35:
         scale, at = fit * rng.uniform(0.95, 1.0), (0.0, 0.0)
     elif pick < 0.6:
         scale, at = fit * rng.uniform(0.45, 0.95), (rng.random(), rng.random())
@@ -120,7 +123,14 @@ def softened(image, rng):
 
 
 def night(image, rng, noise):
-    """Dark, with a lamp's cast or without colour (infrared), and a sensor's noise."""
+    """Dark, often with the light of one lamp or flash, with a lamp's cast or without colour (infrared), and a sensor's noise."""
+    if rng.random() < 0.5:
+        h, w = image.shape[:2]
+        yy, xx = np.mgrid[0:h, 0:w].astype(np.float32)
+        reach = rng.uniform(0.2, 0.6) * max(h, w)
+        far = ((xx - rng.uniform(0.1, 0.9) * w) ** 2 + (yy - rng.uniform(0.3, 0.9) * h) ** 2) / reach**2
+        light = rng.uniform(0.2, 0.6) + rng.uniform(0.8, 1.6) * np.exp(-far)
+        image = np.clip(image * light[..., None], 0, 255).astype(np.uint8)
     dark = np.clip(255 * (np.arange(256) / 255) ** rng.uniform(1.4, 2.6) * rng.uniform(0.5, 1.0), 0, 255)
     image = cv2.LUT(image, dark.astype(np.uint8))
     if rng.random() < 0.5:
@@ -169,11 +179,11 @@ def looks(image, rng, harsh, soft):
     if rng.random() < 0.8:
         image = coloured(image, rng)
     pick = rng.random()
-    if pick < 0.07:
+    if pick < 0.11:
         image = night(image, rng, noise)
-    elif pick < 0.12:
+    elif pick < 0.16:
         image = rain(image, rng, noise)
-    elif pick < 0.17:
+    elif pick < 0.20:
         image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
     if rng.random() < 0.15:
         image = blurred(image, rng)
@@ -192,6 +202,9 @@ class Maker:
         self.shares = [p[0].source.share for p in pictures]
 
     def drawn(self, picture, rng):
+        if picture.source.clutter and rng.random() < picture.source.clutter:
+            image = self.pasted.cluttered(picture, rng)
+            picture = dataclasses.replace(picture, pixels=lambda: image)
         if rng.random() >= picture.source.paste:
             return picture, picture.image, picture.boxes, picture.labels
         return picture, *self.pasted.add(picture, rng)

@@ -10,17 +10,19 @@ import math
 import cv2
 import numpy as np
 
+import clutter
+
 # Bags by colour: share, hue (None: grey), saturation, darkest and lightest value. Black is what most streets show.
 COLOURS = (
-    (0.30, None, 0, 6, 95),
-    (0.16, None, 0, 120, 250),
-    (0.10, None, 0, 60, 190),
-    (0.08, 65, 110, 30, 190),
-    (0.08, 108, 140, 30, 200),
-    (0.05, 8, 170, 50, 230),
-    (0.05, 26, 150, 70, 240),
+    (0.26, None, 0, 6, 95),
+    (0.14, None, 0, 120, 250),
+    (0.08, None, 0, 60, 190),
+    (0.07, 65, 110, 30, 190),
+    (0.07, 108, 140, 30, 200),
+    (0.04, 8, 170, 50, 230),
+    (0.04, 26, 150, 70, 240),
 )
-# What is left (18 %) keeps its own colour.
+# What is left (30 %) keeps its own colour.
 
 
 def recolour(bag, rng):
@@ -79,14 +81,15 @@ def matched(cut, under, rng):
     return out
 
 
-def paste(image, cut, x, foot, rng):
-    """Lays BGRA `cut` with its lower left corner at (x, foot), blended, over a contact shadow. Returns the box."""
+def paste(image, cut, x, foot, rng, lies=False):
+    """Lays BGRA `cut` with its lower left corner at (x, foot), blended, over a contact shadow unless it `lies` flat. Returns the box."""
     h, w = cut.shape[:2]
     y = foot - h
     x0, y0, x1, y1 = max(0, x), max(0, y), min(image.shape[1], x + w), min(image.shape[0], foot)
     if x1 - x0 < 2 or y1 - y0 < 2:
         return None
-    shadow(image, x, foot, w, h, rng)
+    if not lies:
+        shadow(image, x, foot, w, h, rng)
     part = cut[y0 - y : y1 - y, x0 - x : x1 - x]
     under = image[y0:y1, x0:x1]
     alpha = cv2.GaussianBlur(part[..., 3], (0, 0), max(0.6, 0.012 * h))[..., None].astype(np.float32) / 255
@@ -148,27 +151,33 @@ class Litter:
     def add(self, picture, rng):
         """A copy of the picture's image, with its boxes and labels and those of what was laid into it."""
         image = picture.image.copy()
-        height, width = image.shape[:2]
-        if picture.rulers:
-            tall = float(np.median([r[3] - r[1] for r in picture.rulers]))
-            metre = tall / picture.source.ruler_metres
-            ground = float(np.median([r[3] for r in picture.rulers]))
-        else:
-            metre, ground = height / rng.uniform(4.0, 9.0), height * rng.uniform(0.75, 0.92)
-        ground = min(ground, height * 0.97)
-        metre = float(np.clip(metre, height * 0.06, height * 0.45))
+        metre, ground = scale_of(picture, rng)
+        metre *= rng.choice((1.0, 1.0, 1.0, 0.6, 0.4, 1.7))  # a street camera stands farther off than a photographer
         added = []
         for _ in range(rng.choice((1, 1, 1, 2, 2, 3))):
-            near = rng.random()
-            foot = round(ground + near * (height - ground) * 0.95)
-            here = metre * (1 + 0.6 * near)
-            x = round(rng.uniform(-0.02, 0.95) * width)
-            boxes = self.group(image, x, foot, here, rng)
+            boxes = self.group(image, *spot(image, metre, ground, rng), rng)
             for box in boxes:
                 if not any(overlap(box, other) > 0.2 for other in [*added, *picture.boxes]) or len(boxes) == 1:
                     added.append(box)
         labels = np.concatenate([picture.labels, np.full(len(added), self.garbage)])
         return image, np.concatenate([picture.boxes, np.array(added, np.float32).reshape(-1, 4)]), labels
+
+    def cluttered(self, picture, rng):
+        """A copy of the image with lawful things in it, where they hide nothing that is labelled: ground first, then what stands."""
+        image = picture.image.copy()
+        metre, ground = scale_of(picture, rng)
+        free = lambda x, foot, w, h: not any(overlap((x, foot - h, x + w, foot), box) > 0.05 for box in picture.boxes)
+        for _ in range(rng.randint(0, 2)):
+            x, foot, here = spot(image, metre, ground, rng)
+            if free(x, foot, 3.5 * here, 0.9 * here):
+                clutter.wetted(image, x, foot, here, rng)
+        for kinds in (clutter.FLAT, clutter.STANDING):
+            for _ in range(rng.randint(0, 2)):
+                x, foot, here = spot(image, metre, ground, rng)
+                cut = clutter.chosen(kinds, here, rng)
+                if free(x, foot, cut.shape[1], cut.shape[0]):
+                    paste(image, cut, x, foot, rng, lies=kinds is clutter.FLAT)
+        return image
 
     def group(self, image, x, foot, metre, rng):
         """One bag; bags in a row, each with its box; a pile under one box; or a heap."""
@@ -202,6 +211,25 @@ class Litter:
             cut = cut[:, ::-1]
         box = paste(image, sized(np.ascontiguousarray(cut), metre * rng.uniform(0.4, 1.2)), x, foot, rng)
         return [box] if box else []
+
+
+def scale_of(picture, rng):
+    """Pixels of a metre where the ground begins, and the row where it does: from rulers, else guessed."""
+    height = picture.image.shape[0]
+    if picture.rulers:
+        tall = float(np.median([r[3] - r[1] for r in picture.rulers]))
+        metre = tall / picture.source.ruler_metres
+        ground = float(np.median([r[3] for r in picture.rulers]))
+    else:
+        metre, ground = height / rng.uniform(4.0, 9.0), height * (picture.source.ground + rng.uniform(-0.05, 0.12))
+    return float(np.clip(metre, height * 0.06, height * 0.45)), min(ground, height * 0.97)
+
+
+def spot(image, metre, ground, rng):
+    """Where something may stand: its left side, its foot, and pixels of a metre there."""
+    near = rng.random()
+    foot = round(ground + near * (image.shape[0] - ground) * 0.95)
+    return round(rng.uniform(-0.02, 0.95) * image.shape[1]), foot, metre * (1 + 0.6 * near)
 
 
 def overlap(a, b):

@@ -1,14 +1,18 @@
 """Reads garbage.toml or adverts.toml, pictures and labels, and keeps the pictures in memory as small as training needs them."""
 
+import functools
 import json
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image, ImageOps
 
 HERE = Path(__file__).parent
+ORIENTATION = 0x0112  # EXIF; cv2 turns pictures by it
 CUTOUT = 192  # pixels of a bag's longer side: larger ones are rare, and recolouring costs by the pixel
 
 
@@ -24,6 +28,9 @@ class Source:
     skip_empty: bool = False
     ruler_class: int = -1
     ruler_metres: float = 1.0
+    clutter: float = 0.0  # share of the pictures into which lawful things are drawn that look like garbage
+    zoom: float = 0.0  # share of the pictures shown at 1.6 to 3 times the usual scale
+    ground: float = 0.8  # where ground begins, as a fraction of the height, in pictures without a ruler
     seen: dict = field(default_factory=dict)  # file -> [label, x0, y0, x1, y1 as fractions], labelled by hand besides
 
 
@@ -32,14 +39,20 @@ UNJUDGED = -1  # a label: what this is nobody says, it is neither learnt nor pun
 
 @dataclass
 class Picture:
-    """`boxes` [M, 4] are corners in pixels of `image`; `rulers` are boxes of a class of known height, in metres."""
+    """`boxes` [M, 4] are corners in pixels of `image`; `rulers` are boxes of a class of known height, in metres.
+
+    `pixels` gives the image. A training picture is decoded when it is first shown, so that a run starts and resumes at once."""
 
     name: str
-    image: np.ndarray
+    pixels: Callable[[], np.ndarray]
     boxes: np.ndarray
     labels: np.ndarray
     source: Source
     rulers: list = field(default_factory=list)
+
+    @property
+    def image(self):
+        return self.pixels()
 
 
 def read_sources(path=HERE / "garbage.toml"):
@@ -61,6 +74,9 @@ def read_sources(path=HERE / "garbage.toml"):
                 skip_empty=entry.get("skip_empty", False),
                 ruler_class=ruler.get("class", -1),
                 ruler_metres=ruler.get("metres", 1.0),
+                clutter=entry.get("clutter", 0.0),
+                zoom=entry.get("zoom", 0.0),
+                ground=entry.get("ground", 0.8),
                 seen={
                     name.split("/")[1]: [(UNJUDGED if b[0] == "?" else labels.index(b[0]), *b[1:]) for b in boxes]
                     for name, boxes in seen.items()
@@ -72,6 +88,10 @@ def read_sources(path=HERE / "garbage.toml"):
 
 
 def picture_files(data, folder, split):
+    """Those that splits.json names, else those in DATA/folder/split."""
+    named = json.loads((HERE / "splits.json").read_text()).get(folder)
+    if named:
+        return [Path(data) / folder / name for name in named[split]]
     directory = Path(data) / folder / split
     files = sorted(p for p in directory.iterdir() if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
     if not files:
@@ -98,15 +118,24 @@ def read_boxes(picture):
     return np.array(numbers, int), np.array(corners, np.float32).reshape(-1, 4)
 
 
-def load(path, source, longest=None):
-    """A picture with the model's labels; no longer than `longest`, or None to leave it as it is."""
+def read_pixels(path, width, height):
+    """Decoded, and shrunk to a size where it is larger."""
     image = cv2.imread(str(path))
     if image is None:
         raise ValueError(f"{path}: cannot be read as a picture")
-    scale = min(1.0, longest / max(image.shape[:2])) if longest else 1.0
+    if image.shape[1::-1] != (width, height):
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return image
+
+
+def load(path, source, longest=None):
+    """A picture with the model's labels; no longer than `longest`, or None to leave it as it is."""
+    with Image.open(path) as file:
+        width, height = ImageOps.exif_transpose(file).size if file.getexif().get(ORIENTATION, 1) != 1 else file.size
+    scale = min(1.0, longest / max(width, height)) if longest else 1.0
     if scale < 1:
-        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    height, width = image.shape[:2]
+        width, height = round(width * scale), round(height * scale)
+    pixels = functools.cache(lambda: read_pixels(path, width, height))
     numbers, corners = read_boxes(path)
     seen = source.seen.get(path.name, [])
     kept = [i for i, n in enumerate(numbers) if n in source.classes]
@@ -115,7 +144,7 @@ def load(path, source, longest=None):
     corners = corners * whole
     return Picture(
         name=f"{source.folder}/{path.name}",
-        image=image,
+        pixels=pixels,
         boxes=np.concatenate([corners[kept], np.float32([b[1:] for b in seen]).reshape(-1, 4) * whole]),
         labels=np.array(labels, np.int64),
         source=source,

@@ -1,8 +1,9 @@
 """Measures a model on the dev pictures: `python evaluate.py MODEL.onnx --data DATA [--sources adverts.toml] [--json FILE]`.
 
-AP is COCO's (pycocotools), over the labels that a source labels. Further: recall by size (the square root of the box's
-area, in pixels of the picture fitted into 416 x 416, so that sizes stay comparable when the input changes) at a
-score of 0.3 and IoU 0.5, and in how many pictures of a source something is found where nothing of its label is. What is
+AP is COCO's (pycocotools), over the labels that a source labels, in all and by size (the square root of the box's area, in
+pixels of the picture fitted into 416 x 416, so that sizes stay comparable when the input changes). Further: recall by size at a
+score of 0.3 and IoU 0.5; in how many pictures of a source something is found where nothing of its label is; and in how many
+pictures with a label it is found, in how many without it is. compare.py says whether two models differ by more than chance. What is
 rendered is measured on composites: every dev picture with ads in it of fonts, words, motifs and layouts kept back from training.
 """
 
@@ -85,27 +86,33 @@ def square(predict, image, side=416):
 
 
 def average_precision(truth, found, labels):
-    """Per label (AP50, AP50-95), COCO's. `truth`: pictures; `found`: what `look` gave for each."""
-    coco, boxes = COCO(), []
-    for i, picture in enumerate(truth):
-        for (x0, y0, x1, y1), label in zip(picture.boxes.tolist(), picture.labels.tolist()):
+    """Per label (AP50, AP50-95, AP50 per size; None where no box is), COCO's. `truth`: pictures; `found`: what `look` gave for each."""
+    coco, boxes, results = COCO(), [], []
+    for i, (picture, rows) in enumerate(zip(truth, found)):
+        scale = 416 / max(picture.image.shape[:2])
+        for (x0, y0, x1, y1), label in zip((picture.boxes * scale).tolist(), picture.labels.tolist()):
             boxes.append({"id": len(boxes) + 1, "image_id": i, "category_id": label, "bbox": [x0, y0, x1 - x0, y1 - y0],
                           "area": (x1 - x0) * (y1 - y0), "iscrowd": 0})
+        for row in rows:
+            x0, y0, x1, y1 = (row[:4] * scale).tolist()
+            if int(row[5]) in labels:
+                results.append({"image_id": i, "category_id": int(row[5]), "bbox": [x0, y0, x1 - x0, y1 - y0], "score": float(row[4])})
     coco.dataset = {"images": [{"id": i} for i in range(len(truth))], "annotations": boxes,
                     "categories": [{"id": label} for label in labels]}
-    results = [
-        {"image_id": i, "category_id": int(k), "bbox": [x0, y0, x1 - x0, y1 - y0], "score": s}
-        for i, rows in enumerate(found) for x0, y0, x1, y1, s, k in rows.tolist() if int(k) in labels
-    ]
     with contextlib.redirect_stdout(io.StringIO()):
         coco.createIndex()
         run = COCOeval(coco, coco.loadRes(results) if results else COCO(), "bbox")
         run.params.imgIds, run.params.catIds = list(range(len(truth))), list(labels)
+        run.params.areaRng = [[0, 1e10], *([low**2, high**2] for low, high in SIZES)]
+        run.params.areaRngLbl = ["all", *(f"{low}-{high}" for low, high in SIZES)]
         run.evaluate()
         run.accumulate()
-    precision = run.eval["precision"][:, :, :, 0, 2]  # IoU, recall, label, all areas, 100 boxes
+    precision = run.eval["precision"][..., 2]  # IoU, recall, label, size, 100 boxes
     mean = lambda p: float(p[p > -1].mean()) if (p > -1).any() else None
-    return {label: (mean(precision[0, :, i]), mean(precision[:, :, i])) for i, label in enumerate(labels)}
+    return {
+        label: (mean(precision[0, :, i, 0]), mean(precision[:, :, i, 0]), [mean(precision[0, :, i, 1 + k]) for k in range(len(SIZES))])
+        for i, label in enumerate(labels)
+    }
 
 
 def recall_by_size(truth, found, at=AT, iou=0.5):
@@ -136,14 +143,26 @@ def recall_by_size(truth, found, at=AT, iou=0.5):
     return counts
 
 
-def false_rate(truth, found, label, at):
-    """The share of pictures in which `label` is found with a score of `at` or more where nothing of that label is."""
-    false = []
+def alarms(truth, found, label, at):
+    """Per picture three flags [N, 3]: has `label`; shows it with a score of `at` or more where it is; and where it is not."""
+    flags = []
     for picture, rows in zip(truth, found):
         own = picture.boxes[picture.labels == label]
         rows = rows[(rows[:, 5] == label) & (rows[:, 4] >= at)]
-        false.append(any(all(overlap(r[:4], box) < 0.3 for box in own) for r in rows))
-    return float(np.mean(false))
+        right = [any(overlap(r[:4], box) >= 0.3 for box in own) for r in rows]
+        flags.append((len(own) > 0, any(right), not all(right)))
+    return np.array(flags, bool).reshape(-1, 3)
+
+
+def false_rate(truth, found, label, at):
+    """The share of pictures in which `label` is found with a score of `at` or more where nothing of that label is."""
+    return float(alarms(truth, found, label, at)[:, 2].mean())
+
+
+def counts(truth, found, label, at):
+    """Pictures with `label` in which it is found, of how many; pictures without it in which it is found, of how many."""
+    has, right, wrong = alarms(truth, found, label, at).T
+    return {"found": [int(right[has].sum()), int(has.sum())], "false": [int(wrong[~has].sum()), int((~has).sum())]}
 
 
 def judged(picture, rows):
@@ -165,14 +184,14 @@ def composites(table, labels, dev):
     for group in dev:
         for picture in group:
             image, boxes, own = adverts.add(picture, random.Random(f"dev {picture.name}"))
-            out.append(dataclasses.replace(picture, image=image, boxes=boxes, labels=own))
+            out.append(dataclasses.replace(picture, pixels=lambda image=image: image, boxes=boxes, labels=own))
     return out, sorted(adverts.labels.values())
 
 
-def measure(predict, data, table=HERE / "garbage.toml", way=square, twins=()):
-    """All figures of all sources' dev pictures, and of composites where the table has ads."""
+def looked_at(predict, data, table=HERE / "garbage.toml", way=square):
+    """Of each source, and of composites where the table has ads: its name, its dev pictures, what was found in each, the labels
+    that have an AP, the mask of those that it labels, and milliseconds a picture."""
     labels, sources, table = pictures.read_sources(table)
-    report = {}
     dev = [[pictures.load(f, s) for f in pictures.picture_files(data, s.folder, "dev")] for s in sources]
     groups = [(s.folder, truth, None, s.mask) for s, truth in zip(sources, dev)]
     if "adverts" in table:
@@ -183,7 +202,13 @@ def measure(predict, data, table=HERE / "garbage.toml", way=square, twins=()):
         ms = (time.perf_counter() - started) / len(truth) * 1000
         truth, found = zip(*(judged(p, rows) for p, rows in zip(truth, found)))
         # What a source never has (garbage on façades) has no AP, only a rate of false alarms.
-        own = own or sorted({int(k) for p in truth for k in p.labels})
+        yield folder, truth, found, own or sorted({int(k) for p in truth for k in p.labels}), mask, ms
+
+
+def measure(predict, data, table=HERE / "garbage.toml", way=square, twins=()):
+    """All figures of all sources' dev pictures, and of composites where the table has ads."""
+    labels, report = pictures.read_sources(table)[0], {}
+    for folder, truth, found, own, mask, ms in looked_at(predict, data, table, way):
         entry = {"pictures": len(truth), "ms": round(ms, 1)}
         for name, kept in (("", range(len(truth))), ("_apart", [i for i, p in enumerate(truth) if p.name not in twins])):
             if name and len(kept) in (0, len(truth)):
@@ -192,9 +217,14 @@ def measure(predict, data, table=HERE / "garbage.toml", way=square, twins=()):
             entry["pictures" + name] = len(kept)
             entry["ap50" + name] = {labels[k]: v[0] for k, v in ap.items()}
             entry["ap" + name] = {labels[k]: v[1] for k, v in ap.items()}
+            if not name:
+                entry["ap50_by_size"] = {labels[k]: v[2] for k, v in ap.items()}
         entry["recall_by_size"] = {labels[k]: v for k, v in recall_by_size(truth, found).items() if k in own}
         entry["false"] = {
             label: {str(at): round(false_rate(truth, found, k, at), 4) for at in (0.3, 0.5)} for k, label in enumerate(labels) if mask[k]
+        }
+        entry["pictures_at"] = {
+            label: {str(at): counts(truth, found, k, at) for at in (0.3, 0.5)} for k, label in enumerate(labels) if mask[k]
         }
         report[folder] = entry
     return report

@@ -47,7 +47,6 @@ SMALL_SHAPES = (
     ((352, 480), 1),
     ((384, 288), 1),
 )
-WARM_UP = 50
 LAST_LR = 0.02  # of the highest
 AVERAGE = 0.998
 
@@ -101,7 +100,7 @@ def collate(canvases):
 def learning_rate(step, args):
     into = (step - (args.steps - args.cooldown)) / args.cooldown
     fall = LAST_LR + (1 - LAST_LR) * 0.5 * (1 + math.cos(math.pi * min(max(into, 0.0), 1.0)))
-    return args.lr * min(1.0, (step + 1) / WARM_UP) * fall
+    return args.lr * min(1.0, (step + 1) / args.warm_up) * fall
 
 
 def optimiser(net, lr):
@@ -160,6 +159,7 @@ def arguments():
     args.add_argument("--out", required=True, help="checkpoints and the log go here")
     args.add_argument("--steps", type=int, default=2400, help="of 16 pictures")
     args.add_argument("--cooldown", type=int, default=700, help="steps over which the learning rate falls at the end")
+    args.add_argument("--warm-up", type=int, default=50, help="steps over which the learning rate rises at the start")
     args.add_argument("--lr", type=float, default=1e-3)
     args.add_argument("--seed", type=int, default=7)
     args.add_argument("--freeze", nargs="*", default=[], help="parts of Nano that stay as they are: stem dark2")
@@ -202,7 +202,7 @@ def main():
         average.load_state_dict(state["average"])
         step = state["step"]
     else:
-        net = begin(args, labels, [batches[i] for i in range(8)])
+        net = begin(args, labels, [batches[i] for i in range(3)])
         average, step, state = copy.deepcopy(net), 0, None
     form = {"device": args.device, "memory_format": torch.channels_last}
     net, average = net.to(**form), average.to(**form).eval()

@@ -216,7 +216,7 @@ fn what_is_no_video_is_an_error() {
 fn measure_clips() {
     let files = std::env::var("GRIDWATCH_TRIAL_CLIPS").expect("GRIDWATCH_TRIAL_CLIPS");
     for file in files.split(':') {
-        let clip = gridwatch_farm::clip(file.into()).unwrap();
+        let clip = gridwatch_farm::clip(file).unwrap();
         let keyframes: Vec<_> = clip.units().iter().filter(|u| u.keyframe).map(|u| &u.data).collect();
         for damage in [Damage::Bits(1), Damage::Bits(8), Damage::Gap, Damage::Cut] {
             let mut trial = Trial::new(clip.codec(), 99);
