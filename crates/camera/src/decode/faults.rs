@@ -1,4 +1,4 @@
-//! Faults that a test orders a decode worker to have, by a picture or a source's URL that holds [`MAGIC`]. In debug builds only.
+//! Faults that a test orders a decode worker to have, by a picture or a source's URL that ends with [`MAGIC`] and the order. In debug builds only.
 
 use std::{fs::File, net::TcpStream, os::unix::process::CommandExt, time::Duration};
 
@@ -6,10 +6,13 @@ use super::protocol::{Answer, Failure, Shape};
 use gridwatch_frame::{Layout, Matrix};
 
 const MAGIC: &[u8] = b"gridwatch-test-fault:";
+const MAX_ORDER: usize = 200;
 
-/// The answer to send, if `data` holds an order, which ends at a space or at the end. Some orders never return.
+/// The answer to send, if `data` ends with an order, of which the first word counts. Some orders never return.
 pub(super) fn obey(data: &[u8], is_confined: bool) -> Option<Vec<u8>> {
-    let order = &data[memchr::memmem::find(data, MAGIC)? + MAGIC.len()..];
+    // Its end only, so that measurements of a debug build hold.
+    let end = &data[data.len().saturating_sub(MAX_ORDER)..];
+    let order = &end[memchr::memmem::find(end, MAGIC)? + MAGIC.len()..];
     let order = std::str::from_utf8(order.split(|b| *b == b' ').next()?).ok()?;
     let picture = |width, height| {
         let shape = Shape {
