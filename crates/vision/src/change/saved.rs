@@ -136,16 +136,18 @@ fn take<'a>(rest: &mut &'a [u8], n: usize) -> Result<&'a [u8], FormatError> {
 
 fn variant(rest: &mut &[u8], grid: Grid, header: &VariantHeader) -> Result<Background, FormatError> {
     let (pixels, cells) = (grid.pixels(), grid.cells());
-    let mut gradients = || Ok(take(rest, pixels)?.iter().map(|n| *n as i8).collect::<Vec<i8>>());
+    let mut gradients = || Ok::<_, FormatError>(take(rest, pixels)?.iter().map(|n| *n as i8).collect::<Vec<i8>>());
     let (x, y) = (gradients()?, gradients()?);
     let mut numbers = || {
         let taken = take(rest, cells * 2)?;
-        Ok(taken
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .map(|n| i16::from_le_bytes(*n))
-            .collect::<Vec<i16>>())
+        Ok::<_, FormatError>(
+            taken
+                .as_chunks::<2>()
+                .0
+                .iter()
+                .map(|n| i16::from_le_bytes(*n))
+                .collect::<Vec<i16>>(),
+        )
     };
     let (brightness, red, blue) = (numbers()?, numbers()?, numbers()?);
     let mut bytes = || Ok::<_, FormatError>(take(rest, cells)?.to_vec());
