@@ -37,6 +37,7 @@ fn draft(port: u16, password: Option<&str>) -> Draft {
         gb_device_id: None,
         legal_review_ref: None,
         aim: Aim::Fixed,
+        change: None,
         presets: vec![],
     }];
     draft
