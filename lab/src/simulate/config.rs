@@ -295,6 +295,7 @@ fn camera(camera: &StreetCamera, town: &Town, rules: &[raw::Rule], look_every: r
         legal_review_ref: None,
         change: raw::CameraChange::default(),
         fixed: true,
+        change: raw::CameraChange::default(),
         approved_signs: rules
             .iter()
             .any(|r| r.except_approved)

@@ -38,6 +38,7 @@ fn draft(port: u16, password: Option<&str>) -> Draft {
         legal_review_ref: None,
         change: None,
         aim: Aim::Fixed,
+        change: None,
         presets: vec![],
     }];
     draft
