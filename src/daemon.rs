@@ -12,7 +12,6 @@ mod inbox;
 mod looks;
 mod messages;
 mod models;
-mod number_reader;
 mod pictures;
 mod pinned_frames;
 mod readiness;
@@ -23,6 +22,7 @@ mod sites;
 mod start;
 #[cfg(test)]
 mod test_config;
+mod text_reader;
 mod view_monitor;
 
 use std::{

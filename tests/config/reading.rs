@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::config_support::*;
 use gridwatch_engine::Label;
 
-const READING: &str = "[reading]\nfinder = \"@ROOT@/models/ppocr_v3_text_det\"\nspeller = \
-                       \"@ROOT@/models/ppocr_v2_number_rec\"\n";
+const READING: &str = "[reading]\nfinder = \"@ROOT@/models/ppocr_v6_text_det\"\nspeller = \
+                       \"@ROOT@/models/ppocr_v6_rec\"\n";
 const RULE: &str = "[[rules]]\nid = \"small-ads\"\ncategory = \"0201\"\nlabels = [\"small_ad\"]\ndwell = \"2h\"\n\
                     forget_after = \"45m\"\nstands = \"wall\"\n";
 const CAMERA: &str = "[[cameras]]\nid = \"gate\"\n";
@@ -30,7 +30,7 @@ fn reading_settings_are_resolved() {
         .unwrap();
     let reading = config.reading.unwrap();
     assert_eq!(reading.every, Duration::from_secs(600));
-    assert!(reading.finder.is_absolute() && reading.finder.ends_with("models/ppocr_v3_text_det"));
+    assert!(reading.finder.is_absolute() && reading.finder.ends_with("models/ppocr_v6_text_det"));
     assert!(config.cameras[0].read_numbers);
     let rule = config.plan.rules.iter().find(|r| r.id.as_str() == "small-ads").unwrap();
     assert_eq!(rule.labels, [Label::small_ad()]);
@@ -49,17 +49,17 @@ fn read_numbers_needs_the_reading_section() {
 #[test]
 fn text_models_and_detectors_cannot_be_swapped() {
     let exchanged = READING
-        .replace("ppocr_v3_text_det", "x")
-        .replace("ppocr_v2_number_rec", "ppocr_v3_text_det");
-    let exchanged = exchanged.replace("models/x", "models/ppocr_v2_number_rec");
+        .replace("ppocr_v6_text_det", "x")
+        .replace("ppocr_v6_rec", "ppocr_v6_text_det");
+    let exchanged = exchanged.replace("models/x", "models/ppocr_v6_rec");
     assert_eq!(
         faults(&exchanged, ""),
         [
-            "reading.finder: ppocr_v2_number_rec has adapter ctc, but db is required",
-            "reading.speller: ppocr_v3_text_det has adapter db, but ctc is required",
+            "reading.finder: ppocr_v6_rec has adapter ctc, but db is required",
+            "reading.speller: ppocr_v6_text_det has adapter db, but ctc is required",
         ]
     );
-    let among_others = faults("[[models]]\ndir = \"@ROOT@/models/ppocr_v3_text_det\"\n", "");
+    let among_others = faults("[[models]]\ndir = \"@ROOT@/models/ppocr_v6_text_det\"\n", "");
     assert_eq!(
         among_others,
         ["models[1].dir: adapter db belongs to a text model, which detects no objects"]

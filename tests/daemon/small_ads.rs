@@ -16,8 +16,8 @@ fn read_numbers(file: &mut raw::File) {
     let models = root().join("models");
     let table = format!(
         "finder = {:?}\nspeller = {:?}\nevery = \"10s\"\n",
-        models.join("ppocr_v3_text_det"),
-        models.join("ppocr_v2_number_rec")
+        models.join("ppocr_v6_text_det"),
+        models.join("ppocr_v6_rec")
     );
     file.reading = Some(toml::from_str(&table).unwrap());
     let rule = "id = \"small-ads\"\ncategory = \"0201\"\nlabels = [\"small_ad\"]\ndwell = \"15s\"\nstart_score = 0.8\nkeep_score = 0.5\n\

@@ -170,6 +170,7 @@ fn golden_claim_is_current_and_valid() {
         place_method: PlaceMethod::Homography,
         merge_radius_m: 8.0,
         advert_number: None,
+        advert_text: None,
         filed: true,
         saying: "00000000075bcd15".into(),
         until: when(8 * 86_400),

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use gridwatch_engine::{
-    Appearance, BBox, CameraId, CaseId, Detection, Elsewhere, Input, Label, Light, Observation, OpenCase, PhoneNumber,
-    Reply, Resumed, View,
+    AdvertText, Appearance, BBox, CameraId, CaseId, Detection, Elsewhere, Input, Label, Light, Observation, OpenCase,
+    PhoneNumber, Reply, Resumed, TextReading, View,
 };
 
 /// One record: an event, and the cases that the engine opened because of it.
@@ -104,6 +104,8 @@ const CONFIGURED: u8 = 7;
 const RESUMED: u8 = 8;
 const REAIMED: u8 = 9;
 const ELSEWHERE: u8 = 10;
+/// A look that read text; the other looks are encoded as [`LOOK`], which older versions read.
+const LOOK_WITH_TEXTS: u8 = 11;
 
 /// Indexed by code; new views are appended.
 const VIEWS: [View; 7] = [
@@ -209,7 +211,8 @@ impl Encoder {
     }
 
     fn look(&mut self, look: &Observation, out: &mut Vec<u8>) {
-        out.push(LOOK);
+        let has_texts = look.detections.iter().any(|d| d.text.is_some());
+        out.push(if has_texts { LOOK_WITH_TEXTS } else { LOOK });
         self.name(look.camera.as_str(), out);
         self.time(look.at, out);
         let light = match look.light {
@@ -245,6 +248,12 @@ impl Encoder {
             if has_second_looks {
                 out.push(detection.second_look.is_some().into());
                 out.extend(detection.second_look.iter().flat_map(|score| score.to_le_bytes()));
+            }
+            if has_texts {
+                // A text of no characters is none.
+                let read = detection.text.as_ref().filter(|t| !t.text.as_str().is_empty());
+                text(read.map_or("", |t| t.text.as_str()), out);
+                out.extend(read.iter().flat_map(|t| t.score.to_le_bytes()));
             }
         }
         if !look.not_searched.is_empty() {
@@ -327,7 +336,8 @@ impl Decoder {
         let event = match bytes.byte()? {
             HEAD => RecordedEvent::Head(bytes.json()?),
             KNOWN_CASE => RecordedEvent::KnownCase(bytes.json()?),
-            LOOK => RecordedEvent::Observed(self.look(&mut bytes)?),
+            LOOK => RecordedEvent::Observed(self.look(&mut bytes, false)?),
+            LOOK_WITH_TEXTS => RecordedEvent::Observed(self.look(&mut bytes, true)?),
             TICK => RecordedEvent::Tick(self.time(&mut bytes)?),
             REPLY => RecordedEvent::Reply(bytes.json()?),
             EVIDENCE_FAILED => RecordedEvent::EvidenceFailed { case: bytes.json()? },
@@ -347,7 +357,7 @@ impl Decoder {
         Ok(Entry { event, opened })
     }
 
-    fn look(&mut self, bytes: &mut ByteReader<'_>) -> Result<Observation, DecodeError> {
+    fn look(&mut self, bytes: &mut ByteReader<'_>, has_texts: bool) -> Result<Observation, DecodeError> {
         let camera = self.name(bytes)?.camera.clone();
         let at = self.time(bytes)?;
         let code = bytes.byte()?;
@@ -375,12 +385,20 @@ impl Decoder {
                 true => Some(bytes.f32()?),
                 false => None,
             };
+            let text = match has_texts.then(|| bytes.text()).transpose()?.unwrap_or_default() {
+                "" => None,
+                text => Some(TextReading {
+                    text: AdvertText::from(text),
+                    score: bytes.f32()?,
+                }),
+            };
             detections.push(Detection {
                 label,
                 score,
                 bbox,
                 appearance,
                 number,
+                text,
                 second_look,
             });
         }
