@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use self::accuracy::{Accuracy, Truth};
@@ -24,7 +25,7 @@ use super::{
 use gridwatch_base::{error::Class, text::counted};
 use gridwatch_model::{
     Model,
-    ocr::{AdvertKind, Phrasebook, Reader, TextLine, WallText, adverts},
+    ocr::{AdvertKind, Phrasebook, Reader, TextLine, TextMemory, WallText, adverts},
 };
 
 /// Read small ads and banners in pictures and clips.
@@ -41,6 +42,7 @@ Examples:
   gridwatch ocr wall.jpg
   gridwatch ocr --json *.jpg > texts.jsonl
   gridwatch ocr --truth flyers/truth.json flyers/*.jpg     measure accuracy (see docs/reading.md)
+  gridwatch ocr --looks 3 --truth looks/truth.json looks/*.jpg     three pictures of each wall
   gridwatch ocr --crops --truth lines/truth.json lines/*.jpg     pictures of one line each
 
 With --json the output has one line per picture, then the summary:
@@ -73,6 +75,11 @@ pub struct OcrArgs {
     /// JSON file of the true texts; report the accuracy against it.
     #[arg(long, value_name = "FILE")]
     truth: Option<PathBuf>,
+
+    /// Every N pictures, or frames of a clip, in order are looks at the same view: their readings are voted on, as the daemon does,
+    /// and the last of them is reported.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    looks: u32,
 
     /// Each picture is one line of text and nothing else; the finder is not used.
     #[arg(long)]
@@ -166,6 +173,9 @@ struct Ocr {
     reader: Reader,
     phrasebook: Phrasebook,
     crops: bool,
+    looks: u32,
+    /// What was read in the looks so far at the present view, and how many they are.
+    memory: (TextMemory, u32),
 }
 
 /// What was read in one picture.
@@ -190,6 +200,8 @@ impl Ocr {
             reader: Reader::new(&runtime, &finder, &speller)?,
             phrasebook,
             crops: args.crops,
+            looks: args.looks,
+            memory: (TextMemory::default(), 0),
         })
     }
 
@@ -205,6 +217,14 @@ impl Ocr {
                 true => vec![self.reader.line(&source.frame)?],
                 false => self.reader.lines(&source.frame, &[])?,
             };
+            let (memory, looks) = &mut self.memory;
+            let at = Timestamp::from_second(i64::from(*looks)).unwrap_or_default();
+            let lines = memory.vote(at, lines);
+            *looks += 1;
+            if *looks < self.looks {
+                continue;
+            }
+            self.memory = (TextMemory::default(), 0);
             let adverts = adverts::find(&lines, &self.phrasebook, self.reader.floor());
             each(&source, &PictureText { lines, adverts }, start.elapsed())?;
         }

@@ -255,7 +255,108 @@ fn part_around(polygon: &[Point]) -> BBox {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+
+    fn root() -> &'static Path {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+    }
+
+    /// A reader with the shipped models and words, for the second looks of the rule `wall`, whose label is `flyer`.
+    fn reader(needed: TextNeeded) -> TextReader {
+        let runtime = gridwatch_model::runtime::init(None).unwrap();
+        let model = |name: &str| Model::load(&root().join("models").join(name)).unwrap();
+        let (finder, speller) = (model("ppocr_v6_text_det"), model("ppocr_v6_rec"));
+        TextReader {
+            reader: Reader::new(&runtime, &finder, &speller).unwrap(),
+            phrasebook: gridwatch_config::read_adverts(&root().join("configs/adverts/default.toml")).unwrap(),
+            second_looks: [("wall".into(), (vec!["flyer".into()], needed))].into(),
+            models: [describe(&speller, &runtime)].into(),
+        }
+    }
+
+    fn view() -> ViewText {
+        ViewText {
+            schedule: None,
+            memory: Mutex::default(),
+        }
+    }
+
+    fn frame(name: &str) -> Frame {
+        let picture = image::open(root().join("tests/fixtures/reading").join(name)).unwrap();
+        Frame::from_rgb(&picture.into_rgb8(), Timestamp::UNIX_EPOCH).unwrap()
+    }
+
+    /// What the second look of `rule` at the ad in zh-2.jpg, or at a window beside it, finds at `seconds`.
+    fn look(reader: &mut TextReader, view: &ViewText, seconds: i64, rule: &str, place: BBox) -> (Detection, usize) {
+        let mut found = [Detection::new("flyer", 0.6, place)];
+        let at = Timestamp::from_second(1_750_000_000 + seconds).unwrap();
+        let models = reader
+            .second_look_at(view, at, &frame("zh-2.jpg"), (&rule.into(), &place), &mut found)
+            .unwrap();
+        let models = models.len();
+        let [detection] = found;
+        (detection, models)
+    }
+
+    const AD: BBox = BBox {
+        x1: 0.34,
+        y1: 0.13,
+        x2: 0.62,
+        y2: 0.45,
+    };
+
+    #[test]
+    fn a_second_look_reads_the_text_and_decides_after_two_looks() {
+        let (mut reader, view) = (reader(TextNeeded::SmallAd), view());
+        let (first, models) = look(&mut reader, &view, 0, "wall", AD);
+        let text = first.text.unwrap();
+        assert!(text.text.as_str().ends_with("VXmqhbgb113099"), "{text:?}");
+        assert_eq!((first.second_look, models), (None, 1), "one look is no vote");
+        // The same look for another rule adds no vote.
+        assert_eq!(look(&mut reader, &view, 0, "wall", AD).0.second_look, None);
+        let (second, _) = look(&mut reader, &view, 10, "wall", AD);
+        assert!(second.second_look.unwrap() > 0.8, "{second:?}");
+        assert_eq!(second.text.unwrap().text, text.text);
+    }
+
+    #[test]
+    fn a_text_that_the_rule_does_not_need_scores_zero_and_a_rule_without_text_is_left_alone() {
+        let (mut reader, view) = (reader(TextNeeded::Banner), view());
+        look(&mut reader, &view, 0, "wall", AD);
+        assert_eq!(look(&mut reader, &view, 10, "wall", AD).0.second_look, Some(0.0));
+        let nowhere = BBox {
+            x1: 0.02,
+            x2: 0.06,
+            y1: 0.02,
+            y2: 0.06,
+        };
+        let (empty, _) = look(&mut reader, &view, 20, "wall", nowhere);
+        assert_eq!(
+            (empty.second_look, empty.text),
+            (Some(0.0), None),
+            "there is nothing to vote on"
+        );
+        let (other, models) = look(&mut reader, &view, 30, "garbage", AD);
+        assert_eq!((other.second_look, other.text, models), (None, None, 0));
+    }
+
+    #[test]
+    fn the_score_of_a_models_second_look_stays_if_the_text_is_what_the_rule_needs() {
+        let (mut reader, view) = (reader(TextNeeded::Advert), view());
+        look(&mut reader, &view, 0, "wall", AD);
+        let mut found = [Detection {
+            second_look: Some(0.4),
+            ..Detection::new("flyer", 0.6, AD)
+        }];
+        let at = Timestamp::from_second(1_750_000_010).unwrap();
+        let request = (&"wall".into(), &AD);
+        reader
+            .second_look_at(&view, at, &frame("zh-2.jpg"), request, &mut found)
+            .unwrap();
+        assert_eq!(found[0].second_look, Some(0.4));
+    }
 
     #[test]
     fn a_view_is_due_after_its_interval_or_when_the_clock_goes_back() {

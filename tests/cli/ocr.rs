@@ -81,6 +81,49 @@ fn the_accuracy_is_measured_against_the_true_numbers() {
 }
 
 #[test]
+fn chinese_ads_and_banners_are_read_judged_and_measured() {
+    let walls: Vec<PathBuf> = (1..=4).map(|n| picture(&format!("zh-{n}.jpg"))).collect();
+    let mut arguments: Vec<&str> = walls.iter().map(|w| w.to_str().unwrap()).collect();
+    let truth = picture("zh.json");
+    arguments.extend(["--json", "--truth", truth.to_str().unwrap()]);
+    let (code, out, err) = read(&arguments);
+    assert_eq!((code, err.as_str()), (0, ""));
+    let rows: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let advert = |row: usize, field: &str| rows[row]["adverts"][0][field].as_str().unwrap_or_default().to_owned();
+    assert_eq!(
+        (advert(0, "kind"), advert(0, "number")),
+        ("small_ad".into(), "02030644484".into())
+    );
+    assert_eq!(rows[0]["adverts"][0]["trades"][0], "locks");
+    assert_eq!(advert(1, "messenger"), "wechat mqhbgb113099");
+    assert_eq!(
+        (advert(2, "kind"), advert(2, "text")),
+        ("banner".into(), "最后三天清仓大甩卖".into())
+    );
+    let accuracy = &rows[4]["summary"]["against_truth"];
+    let figure = |of: &Value, name: &str| of[name].as_u64().unwrap();
+    assert_eq!((figure(accuracy, "lines"), figure(accuracy, "wrong")), (12, 0));
+    assert!(
+        figure(accuracy, "errors") * 20 <= figure(accuracy, "characters"),
+        "{accuracy}"
+    );
+    assert_eq!(figure(accuracy, "exact"), figure(accuracy, "there"));
+    let by_height = accuracy["by_height"].as_array().unwrap();
+    assert_eq!(by_height.iter().map(|at| figure(at, "lines")).sum::<u64>(), 12);
+}
+
+#[test]
+fn looks_at_one_wall_are_voted_on_and_reported_once() {
+    let wall = picture("zh-1.jpg");
+    let wall = wall.to_str().unwrap();
+    let (_, out, _) = read(&["--looks", "3", wall, wall, wall, wall]);
+    assert!(
+        out.contains("1 picture, 1 with numbers"),
+        "three looks are one view, the fourth waits: {out}"
+    );
+}
+
+#[test]
 fn a_bad_picture_does_not_stop_the_others_and_a_bad_truth_file_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let bad = dir.path().join("bad.jpg");

@@ -77,7 +77,11 @@ async fn each_number_on_a_wall_is_filed_once_with_the_number() {
             let number = record["advert_number"].as_str().unwrap();
             assert_eq!(record["category_code"], "0201");
             assert!(record["dedup_key"].as_str().unwrap().ends_with(number), "{record}");
-            assert!(record["description"].as_str().unwrap().contains(number), "{record}");
+            let description = record["description"].as_str().unwrap();
+            let text = record["advert_text"].as_str().unwrap();
+            assert!(description.contains(number) && description.contains(text), "{record}");
+            assert!(text.chars().any(|c| c.is_ascii_digit()), "{record}");
+            assert!(record["advert_text_confidence"].as_f64().unwrap() > 0.5, "{record}");
             number.to_owned()
         })
         .collect();

@@ -88,7 +88,9 @@ fn lines_have_the_place_and_text_of_the_reference() {
             // Chroma is subsampled in a frame, so the map is not identical.
             assert!((text.line.width - width).abs() < 0.15 * width, "{context}");
             assert!((text.line.height - height).abs() < 0.15 * height + 1.0, "{context}");
-            assert!((text.line.angle.to_degrees() - degrees).abs() < 4.0, "{context}");
+            // The direction of a word of two letters is not certain.
+            let turn = (text.line.angle.to_degrees() - degrees).abs();
+            assert!(turn < 4.0 || (turn < 8.0 && width < 2.0 * height), "{context}");
             assert!((text.line.score - score).abs() < 0.1, "{context}");
             // A bracket at the edge of a line may or may not be read.
             let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
@@ -104,8 +106,8 @@ fn lines_have_the_place_and_text_of_the_reference() {
         assert!(extra <= 1, "{name}: {extra} lines that the reference does not find");
     }
     assert!(lines >= 30, "{lines}");
-    // Chinese characters are read as random characters, which vary with the slightest change.
-    assert!(same * 2 >= lines, "{same} of {lines}");
+    // Cyrillic and patterns are read as random characters, which vary with the slightest change.
+    assert!(same * 3 >= lines * 2, "{same} of {lines}");
 }
 
 /// The adverts in the picture, by the shipped words.

@@ -3,9 +3,10 @@
 //! `Reader` runs two networks. The text detector returns a probability map, in which `lines` finds lines of text; `crop` samples each
 //! line, rotated upright, from the decoder's YUV planes; `ctc` decodes the recogniser's output. Before a line leaves the reader,
 //! `privacy` masks names and identity numbers in it. `vote` compares the readings of several looks, `numbers` and `phrases` find phone
-//! numbers, trades and messenger ids in a text, and `adverts` judges what it is. What becomes of it, the engine decides.
+//! numbers, trades and messenger ids in a text, `blocks` groups the lines of one thing, and `adverts` judges what it is. What becomes of it, the engine decides.
 
 pub mod adverts;
+mod blocks;
 mod crop;
 mod ctc;
 mod line;

@@ -6,10 +6,12 @@
 use gridwatch_engine::{AdvertText, BBox, Detection, Label, PhoneNumber, TextReading};
 
 use super::{
+    blocks::{self, Row},
     ctc::RecognisedChar,
     line::{TextLine, bounding_box},
     numbers,
     phrases::Phrasebook,
+    privacy,
 };
 
 /// What a text on a wall is.
@@ -41,15 +43,8 @@ pub struct WallText {
     pub corners: [[f32; 2]; 4],
 }
 
-/// Largest gap between two lines of one flyer, in heights of the higher one. The detector's boxes stand out from the letters.
-const MAX_GAP: f32 = 0.6;
-/// Largest ratio of the heights of two lines of one flyer.
-const MAX_HEIGHT_RATIO: f32 = 3.0;
-/// Largest angle between two lines of one flyer, radians.
-const MAX_ANGLE: f32 = 0.2;
-/// Lines whose centres are closer than this across the text, in heights of the lower one, are in one row.
-const SAME_ROW: f32 = 0.5;
-
+/// Chinese characters of a line beside a banner that show that it is no single line.
+const MIN_LINE: usize = 4;
 impl WallText {
     /// Axis-aligned bounding box as fractions of the picture, clamped to its edges.
     pub fn bbox(&self) -> BBox {
@@ -72,7 +67,7 @@ impl WallText {
 
 /// The adverts among the lines of a picture, highest score first. Digits of a phone number must have at least the score `floor`.
 pub fn find(lines: &[TextLine], book: &Phrasebook, floor: f32) -> Vec<WallText> {
-    let blocks = blocks(lines).into_iter();
+    let blocks = blocks::find(lines).into_iter();
     let mut found: Vec<WallText> = blocks.flat_map(|block| judge(&block, book, floor)).collect();
     found.retain(|text| text.kind.is_some());
     found.sort_by(|a, b| b.score.total_cmp(&a.score));
@@ -82,35 +77,43 @@ pub fn find(lines: &[TextLine], book: &Phrasebook, floor: f32) -> Vec<WallText> 
 /// The text on the thing at `place` (fractions of the picture): all lines whose centres lie on it. `None` if there are none.
 pub fn at_place(lines: &[TextLine], place: &BBox, book: &Phrasebook, floor: f32) -> Option<WallText> {
     let on_it = lines.iter().filter(|line| place.contains(line.bbox().centre()));
-    let block = in_reading_order(on_it.collect());
-    judge(&block, book, floor)
+    judge(&blocks::rows(on_it.collect()), book, floor)
         .into_iter()
         .max_by(|a, b| a.score.total_cmp(&b.score))
 }
 
 /// The texts of the things on a wall, whether adverts or not: the lines of each in reading order.
 pub fn texts(lines: &[TextLine]) -> Vec<String> {
-    let text = |block: &Vec<&TextLine>| block.iter().map(|line| line.text()).collect::<Vec<_>>().join(" ");
-    blocks(lines).iter().map(text).collect()
+    let text = |block: &Vec<Row<'_>>| {
+        block
+            .concat()
+            .iter()
+            .map(|line| line.text())
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    blocks::find(lines).iter().map(text).collect()
 }
 
-/// Judges the lines of one thing: one text, or one for each phone number.
-fn judge(block: &[&TextLine], book: &Phrasebook, floor: f32) -> Vec<WallText> {
-    let mut chars: Vec<RecognisedChar> = Vec::new();
-    for line in block.iter().filter(|line| !line.chars.is_empty()) {
-        if !chars.is_empty() {
-            chars.push(RecognisedChar { char: ' ', score: 1.0 });
-        }
-        chars.extend(&line.chars);
-    }
-    let Some(bbox) = block.iter().map(|line| line.bbox()).reduce(|a, b| union(&a, &b)) else {
+/// Judges the lines of one thing: one text, or one for each phone number. Lines whose mean score is below `floor` are taken for
+/// patterns, not text.
+fn judge(block: &[Row<'_>], book: &Phrasebook, floor: f32) -> Vec<WallText> {
+    let rows: Vec<Row<'_>> = block
+        .iter()
+        .map(|row| legible(row, floor))
+        .filter(|row| !row.is_empty())
+        .collect();
+    let lines: Row<'_> = rows.concat();
+    let Some(bbox) = bounds(&lines) else {
         return Vec::new();
     };
-    let score = block
+    let texts: Vec<Vec<RecognisedChar>> = rows
         .iter()
-        .map(|line| line.score() * line.chars.len() as f32)
-        .sum::<f32>();
-    let count: usize = block.iter().map(|line| line.chars.len()).sum();
+        .map(|row| joined(row.iter().map(|line| line.chars.as_slice())))
+        .collect();
+    let chars = joined(texts.iter().map(Vec::as_slice));
+    let score: f32 = lines.iter().map(|line| line.score() * line.chars.len() as f32).sum();
+    let count: usize = lines.iter().map(|line| line.chars.len()).sum();
     let trades = book.trades_in(&chars);
     let messenger = book.messenger_in(&chars);
     let plain = WallText {
@@ -123,14 +126,12 @@ fn judge(block: &[&TextLine], book: &Phrasebook, floor: f32) -> Vec<WallText> {
             text: AdvertText::from(chars.iter().map(|c| c.char).collect::<String>()),
             score: score / count.max(1) as f32,
         },
-        corners: [
-            [bbox.x1, bbox.y1],
-            [bbox.x2, bbox.y1],
-            [bbox.x2, bbox.y2],
-            [bbox.x1, bbox.y2],
-        ],
+        corners: corners_of(&bbox),
     };
-    let numbers: Vec<WallText> = block.iter().flat_map(|line| numbers_in(line, floor, &plain)).collect();
+    let texts = rows.iter().zip(&texts);
+    let numbers: Vec<WallText> = texts
+        .flat_map(|(row, text)| numbers_in(row, text, floor, &plain))
+        .collect();
     if !numbers.is_empty() {
         return numbers;
     }
@@ -142,12 +143,13 @@ fn judge(block: &[&TextLine], book: &Phrasebook, floor: f32) -> Vec<WallText> {
             ..plain
         }];
     }
-    if let [line] = block
+    let long: Vec<&&TextLine> = lines.iter().filter(|line| han(line) >= MIN_LINE).collect();
+    if let [line] = long[..]
         && is_banner(line, book)
     {
         return vec![WallText {
             kind: Some(AdvertKind::Banner),
-            score: plain.text.score,
+            score: line.score(),
             corners: line.corners(),
             ..plain
         }];
@@ -155,88 +157,67 @@ fn judge(block: &[&TextLine], book: &Phrasebook, floor: f32) -> Vec<WallText> {
     vec![plain]
 }
 
-fn numbers_in(line: &TextLine, floor: f32, plain: &WallText) -> Vec<WallText> {
-    let numbers = numbers::find(&line.text()).into_iter().map(|found| {
-        let digits = line.chars[found.at].iter().filter(|c| c.char.is_ascii_digit());
+/// The lines of a row that are not mere patterns.
+fn legible<'a>(row: &[&'a TextLine], floor: f32) -> Row<'a> {
+    row.iter().copied().filter(|line| line.score() >= floor).collect()
+}
+
+/// Parts of a text with a space between them. Personal data that is split over several is masked.
+fn joined<'a>(parts: impl Iterator<Item = &'a [RecognisedChar]>) -> Vec<RecognisedChar> {
+    let mut chars: Vec<RecognisedChar> = Vec::new();
+    for part in parts {
+        if !chars.is_empty() {
+            chars.push(RecognisedChar { char: ' ', score: 1.0 });
+        }
+        chars.extend(part);
+    }
+    privacy::mask(&mut chars);
+    chars
+}
+
+/// The numbers in a row whose text is `chars`.
+fn numbers_in(row: &[&TextLine], chars: &[RecognisedChar], floor: f32, plain: &WallText) -> Vec<WallText> {
+    let text: String = chars.iter().map(|c| c.char).collect();
+    let numbers = numbers::find(&text).into_iter().map(|found| {
+        let is_in = |line: &&TextLine| numbers::find(&line.text()).iter().any(|n| n.number == found.number);
+        let corners = match row.iter().copied().find(is_in) {
+            Some(line) => line.corners(),
+            // It is split over several lines.
+            None => bounds(row).map_or(plain.corners, |bbox| corners_of(&bbox)),
+        };
+        let digits = chars[found.at].iter().filter(|c| c.char.is_ascii_digit());
         WallText {
             kind: Some(AdvertKind::SmallAd),
             score: digits.map(|c| c.score).fold(1.0, f32::min),
             number: Some(found.number),
-            corners: line.corners(),
+            corners,
             ..plain.clone()
         }
     });
     numbers.filter(|text| text.score >= floor).collect()
 }
 
+fn bounds(lines: &[&TextLine]) -> Option<BBox> {
+    lines.iter().map(|line| line.bbox()).reduce(|a, b| union(&a, &b))
+}
+
+fn corners_of(bbox: &BBox) -> [[f32; 2]; 4] {
+    [
+        [bbox.x1, bbox.y1],
+        [bbox.x2, bbox.y1],
+        [bbox.x2, bbox.y2],
+        [bbox.x1, bbox.y2],
+    ]
+}
+
 fn is_banner(line: &TextLine, book: &Phrasebook) -> bool {
-    let han = line
-        .chars
-        .iter()
-        .filter(|c| matches!(c.char, '\u{4e00}'..='\u{9fff}'))
-        .count();
-    han >= book.banner.min_chars && line.line.width >= book.banner.min_aspect * line.line.height
+    han(line) >= book.banner.min_chars && line.line.width >= book.banner.min_aspect * line.line.height
 }
 
-/// Groups lines into the things they are written on, each in reading order.
-fn blocks(lines: &[TextLine]) -> Vec<Vec<&TextLine>> {
-    let mut blocks: Vec<Vec<&TextLine>> = Vec::new();
-    for line in lines {
-        let mut block = vec![line];
-        // A line may join blocks that were apart.
-        blocks.retain_mut(|other| {
-            let belongs = other.iter().any(|known| are_neighbours(known, line));
-            if belongs {
-                block.append(other);
-            }
-            !belongs
-        });
-        blocks.push(block);
-    }
-    blocks.into_iter().map(in_reading_order).collect()
-}
-
-fn are_neighbours(a: &TextLine, b: &TextLine) -> bool {
-    let (high, low) = (a.line.height.max(b.line.height), a.line.height.min(b.line.height));
-    let [along, across] = offset(a, b, (a.line.angle + b.line.angle) / 2.0);
-    let gap_across = across.abs() - (a.line.height + b.line.height) / 2.0;
-    let gap_along = along.abs() - (a.line.width + b.line.width) / 2.0;
-    high <= MAX_HEIGHT_RATIO * low
-        && (a.line.angle - b.line.angle).abs() <= MAX_ANGLE
-        && gap_across.max(gap_along) <= MAX_GAP * high
-}
-
-/// From the centre of `a` to that of `b`, along the text and across it, in pixels.
-fn offset(a: &TextLine, b: &TextLine, angle: f32) -> [f32; 2] {
-    let (sin, cos) = angle.sin_cos();
-    let [dx, dy] = [0, 1].map(|i| b.line.centre[i] - a.line.centre[i]);
-    [dx * cos + dy * sin, dy * cos - dx * sin]
-}
-
-fn in_reading_order(mut block: Vec<&TextLine>) -> Vec<&TextLine> {
-    let Some(first) = block.first().copied() else {
-        return block;
-    };
-    let angle = block.iter().map(|line| line.line.angle).sum::<f32>() / block.len() as f32;
-    let across = |line: &TextLine| offset(first, line, angle)[1];
-    block.sort_by(|a, b| across(a).total_cmp(&across(b)));
-    let mut rows: Vec<Vec<&TextLine>> = Vec::new();
-    for line in block {
-        match rows.last_mut() {
-            Some(row)
-                if row
-                    .iter()
-                    .all(|r| across(line) - across(r) < SAME_ROW * r.line.height.min(line.line.height)) =>
-            {
-                row.push(line);
-            }
-            _ => rows.push(vec![line]),
-        }
-    }
-    for row in &mut rows {
-        row.sort_by(|a, b| offset(first, a, angle)[0].total_cmp(&offset(first, b, angle)[0]));
-    }
-    rows.concat()
+/// Number of Chinese characters.
+fn han(line: &TextLine) -> usize {
+    let is_han = |c: &&RecognisedChar| matches!(c.char, '\u{4e00}'..='\u{9fff}');
+    line.chars.iter().filter(is_han).count()
 }
 
 fn union(a: &BBox, b: &BBox) -> BBox {
@@ -329,6 +310,24 @@ mod tests {
         assert_eq!(found.len(), 2);
         assert_eq!(found[0].text, found[1].text);
         assert_ne!(found[0].number, found[1].number);
+    }
+
+    #[test]
+    fn a_number_or_an_identity_number_that_is_split_over_a_row_is_one() {
+        let row = [line("微信同号1964 382", 300.0, 100.0), line("9306", 455.0, 101.0)];
+        assert_eq!(
+            find(&row, &book(), 0.5)[0].number.as_ref().unwrap().as_str(),
+            "19643829306"
+        );
+        let id = [
+            line("110105 1949", 300.0, 100.0),
+            line("1231002X 13800138000", 600.0, 101.0),
+        ];
+        let found = find(&id, &book(), 0.5);
+        assert!(
+            found.iter().all(|text| !text.text.text.as_str().contains("1949")),
+            "{found:?}"
+        );
     }
 
     #[test]

@@ -2,11 +2,7 @@
 
 use gridwatch_engine::{BBox, half_width};
 
-use super::{
-    ctc::RecognisedChar,
-    lines::LineBox,
-    privacy::{self, MASK},
-};
+use super::{ctc::RecognisedChar, lines::LineBox, privacy};
 
 /// A recognised line of text. Personal names and identity numbers in it are masked.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,12 +24,7 @@ impl TextLine {
         for c in &mut chars {
             c.char = half_width(c.char);
         }
-        let text: Vec<char> = chars.iter().map(|c| c.char).collect();
-        for (c, is_masked) in chars.iter_mut().zip(privacy::masked(&text)) {
-            if is_masked {
-                c.char = MASK;
-            }
-        }
+        privacy::mask(&mut chars);
         Self {
             line,
             frame,

@@ -300,7 +300,7 @@ mod tests {
             "QQ 012345",
             "QQ123456789012",
             "abc_12345",
-            "微信扫一扫看abc_12345",
+            "微信扫一扫就能看abc_12345",
         ] {
             assert_eq!(messenger(text), None, "{text}");
         }

@@ -8,10 +8,10 @@
 
 use std::ops::Range;
 
-use super::numbers;
+use super::{ctc::RecognisedChar, numbers};
 
 /// What a masked character is replaced with.
-pub(super) const MASK: char = '*';
+const MASK: char = '*';
 
 /// Fewest digits of a string that is masked. Identity numbers have 15 or 18, bank cards 16 to 19, and no telephone number more than
 /// 14 with its country code. The check digit is not asked for: one misread digit would reveal the other seventeen.
@@ -68,8 +68,18 @@ const NO_NAMES: [&str; 30] = [
     "钱款", "夏季",
 ];
 
+/// Masks personal data in a text.
+pub(super) fn mask(text: &mut [RecognisedChar]) {
+    let chars: Vec<char> = text.iter().map(|c| c.char).collect();
+    for (c, is_masked) in text.iter_mut().zip(masked(&chars)) {
+        if is_masked {
+            c.char = MASK;
+        }
+    }
+}
+
 /// Which characters of `text` must be masked.
-pub(super) fn masked(text: &[char]) -> Vec<bool> {
+fn masked(text: &[char]) -> Vec<bool> {
     let mut masked = vec![false; text.len()];
     let line: String = text.iter().collect();
     let numbers: Vec<Range<usize>> = numbers::find(&line).into_iter().map(|n| n.at).collect();
@@ -116,12 +126,11 @@ fn is_han(c: char) -> bool {
 
 fn han_runs(text: &[char]) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::new();
-    for (i, c) in text.iter().enumerate().filter(|(_, c)| is_han(**c)) {
+    for (i, _) in text.iter().enumerate().filter(|(_, c)| is_han(**c)) {
         match runs.last_mut() {
             Some(last) if last.end == i => last.end = i + 1,
             _ => runs.push(i..i + 1),
         }
-        debug_assert!(is_han(*c));
     }
     runs
 }
@@ -170,6 +179,9 @@ fn titled_name(rest: &[char], is_whole_word: bool) -> Option<usize> {
 fn name_after(text: &[char], from: usize) -> Option<Range<usize>> {
     let start = (from..text.len()).find(|i| !matches!(text[*i], ' ' | ':' | '.' | '-' | '_'))?;
     let length = text[start..].iter().take_while(|c| is_han(**c)).count();
+    if let Some(name) = titled_name(&text[start..start + length], false) {
+        return Some(start..start + name);
+    }
     let name = match (surname(&text[start..]), length) {
         (_, 0) => return None,
         // Short enough to be nothing but a name, with a surname that is rare or misread.
@@ -184,6 +196,9 @@ fn name_after(text: &[char], from: usize) -> Option<Range<usize>> {
 fn name_beside_number(text: &[char], run: &Range<usize>, numbers: &[Range<usize>]) -> Option<Range<usize>> {
     let characters = &text[run.clone()];
     let surname = surname(characters)?;
+    if titled_name(characters, true).is_some() {
+        return None;
+    }
     let is_name = (surname + 1..=surname + 2).contains(&characters.len())
         && !NO_NAMES.iter().any(|w| starts_with(characters, w).is_some());
     let is_gap = |between: Range<usize>| text[between].iter().all(|c| !c.is_alphanumeric());
