@@ -83,10 +83,9 @@ fn masked(text: &[char]) -> Vec<bool> {
     let mut masked = vec![false; text.len()];
     let line: String = text.iter().collect();
     let numbers: Vec<Range<usize>> = numbers::find(&line).into_iter().map(|n| n.at).collect();
-    for digits in digit_strings(text) {
-        let is_phone_number = numbers.iter().any(|n| n.start < digits.end && digits.start < n.end);
+    for digits in digit_strings(text, &numbers) {
         let count = text[digits.clone()].iter().filter(|c| is_digit(**c)).count();
-        if count >= MIN_ID_DIGITS && !is_phone_number {
+        if count >= MIN_ID_DIGITS {
             masked[digits].fill(true);
         }
     }
@@ -103,11 +102,11 @@ fn is_digit(c: char) -> bool {
     c.is_ascii_digit() || matches!(c, 'O' | 'o' | 'l' | 'I' | 'X' | 'x')
 }
 
-/// Runs of digits, with at most one space or dash between two of them.
-fn digit_strings(text: &[char]) -> Vec<Range<usize>> {
+/// Runs of digits outside phone numbers, with at most one space or dash between two of them.
+fn digit_strings(text: &[char], numbers: &[Range<usize>]) -> Vec<Range<usize>> {
     let mut strings: Vec<Range<usize>> = Vec::new();
     for (i, c) in text.iter().enumerate() {
-        if !is_digit(*c) {
+        if !is_digit(*c) || numbers.iter().any(|n| n.contains(&i)) {
             continue;
         }
         match strings.last_mut() {
@@ -234,6 +233,7 @@ mod tests {
             ("110105491231002", "***************"),
             ("11010519491231O02X", "******************"),
             ("卡号6222021380013800138", "卡号*******************"),
+            ("11010519491231002X 13800138000", "****************** 13800138000"),
         ] {
             assert_eq!(mask(text), expected);
         }
