@@ -168,7 +168,7 @@ pub struct Reading {
     pub finder: PathBuf,
     /// Folder of the text recognition model (adapter `ctc`). Relative paths start at this file's directory.
     pub speller: PathBuf,
-    /// Time between two readings of a camera. Default `10m`. Reading takes about half a second of one core per watched megapixel, so short intervals overload the box. `max_gap` of the rules about `small_ad` must be longer, as they ignore the looks in between.
+    /// Time between two readings of a camera. Default `10m`. Reading takes about 0.2 s of one core per watched megapixel, so short intervals overload the box. `max_gap` of the rules about `small_ad` and `text_banner` must be longer, as they ignore the looks in between.
     #[serde(default = "defaults::read_every")]
     pub every: Span,
     /// TOML file of the trades, phrases and messengers of small ads, and of what makes a line a banner, such as `adverts/default.toml`. Unset: a small ad is what bears a phone number, and nothing is a banner.
