@@ -25,6 +25,8 @@ pub mod ledger;
 mod live;
 #[cfg(feature = "ort")]
 pub mod model;
+#[cfg(feature = "ort")]
+pub mod ocr;
 mod options;
 pub mod outbox;
 #[cfg(feature = "ort")]
@@ -32,8 +34,6 @@ mod overlay;
 #[cfg(feature = "ort")]
 mod pictures;
 mod private;
-#[cfg(feature = "ort")]
-pub mod read;
 pub mod reference;
 pub mod replay;
 #[cfg(all(feature = "gst", feature = "ort"))]
@@ -127,7 +127,7 @@ pub enum Command {
     #[cfg(feature = "ort")]
     Model(model::ModelArgs),
     #[cfg(feature = "ort")]
-    Read(read::ReadArgs),
+    Ocr(ocr::OcrArgs),
     #[cfg(feature = "ort")]
     Signs(signs::SignsArgs),
     Cases(cases::CasesArgs),
@@ -175,7 +175,7 @@ impl Command {
             #[cfg(feature = "ort")]
             Self::Model(args) => model::run(args),
             #[cfg(feature = "ort")]
-            Self::Read(args) => read::run(&args),
+            Self::Ocr(args) => ocr::run(&args),
             #[cfg(feature = "ort")]
             Self::Signs(args) => signs::run(args),
             Self::Check(args) => check::run(args),

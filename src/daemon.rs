@@ -13,7 +13,6 @@ mod looks;
 mod messages;
 mod models;
 mod new_regions;
-mod number_reader;
 mod pictures;
 mod pinned_frames;
 mod readiness;
@@ -24,6 +23,7 @@ mod sites;
 mod start;
 #[cfg(test)]
 mod test_config;
+mod text_reader;
 mod view_monitor;
 
 use std::{

@@ -10,7 +10,7 @@ use gridwatch_contract as contract;
 use gridwatch_contract::MessageType;
 use gridwatch_model::Manifest;
 
-/// Print the JSON Schema of the configuration, a model manifest or an MQTT message.
+/// Print the JSON Schema of the configuration, the words of adverts, a model manifest or an MQTT message.
 ///
 /// Without options it prints the schema (draft 2020-12) of the configuration file. The same files are in configs/schema/. An editor
 /// with Taplo completes and checks a TOML file whose first lines contain `#:schema PATH`. A schema cannot check references,
@@ -25,11 +25,14 @@ pub struct SchemaArgs {
     /// Print the schema of a model manifest (model.toml).
     #[arg(long)]
     model: bool,
+    /// Print the schema of a file of advert words (`reading.adverts`).
+    #[arg(long, conflicts_with = "model")]
+    adverts: bool,
     /// Print the schema of an MQTT message.
-    #[arg(long, value_name = "MESSAGE", conflicts_with = "model", value_parser = message())]
+    #[arg(long, value_name = "MESSAGE", conflicts_with_all = ["model", "adverts"], value_parser = message())]
     message: Option<MessageType>,
     /// Print the AsyncAPI 3.0 document of all topics and messages; it refers to the message schemas.
-    #[arg(long, conflicts_with_all = ["model", "message"])]
+    #[arg(long, conflicts_with_all = ["model", "adverts", "message"])]
     asyncapi: bool,
 }
 
@@ -40,6 +43,7 @@ pub struct SchemaArgs {
 pub fn run(args: SchemaArgs) -> Result<ExitCode, Failure> {
     print(&match args {
         SchemaArgs { model: true, .. } => format!("{:#}\n", Manifest::schema()),
+        SchemaArgs { adverts: true, .. } => schema::adverts_text(),
         SchemaArgs { asyncapi: true, .. } => contract::asyncapi(),
         SchemaArgs {
             message: Some(message), ..

@@ -18,9 +18,9 @@ use super::{
     messages::CoreEvent,
     models::WorkerModels,
     new_regions::NewRegions,
-    number_reader::{NumberReader, ReadSchedule},
     readiness::CameraSight,
     record::ModelDescriptor,
+    text_reader::{TextReader, ViewText},
     view_monitor::{Assessment, CurrentPreset, ViewMonitor},
 };
 use gridwatch_base::metric;
@@ -43,8 +43,8 @@ struct WatchedView {
     view: CameraId,
     /// Polygons whose detections are dropped; they are masked in every picture.
     privacy: Vec<Vec<Point>>,
-    /// When and where telephone numbers are read; `None`: never.
-    read_schedule: Option<ReadSchedule>,
+    /// When and where text is read, and what was read.
+    text: ViewText,
     new_regions: NewRegions,
 }
 
@@ -83,7 +83,7 @@ impl WatchedCamera {
                 .map(|p| WatchedView {
                     view: p.view.clone(),
                     privacy: p.privacy.clone(),
-                    read_schedule: ReadSchedule::of(config, camera, p),
+                    text: ViewText::of(config, camera, p),
                     new_regions: NewRegions::new(config),
                 })
                 .collect(),
@@ -330,8 +330,8 @@ struct LookDetections {
 pub(super) struct LookWorker {
     pub(super) decoder: Decoder,
     pub(super) models: WorkerModels,
-    /// `None` if no camera's numbers are read.
-    pub(super) number_reader: Option<NumberReader>,
+    /// `None` if nothing is read.
+    pub(super) text_reader: Option<TextReader>,
     /// For the change maps of all cameras.
     pub(super) change_buffers: ChangeBuffers,
 }
@@ -437,27 +437,28 @@ impl LookWorker {
         let can_find_objects = self.look_at_changes(look, preset, frame, &mut found);
         let view = preset;
         let preset = &camera.presets[preset];
-        // A requested look decides, so numbers are read whatever the schedule.
-        let schedule = preset.read_schedule.as_ref().filter(|s| is_requested || s.is_due(at));
+        // A requested look decides, so text is read whatever the schedule.
+        let schedule = preset.text.schedule.as_ref();
+        let schedule = schedule.filter(|s| is_requested || s.is_due(at));
         let mut not_searched = Vec::new();
         if !can_find_objects {
             not_searched.push(Label::object());
         }
-        match (&mut self.number_reader, schedule) {
+        match (&mut self.text_reader, schedule) {
             (Some(reader), Some(schedule)) => {
-                match reader.read(schedule, at, frame) {
-                    Ok((numbers, models)) => {
-                        found.extend(numbers);
+                match reader.read(&preset.text, schedule, at, frame) {
+                    Ok((adverts, models)) => {
+                        found.extend(adverts);
                         by = by.iter().chain(models).cloned().collect();
                     }
                     // The other models' detections count all the same.
                     Err(error) => {
-                        tracing::warn!(camera = %camera.id, %error, "Reading numbers failed; retrying at the next scheduled reading");
-                        not_searched.push(Label::small_ad());
+                        tracing::warn!(camera = %camera.id, %error, "Reading text failed; retrying at the next scheduled reading");
+                        not_searched.extend(Label::of_text());
                     }
                 }
             }
-            (Some(_), None) => not_searched.push(Label::small_ad()),
+            (Some(_), None) => not_searched.extend(Label::of_text()),
             (None, _) => {}
         }
         // Taken out first: the core adds to them under the same lock. Requests for another preset stay.
@@ -466,7 +467,20 @@ impl LookWorker {
             .extract_if(.., |(view, ..)| *view == preset.view)
             .collect();
         for (_, rule, place) in requests {
-            match self.models.second_look_at(index, frame, &rule, &place, &mut found) {
+            let seen = self.models.second_look_at(index, frame, &rule, &place, &mut found);
+            let read = seen.and_then(|mut models| {
+                if let Some(reader) = &mut self.text_reader {
+                    models.extend_from_slice(reader.second_look_at(
+                        &preset.text,
+                        at,
+                        frame,
+                        (&rule, &place),
+                        &mut found,
+                    )?);
+                }
+                Ok(models)
+            });
+            match read {
                 Ok(models) => {
                     let new = models.into_iter().filter(|m| !by.contains(m)).collect::<Vec<_>>();
                     if !new.is_empty() {

@@ -24,13 +24,13 @@ use super::{
     looks::{LookScheduler, LookWorker, WatchedCamera},
     messages::{CoreEvent, EvidenceJob},
     models::{ModelManager, WorkerReport},
-    number_reader::NumberReader,
     pictures,
     pinned_frames::PinnedFrames,
     receive::receive_camera,
     record::RecordBuilder,
     runtime::OwnedRuntime,
     sites,
+    text_reader::TextReader,
 };
 use crate::{
     broker,
@@ -204,16 +204,16 @@ struct Models {
 
 fn load_models(config: &Arc<Config>, decode_mode: &DecodeMode) -> Result<Models, StartError> {
     let runtime = model::runtime::init(config.onnxruntime.as_deref())?.with(config.inference.clone());
-    let number_readers = NumberReader::for_workers(config, &runtime)?;
+    let text_readers = TextReader::for_workers(config, &runtime)?;
     let mask_detector = pictures::mask_detector(config, &runtime)?;
     let (reports, inbox) = mpsc::channel();
     let (manager, worker_models) = ModelManager::start(config, runtime, &reports, inbox)?;
-    let look_workers = worker_models.into_iter().zip(number_readers).enumerate();
-    let look_workers = look_workers.map(|(i, (models, number_reader))| {
+    let look_workers = worker_models.into_iter().zip(text_readers).enumerate();
+    let look_workers = look_workers.map(|(i, (models, text_reader))| {
         Ok::<_, StartError>(LookWorker {
             decoder: Decoder::with_mode(&format!("decode{i}"), config.decoders, decode_mode)?,
             models,
-            number_reader,
+            text_reader,
             change_buffers: ChangeBuffers::default(),
         })
     });

@@ -128,6 +128,7 @@ fn the_checked_in_schemas_are_current() {
     for (arguments, file) in [
         (&["schema"][..], "configs/schema/config.schema.json"),
         (&["schema", "--model"], "configs/schema/model.schema.json"),
+        (&["schema", "--adverts"], "configs/schema/adverts.schema.json"),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_gridwatch"))
             .args(arguments)

@@ -56,6 +56,7 @@ impl Box {
             score,
             appearance: None,
             number: None,
+            text: None,
             second_look: None,
             newness: None,
             bbox: BBox { x1, y1, x2, y2 },

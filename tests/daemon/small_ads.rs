@@ -16,8 +16,8 @@ fn read_numbers(file: &mut raw::File) {
     let models = root().join("models");
     let table = format!(
         "finder = {:?}\nspeller = {:?}\nevery = \"10s\"\n",
-        models.join("ppocr_v3_text_det"),
-        models.join("ppocr_v2_number_rec")
+        models.join("ppocr_v6_text_det"),
+        models.join("ppocr_v6_rec")
     );
     file.reading = Some(toml::from_str(&table).unwrap());
     let rule = "id = \"small-ads\"\ncategory = \"0201\"\nlabels = [\"small_ad\"]\ndwell = \"15s\"\nstart_score = 0.8\nkeep_score = 0.5\n\
@@ -77,7 +77,11 @@ async fn each_number_on_a_wall_is_filed_once_with_the_number() {
             let number = record["advert_number"].as_str().unwrap();
             assert_eq!(record["category_code"], "0201");
             assert!(record["dedup_key"].as_str().unwrap().ends_with(number), "{record}");
-            assert!(record["description"].as_str().unwrap().contains(number), "{record}");
+            let description = record["description"].as_str().unwrap();
+            let text = record["advert_text"].as_str().unwrap();
+            assert!(description.contains(number) && description.contains(text), "{record}");
+            assert!(text.chars().any(|c| c.is_ascii_digit()), "{record}");
+            assert!(record["advert_text_confidence"].as_f64().unwrap() > 0.5, "{record}");
             number.to_owned()
         })
         .collect();

@@ -259,8 +259,8 @@ fn every_model_that_ships_has_its_weights_its_licence_and_its_card() {
             "adverts_nano_416",
             "garbage_nano_416",
             "picodet_s_416_coco",
-            "ppocr_v2_number_rec",
-            "ppocr_v3_text_det",
+            "ppocr_v6_rec",
+            "ppocr_v6_text_det",
             "yolox_nano_416_coco",
             "yunet_n"
         ]

@@ -71,6 +71,7 @@ pub fn case(n: u32) -> Case {
         confidence: 0.87,
         appearance: None,
         number: None,
+        text: None,
         second_look_score: None,
         count: 1,
         area_m2: None,

@@ -4,6 +4,7 @@
 //! A fault in one place does not hide a fault in another: a camera with a bad id still has its zones checked. Anything that
 //! depends on a faulty field is skipped, so that one mistake is reported once.
 
+mod adverts;
 mod calendar;
 mod cameras;
 mod change;
@@ -33,11 +34,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use self::rules::{ModelFacts, RuleFacts};
+pub(super) use self::{adverts::read as read_adverts, signs::read as read_signs, survey::read as read_survey};
 pub use self::{
     draft::{Draft, ReplayConfig},
     survey::Survey,
 };
-pub(super) use self::{signs::read as read_signs, survey::read as read_survey};
 use super::{
     Evidence, Telemetry,
     raw::{self, Span},
@@ -95,7 +96,7 @@ pub(super) fn examine(file: &Path, env: &dyn Fn(&str) -> Option<String>, today: 
         draft: &mut draft,
     }
     .run();
-    draft.rest.config_sha256 = sha256_hex(&[&document.bytes[..], &draft.rest.baselines].concat());
+    draft.rest.config_sha256 = sha256_hex(&[&document.bytes[..], &draft.rest.data_files].concat());
     let by_line = |f: &Fault| (f.file != *file, f.file.clone(), f.line, f.path.clone());
     draft.faults.sort_by_cached_key(by_line);
     draft.faults.dedup();

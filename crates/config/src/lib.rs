@@ -42,6 +42,7 @@ use gridwatch_engine::{CameraId, Category, Label, NodeId, Plan, Point, RuleId};
 use gridwatch_ledger as ledger;
 use gridwatch_link::{Protocol, ServerTrust};
 use gridwatch_model as model;
+use gridwatch_model::ocr::Phrasebook;
 use gridwatch_store::Retention;
 use gridwatch_vision::{ViewLimits, change::ChangeSettings};
 
@@ -89,7 +90,9 @@ pub struct Config {
     pub models: Vec<Model>,
     /// For rules that name a second-look model: its index into `models`.
     pub second_looks: BTreeMap<RuleId, usize>,
-    /// OCR of phone numbers, if configured.
+    /// For rules whose second look reads text: the text that they need.
+    pub text_looks: BTreeMap<RuleId, raw::TextNeeded>,
+    /// OCR of text, if configured.
     pub reading: Option<OcrSettings>,
     /// Installation of further model versions at run time.
     pub registry: Registry,
@@ -193,17 +196,19 @@ pub struct Model {
     pub dir: PathBuf,
 }
 
-/// OCR of phone numbers (`[reading]`).
+/// OCR of text (`[reading]`).
 #[derive(Debug, Clone)]
 pub struct OcrSettings {
     /// Folder of the text detection model (absolute; exists).
     pub finder: PathBuf,
     /// Folder of the text recognition model (absolute; exists).
     pub speller: PathBuf,
-    /// Time between two readings of a camera; looks in between do not look for [`Label::small_ad`].
+    /// Time between two readings of a camera; looks in between do not look for [`Label::of_text`].
     ///
-    /// [`Label::small_ad`]: gridwatch_engine::Label::small_ad
+    /// [`Label::of_text`]: gridwatch_engine::Label::of_text
     pub every: Duration,
+    /// The words of small ads and banners.
+    pub phrasebook: Phrasebook,
 }
 
 /// One camera.
@@ -229,7 +234,7 @@ pub struct Camera {
     pub look_every: Duration,
     /// The camera's models, as indices into [`Config::models`]; never empty.
     pub models: Vec<usize>,
-    /// Read phone numbers in its watch zones ([`Config::reading`]).
+    /// Read text in its watch zones ([`Config::reading`]).
     pub read_numbers: bool,
     /// GB/T 28181 device id, 20 digits.
     pub gb_device_id: Option<String>,
@@ -364,6 +369,14 @@ pub fn examine_on(path: &Path, env: &dyn Fn(&str) -> Option<String>, today: Date
 /// All faults of the file.
 pub fn read_signs(path: &Path) -> Result<raw::Signs, Faults> {
     check::read_signs(path).map(|(_, signs)| signs)
+}
+
+/// Reads a file of advert words (`reading.adverts`).
+///
+/// # Errors
+/// All faults of the file.
+pub fn read_adverts(path: &Path) -> Result<Phrasebook, Faults> {
+    check::read_adverts(path).map(|(_, phrasebook)| phrasebook)
 }
 
 /// Reads a file of point pairs (`raw::Points`), the input of `gridwatch calibrate`.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use gridwatch_engine as engine;
 use gridwatch_model::manifest::Provider;
 
+mod adverts;
 mod broker;
 mod calendar;
 mod camera;
@@ -26,6 +27,7 @@ mod span;
 pub(super) use calendar::{DATES_PATTERN, DAYS_PATTERN, SEASON_PATTERN, TIME_PATTERN};
 pub(super) use span::SPAN_PATTERN;
 pub use {
+    adverts::{Adverts, BannerShape, MessengerForm, MessengerWords, TradeWords},
     broker::{Broker, ClientCertificate},
     calendar::{Calendar, CalendarFile, Schedule, Window},
     camera::*,
@@ -97,7 +99,7 @@ pub struct File {
     /// Detection models.
     #[schemars(length(min = 1))]
     pub models: Vec<Model>,
-    /// OCR of phone numbers on walls (非法小广告). Unset: numbers are not read.
+    /// OCR of text on walls: small ads (非法小广告) and banners. Unset: nothing is read.
     #[serde(default)]
     pub reading: Option<Reading>,
     /// Installation of further model versions at run time, with `gridwatch model`.
@@ -115,7 +117,9 @@ impl File {
     /// Paths of the models and of the city's data files, for rewriting them when the configuration is written to another directory.
     pub fn data_paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let models = self.models.iter_mut().map(|m| &mut m.dir);
-        let reading = self.reading.iter_mut().flat_map(|r| [&mut r.finder, &mut r.speller]);
+        let reading = self.reading.iter_mut();
+        let reading = reading.map(|r| [Some(&mut r.finder), Some(&mut r.speller), r.adverts.as_mut()]);
+        let reading = reading.flatten().flatten();
         let signs = self.cameras.iter_mut().filter_map(|c| c.approved_signs.as_mut());
         [&mut self.grid.file, &mut self.grid.categories]
             .into_iter()
@@ -161,7 +165,7 @@ pub struct Runtime {
     pub model_threads: Option<u16>,
 }
 
-/// OCR of phone numbers on walls. The numbers are reported under the label `small_ad`, on cameras with `read_numbers`.
+/// OCR of text on walls: in the watch zones of cameras with `read_numbers`, where small ads are reported under the label `small_ad` and banners under `text_banner`, and in second looks with `text`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reading {
@@ -169,9 +173,12 @@ pub struct Reading {
     pub finder: PathBuf,
     /// Folder of the text recognition model (adapter `ctc`). Relative paths start at this file's directory.
     pub speller: PathBuf,
-    /// Time between two readings of a camera. Default `10m`. Reading takes about half a second of one core per watched megapixel, so short intervals overload the box. `max_gap` of the rules about `small_ad` must be longer, as they ignore the looks in between.
+    /// Time between two readings of a camera. Default `10m`. Reading takes about 0.2 s of one core per watched megapixel, so short intervals overload the box. `max_gap` of the rules about `small_ad` and `text_banner` must be longer, as they ignore the looks in between.
     #[serde(default = "defaults::read_every")]
     pub every: Span,
+    /// TOML file of the trades, phrases and messengers of small ads, and of what makes a line a banner, such as `adverts/default.toml`. Unset: a small ad is what bears a phone number, and nothing is a banner.
+    #[serde(default)]
+    pub adverts: Option<PathBuf>,
 }
 
 /// Video decoding.

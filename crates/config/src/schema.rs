@@ -24,6 +24,11 @@ pub fn generate_text() -> String {
     format!("{:#}\n", generate())
 }
 
+/// The schema of a file of advert words, as it is checked in (`configs/schema/adverts.schema.json`).
+pub fn adverts_text() -> String {
+    format!("{:#}\n", schema::generate::<raw::Adverts>())
+}
+
 /// Messages for the configuration and for the files that it names.
 pub(super) const MESSAGES: Messages = Messages {
     patterns: &[

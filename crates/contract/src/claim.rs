@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Method, SCHEMA_VERSION, When};
-use gridwatch_engine::{CaseId, CellCode, Claim, Location, LonLat, PhoneNumber, PlaceMethod};
+use gridwatch_engine::{AdvertText, CaseId, CellCode, Claim, Location, LonLat, PhoneNumber, PlaceMethod};
 
 /// A box's claim on a site: it has an open case there. Retained; an empty message in its place means that the case is
 /// closed.
@@ -40,6 +40,10 @@ pub struct ClaimMessage {
     /// Telephone number on a small ad: digits only, in national format.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub advert_number: Option<String>,
+    /// Text on an advert or banner, at most 160 characters; names and identity numbers are masked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 160))]
+    pub advert_text: Option<String>,
     /// True once the broker has acknowledged the case. Until then, other boxes hold back their cases of this site.
     pub filed: bool,
     /// Random value, new in each message, by which the box recognises its own message when the broker sends it back.
@@ -67,6 +71,7 @@ impl ClaimMessage {
             place_method: claim.located.method,
             merge_radius_m: claim.merge_radius_m,
             advert_number: claim.number.as_ref().map(ToString::to_string),
+            advert_text: claim.text.as_ref().map(ToString::to_string),
             filed,
             saying: format!("{nonce:016x}"),
             until,
@@ -92,6 +97,8 @@ impl ClaimMessage {
             },
             merge_radius_m: self.merge_radius_m,
             number: self.advert_number.as_deref().map(PhoneNumber::from),
+            // Bounds the length.
+            text: self.advert_text.as_deref().map(AdvertText::from),
         })
     }
 }

@@ -194,12 +194,22 @@ pub struct CaseRecord {
     /// Pictures, all published before this message （多媒体附件）.
     #[schemars(length(min = 1))]
     pub evidence: Vec<EvidenceItem>,
-    /// Deduplication key `cell/category/site`, followed by `advert_number` if present. At most one open case has it.
+    /// Deduplication key `cell/category/site`, followed by `advert_number` if present, or else by the letters and digits of
+    /// `advert_text`. At most one open case has it.
     pub dedup_key: String,
     /// Telephone number on a small ad: digits only, in national format （小广告电话号码）.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[0-9]{7,16}$"))]
     pub advert_number: Option<String>,
+    /// Text on an advert or banner, with a space between lines, at most 160 characters. Personal names and identity numbers in
+    /// it are replaced by asterisks （广告文字）.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 160))]
+    pub advert_text: Option<String>,
+    /// Mean score of the characters of `advert_text`, over the looks that voted on them （文字置信度）. Present with `advert_text`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub advert_text_confidence: Option<f64>,
     /// The earlier case at the same site that this one repeats （反复发生）.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recurrence: Option<Recurrence>,

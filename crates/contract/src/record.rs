@@ -148,6 +148,8 @@ impl CaseRecord {
             evidence: context.evidence,
             dedup_key: case.dedup_key.clone(),
             advert_number: case.number.as_ref().map(ToString::to_string),
+            advert_text: case.text.as_ref().map(|t| t.text.to_string()),
+            advert_text_confidence: case.text.as_ref().map(|t| round3(t.score.into())),
             recurrence: case.recurrence.as_ref().map(|r| Recurrence {
                 of_case_id: r.of.to_string(),
                 count: r.count,
@@ -256,10 +258,15 @@ fn describe(case: &Case, address: Option<&str>, language: Language, zone: &TimeZ
                 0..120 => format!("{seconds}秒"),
                 _ => format!("{}分钟", seconds / 60),
             };
-            let number = case.number.as_ref().map(|n| format!("（电话{n}）"));
-            let number = number.unwrap_or_default();
+            let number = case.number.as_ref().map(|n| format!("电话{n}"));
+            let text = case.text.as_ref().map(|t| format!("文字“{}”", t.text));
+            let advert: Vec<String> = number.into_iter().chain(text).collect();
+            let advert = match advert.is_empty() {
+                true => String::new(),
+                false => format!("（{}）", advert.join("，")),
+            };
             format!(
-                "视频AI在{place}发现{}{number}，首次发现时间{since}，已持续{dwell}，巡检{looks}次、检出{seen}次。所属单元网格{cell}，定位误差约{near}米。请核实。",
+                "视频AI在{place}发现{}{advert}，首次发现时间{since}，已持续{dwell}，巡检{looks}次、检出{seen}次。所属单元网格{cell}，定位误差约{near}米。请核实。",
                 case.category.name_zh
             )
         }
@@ -269,10 +276,15 @@ fn describe(case: &Case, address: Option<&str>, language: Language, zone: &TimeZ
                 0..120 => format!("{seconds} seconds"),
                 _ => format!("{} minutes", seconds / 60),
             };
-            let number = case.number.as_ref().map(|n| format!(" (telephone {n})"));
-            let number = number.unwrap_or_default();
+            let number = case.number.as_ref().map(|n| format!("telephone {n}"));
+            let text = case.text.as_ref().map(|t| format!("text “{}”", t.text));
+            let advert: Vec<String> = number.into_iter().chain(text).collect();
+            let advert = match advert.is_empty() {
+                true => String::new(),
+                false => format!(" ({})", advert.join(", ")),
+            };
             format!(
-                "Video AI detected {}{number} at {place}: first seen {since}, present for {dwell}, detected in {seen} of {looks} looks. Grid cell {cell}, location accurate to about {near} m. Please verify.",
+                "Video AI detected {}{advert} at {place}: first seen {since}, present for {dwell}, detected in {seen} of {looks} looks. Grid cell {cell}, location accurate to about {near} m. Please verify.",
                 case.category.name_en
             )
         }

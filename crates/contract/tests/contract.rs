@@ -170,6 +170,7 @@ fn golden_claim_is_current_and_valid() {
         place_method: PlaceMethod::Homography,
         merge_radius_m: 8.0,
         advert_number: None,
+        advert_text: None,
         filed: true,
         saying: "00000000075bcd15".into(),
         until: when(8 * 86_400),
@@ -321,4 +322,38 @@ fn a_reply_with_an_unknown_field_is_rejected() {
     let wrong = json!({"case_id": "x", "state": "accepted", "plattform_task_no": "1"});
     let error = serde_json::from_value::<ReplyMessage>(wrong).unwrap_err().to_string();
     assert!(error.contains("plattform_task_no"), "{error}");
+}
+
+#[test]
+fn an_adverts_text_is_in_the_record_the_description_and_the_claim() {
+    let advert = gridwatch_engine::Case {
+        number: Some("13800138000".into()),
+        text: Some(gridwatch_engine::TextReading {
+            text: "专业开锁 13800138000".into(),
+            score: 0.913_2,
+        }),
+        ..case(1)
+    };
+    let filed = record(&advert, pictures());
+    assert_eq!(filed.advert_text.as_deref(), Some("专业开锁 13800138000"));
+    assert_eq!(filed.advert_text_confidence, Some(0.913));
+    let said = "发现暴露垃圾（电话13800138000，文字“专业开锁 13800138000”），";
+    assert!(filed.description.contains(said), "{}", filed.description);
+    let schema: Value = serde_json::from_str(&MessageType::Case.schema()).unwrap();
+    let value = serde_json::to_value(&filed).unwrap();
+    assert!(jsonschema::is_valid(&schema, &value), "{value}");
+
+    let without_number = gridwatch_engine::Case { number: None, ..advert };
+    let said = "（文字“专业开锁 13800138000”）";
+    assert!(record(&without_number, pictures()).description.contains(said));
+    let claim = without_number.claim(&NODE.into());
+    let message = ClaimMessage::new(&claim, true, 7, when(1));
+    assert_eq!(message.claim().unwrap().text, claim.text);
+    // A claim of another box may say anything.
+    let long = ClaimMessage {
+        advert_text: Some("长".repeat(100_000)),
+        ..message
+    };
+    let text = long.claim().unwrap().text.unwrap();
+    assert_eq!(text.as_str().chars().count(), gridwatch_engine::AdvertText::MAX_CHARS);
 }

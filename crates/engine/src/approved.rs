@@ -3,7 +3,7 @@
 //! A camera cannot see whether a sign is lawful, but it can see that a sign is new compared with the approved baseline.
 //! This module decides whether a box is one of the approved signs.
 
-use super::types::{ApprovedSign, BBox, CameraPlan, Detection, Label, NotFiled, Rule};
+use super::types::{ApprovedSign, BBox, CameraPlan, Detection, Label, NotFiled, Plan, Rule};
 
 /// IoU at which a box is taken for the approved sign at that place; a poster that covers less than half of an approved
 /// board is not. Jitter rarely reaches that far: of 1,348 boxes of 115 signs that `garbage_nano_416` found in façades
@@ -17,7 +17,13 @@ const COVERED: f64 = 0.8;
 
 /// Why a detection does not count under a rule with `except_approved`; `None` if it counts, or the rule has no such
 /// exception.
-pub(super) fn approval(rule: &Rule, camera: &CameraPlan, detection: &Detection, bbox: &BBox) -> Option<NotFiled> {
+pub(super) fn approval(
+    plan: &Plan,
+    rule: &Rule,
+    camera: &CameraPlan,
+    detection: &Detection,
+    bbox: &BBox,
+) -> Option<NotFiled> {
     if !rule.except_approved {
         return None;
     }
@@ -33,7 +39,21 @@ pub(super) fn approval(rule: &Rule, camera: &CameraPlan, detection: &Detection, 
         }),
         None => is_approved(signs, &detection.label, bbox),
     };
-    is_lawful.then_some(NotFiled::ApprovedSign)
+    (is_lawful || bears_approved_text(plan, detection)).then_some(NotFiled::ApprovedSign)
+}
+
+/// True if the detection bears the text of a sign that is approved in the view of any camera: a shop's name is as lawful
+/// on its van as above its door. Another phone number under the same text is not approved.
+fn bears_approved_text(plan: &Plan, detection: &Detection) -> bool {
+    let Some(read) = &detection.text else { return false };
+    let signs = plan
+        .cameras
+        .values()
+        .flat_map(|camera| camera.approved.iter().flatten());
+    signs
+        .filter(|sign| !matches!((&sign.number, &detection.number), (Some(a), Some(b)) if a != b))
+        .filter_map(|sign| sign.text.as_ref())
+        .any(|lawful| lawful.is_same_as(&read.text))
 }
 
 /// True if an object of `label` in `bbox` is one of `signs`: same label, place and size.

@@ -4,7 +4,9 @@
 //! Works on a single look; `track` associates looks with each other.
 
 use super::{
-    types::{Appearance, Attended, BBox, CameraPlan, Detection, Newness, PhoneNumber, Rule},
+    types::{
+        AdvertIdentity, Appearance, Attended, BBox, CameraPlan, Detection, Newness, PhoneNumber, Rule, TextReading,
+    },
     zone_match::ZoneMatch,
 };
 
@@ -23,10 +25,22 @@ pub(super) struct DetectionGroup<'a> {
     pub appearance: Option<Appearance>,
     /// Phone number on the most confident one.
     pub number: Option<PhoneNumber>,
+    /// Text on it: of those read on its members, the one with the highest score.
+    pub text: Option<TextReading>,
     /// Highest second-look score of any of them.
     pub second_look: Option<f32>,
     /// Newness of the newest one, and the earliest time of any.
     pub newness: Option<Newness>,
+}
+
+impl DetectionGroup<'_> {
+    /// What tells it from other adverts.
+    pub(super) fn identity(&self) -> AdvertIdentity<'_> {
+        AdvertIdentity {
+            number: self.number.as_ref(),
+            text: self.text.as_ref().map(|t| &t.text),
+        }
+    }
 }
 
 /// Merges groups (sorted by score, highest first) whose gap is at most `reach` diagonals of the larger box,
@@ -42,7 +56,7 @@ pub(super) fn merge_nearby(groups: &mut Vec<DetectionGroup<'_>>, reach: f64) {
         let mut place = joined.len();
         while let Some(i) = joined
             .iter()
-            .position(|j| are_near(&j.bbox, &whole.bbox, reach) && !have_different_numbers(&j.number, &whole.number))
+            .position(|j| are_near(&j.bbox, &whole.bbox, reach) && !j.identity().differs_from(&whole.identity()))
         {
             let other = joined.remove(i);
             place = place.min(i);
@@ -54,6 +68,11 @@ pub(super) fn merge_nearby(groups: &mut Vec<DetectionGroup<'_>>, reach: f64) {
                     .flatten()
                     .reduce(f32::max),
                 newness: [other.newness, whole.newness].into_iter().flatten().reduce(newest),
+                text: [&other.text, &whole.text]
+                    .into_iter()
+                    .flatten()
+                    .max_by(|a, b| a.score.total_cmp(&b.score))
+                    .cloned(),
                 // The earlier one has the higher score.
                 ..if i <= place && other.score >= whole.score {
                     other
@@ -121,11 +140,6 @@ fn union_box(a: &BBox, b: &BBox) -> BBox {
     }
 }
 
-/// True if both have a phone number and the numbers differ: two advertisers next to each other.
-fn have_different_numbers(a: &Option<PhoneNumber>, b: &Option<PhoneNumber>) -> bool {
-    matches!((a, b), (Some(a), Some(b)) if a != b)
-}
-
 fn are_near(a: &BBox, b: &BBox, reach: f64) -> bool {
     let (large, small) = if a.area() >= b.area() { (a, b) } else { (b, a) };
     gap(large, small) <= reach
@@ -164,6 +178,7 @@ mod tests {
             count: 1,
             appearance: None,
             number: None,
+            text: None,
             second_look: None,
             newness: None,
         }

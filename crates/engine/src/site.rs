@@ -17,8 +17,9 @@ use super::{
     presence::LookInterval,
     since,
     types::{
-        Appearance, BBox, CameraId, CameraPlan, CaseId, CaseState, Claim, Location, NotFiled, OpenCase, PhoneNumber,
-        Place, PlaceMethod, Plan, Recurrence, Reply, Rule, RuleId, Verification, Verified, ZoneId,
+        AdvertIdentity, AdvertText, Appearance, BBox, CameraId, CameraPlan, CaseId, CaseState, Claim, Location,
+        NotFiled, OpenCase, PhoneNumber, Place, PlaceMethod, Plan, Recurrence, Reply, Rule, RuleId, Verification,
+        Verified, ZoneId,
     },
     vacancy::Vacancy,
     verification::{Finding, Occupancy, Question, VerificationTally},
@@ -56,7 +57,7 @@ pub(super) fn locate(plan: &Plan, camera: &CameraPlan, rule: &Rule, bbox: &BBox)
 /// What identifies a problem at a place.
 struct Site<'a> {
     category: &'a str,
-    number: Option<&'a PhoneNumber>,
+    advert: AdvertIdentity<'a>,
     located: &'a Location,
 }
 
@@ -64,7 +65,10 @@ impl<'a> Site<'a> {
     fn of(case: &'a OpenCase) -> Self {
         Self {
             category: &case.category,
-            number: case.number.as_ref(),
+            advert: AdvertIdentity {
+                number: case.number.as_ref(),
+                text: case.text.as_ref(),
+            },
             located: &case.located,
         }
     }
@@ -72,15 +76,17 @@ impl<'a> Site<'a> {
     fn of_claim(claim: &'a Claim) -> Self {
         Self {
             category: &claim.category,
-            number: claim.number.as_ref(),
+            advert: AdvertIdentity {
+                number: claim.number.as_ref(),
+                text: claim.text.as_ref(),
+            },
             located: &claim.located,
         }
     }
 
-    /// Same category, and not two different phone numbers, which are two advertisers on one wall.
+    /// Same category, and not two different adverts on one wall.
     fn is_same_problem(&self, other: &Self) -> bool {
-        let are_two_numbers = matches!((self.number, other.number), (Some(a), Some(b)) if a != b);
-        self.category == other.category && !are_two_numbers
+        self.category == other.category && !self.advert.differs_from(&other.advert)
     }
 
     /// Distance in metres if both are one site, else `None`.
@@ -111,12 +117,13 @@ pub(super) struct LocatedCandidate<'a> {
     pub(super) bbox: BBox,
     pub(super) appearance: Option<Appearance>,
     pub(super) number: Option<&'a PhoneNumber>,
+    pub(super) text: Option<&'a AdvertText>,
 }
 
 impl LocatedCandidate<'_> {
     /// `cell/category/site`. The site is the ground point to 10⁻⁵ degree if there is one, else the drawn zone or the
-    /// whole view. A phone number is appended, because one wall has many advertisers. No part contains a character that
-    /// is special in MQTT topics.
+    /// whole view. The phone number, or else the text, is appended, because one wall has many advertisers. No part
+    /// contains a character that is special in MQTT topics.
     pub(super) fn dedup_key(&self) -> String {
         let Location { at, cell, method, .. } = self.located;
         let category = &self.rule.category.code;
@@ -125,9 +132,10 @@ impl LocatedCandidate<'_> {
             (PlaceMethod::CameraPoint, Some(zone)) => format!("{cell}/{category}/zone:{}:{zone}", self.camera),
             (PlaceMethod::CameraPoint, None) => format!("{cell}/{category}/view:{}", self.camera),
         };
-        match self.number {
-            Some(number) => format!("{site}:{number}"),
-            None => site,
+        match (self.number, self.text) {
+            (Some(number), _) => format!("{site}:{number}"),
+            (None, Some(text)) if text.is_distinctive() => format!("{site}:{}", text.key()),
+            (None, _) => site,
         }
     }
 
@@ -153,7 +161,10 @@ impl LocatedCandidate<'_> {
     fn site(&self) -> Site<'_> {
         Site {
             category: &self.rule.category.code,
-            number: self.number,
+            advert: AdvertIdentity {
+                number: self.number,
+                text: self.text,
+            },
             located: self.located,
         }
     }

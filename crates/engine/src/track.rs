@@ -12,7 +12,10 @@ use super::{
     group::DetectionGroup,
     presence::Presence,
     stage::{Candidate, Phase, Stage, transition},
-    types::{Appearance, BBox, CameraId, Effect, JournalEntry, NotFiled, PhoneNumber, Reason, RuleId},
+    types::{
+        AdvertIdentity, Appearance, BBox, CameraId, Effect, JournalEntry, NotFiled, PhoneNumber, Reason, RuleId,
+        TextReading,
+    },
 };
 
 /// Smallest association radius between two looks, in diagonals of the object, whatever its rule allows. Detectors
@@ -39,6 +42,9 @@ pub(super) struct Track {
     /// Phone number written on it. Never changes: a different number is a different object.
     #[serde(default)]
     pub number: Option<PhoneNumber>,
+    /// Text on it: the newest of the readings with the highest score.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<TextReading>,
     /// Time of the last sighting.
     pub last_seen: Timestamp,
     /// Presence since it became a candidate.
@@ -111,6 +117,7 @@ impl Track {
             bbox: group.bbox,
             appearance: group.appearance,
             number: group.number.clone(),
+            text: group.text.clone(),
             last_seen: at,
             presence: Presence::new(group.score, attended),
             stage: Stage::Idle,
@@ -233,12 +240,21 @@ impl Track {
         if self.number.is_none() {
             self.number.clone_from(&group.number);
         }
+        if let Some(read) = &group.text
+            && self.text.as_ref().is_none_or(|known| read.score >= known.score)
+        {
+            self.text = Some(read.clone());
+        }
         self.last_seen = at;
     }
 
-    /// True if both have a phone number and the numbers differ.
-    fn has_other_number(&self, group: &DetectionGroup<'_>) -> bool {
-        matches!((&self.number, &group.number), (Some(known), Some(new)) if known != new)
+    /// True if both were read and are different adverts.
+    fn is_other_advert(&self, group: &DetectionGroup<'_>) -> bool {
+        let known = AdvertIdentity {
+            number: self.number.as_ref(),
+            text: self.text.as_ref().map(|t| &t.text),
+        };
+        known.differs_from(&group.identity())
     }
 
     /// Similarity to `group`; `None` if either has no appearance, or only one of them has colour.
@@ -283,7 +299,7 @@ pub(super) fn associate(tracks: &[Track], groups: &[DetectionGroup<'_>], reach: 
     for (t, track) in tracks.iter().enumerate() {
         for (s, group) in groups.iter().enumerate() {
             // A misread number starts its own track, is seen once and expires.
-            if track.has_other_number(group) {
+            if track.is_other_advert(group) {
                 continue;
             }
             let affinity = affinity(&track.bbox, &group.bbox, reach, track.resemblance(group));
@@ -331,6 +347,7 @@ mod tests {
             count: 1,
             appearance: None,
             number: None,
+            text: None,
             second_look: None,
             newness: None,
         })

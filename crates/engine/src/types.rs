@@ -11,12 +11,15 @@ use serde::{Deserialize, Serialize};
 
 pub use super::judge::{Resumed, Snapshot};
 
+mod advert_text;
 mod appearance;
 mod case;
 mod claim;
 mod plan;
 mod reason;
 
+pub(crate) use advert_text::AdvertIdentity;
+pub use advert_text::{AdvertText, TextReading, errors_within, half_width};
 pub use appearance::Appearance;
 pub use case::*;
 pub use claim::*;
@@ -79,7 +82,7 @@ id!(/// A case's ULID in its 26-character text form.
     CaseId);
 
 impl Label {
-    /// The label of a phone number read on a wall (非法小广告).
+    /// The label of a small ad read on a wall (非法小广告): a phone number, or a trade with a messenger id.
     pub fn small_ad() -> Self {
         Self::from("small_ad")
     }
@@ -87,6 +90,16 @@ impl Label {
     /// The label of something new in the view that no network has a label for.
     pub fn object() -> Self {
         Self::from("object")
+    }
+
+    /// The label of a banner that was recognised by its text (横幅标语): one long line.
+    pub fn text_banner() -> Self {
+        Self::from("text_banner")
+    }
+
+    /// The labels of objects that are recognised by reading their text.
+    pub fn of_text() -> [Self; 2] {
+        [Self::small_ad(), Self::text_banner()]
     }
 }
 
@@ -152,6 +165,9 @@ pub struct Detection {
     /// The phone number on it, if one was read; it then identifies the object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<PhoneNumber>,
+    /// The text on it, if it was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<TextReading>,
     /// Score of a second look at it, if one was taken; 0 if that found nothing.
     #[serde(default, rename = "closer", skip_serializing_if = "Option::is_none")]
     pub second_look: Option<f32>,
@@ -161,7 +177,7 @@ pub struct Detection {
 }
 
 impl Detection {
-    /// A detection without appearance, phone number, second look or newness.
+    /// A detection without appearance, phone number, text, second look or newness.
     pub fn new(label: impl Into<Label>, score: f32, bbox: BBox) -> Self {
         Self {
             label: label.into(),
@@ -169,6 +185,7 @@ impl Detection {
             bbox,
             appearance: None,
             number: None,
+            text: None,
             second_look: None,
             newness: None,
         }

@@ -49,6 +49,7 @@ fn adverts() -> Rule {
 fn approved(signs: &[BBox]) -> Option<Vec<ApprovedSign>> {
     let sign = |bbox: &BBox| ApprovedSign {
         number: None,
+        text: None,
         label: "sign".into(),
         bbox: *bbox,
     };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::engine_support::*;
 use gridwatch_engine::{
     ApprovedSign, BBox, CameraPlan, Detection, Input, Label, Light, NotFiled, Observation, PhoneNumber, Rule, Stands,
-    View,
+    TextReading, View,
 };
 
 const READ_EVERY_S: u32 = 600;
@@ -185,11 +185,13 @@ fn approved_numbers_and_numbers_on_approved_boards_are_not_filed() {
             label: Label::small_ad(),
             bbox: place(3),
             number: Some(LOCKSMITH.into()),
+            text: None,
         },
         ApprovedSign {
             label: "sign".into(),
             bbox: board,
             number: None,
+            text: None,
         },
     ];
     let mut harness = watch(wall(approved), |_| {
@@ -201,5 +203,122 @@ fn approved_numbers_and_numbers_on_approved_boards_are_not_filed() {
         "{:?}",
         harness.not_filed()
     );
+    harness.close();
+}
+
+/// An ad without a phone number.
+fn text_ad(text: &str, score: f32, at: BBox) -> Detection {
+    Detection {
+        text: Some(TextReading {
+            text: text.into(),
+            score,
+        }),
+        ..Detection::new(Label::small_ad(), 0.9, at)
+    }
+}
+
+fn texts(harness: &Harness) -> Vec<String> {
+    let opened = harness.opened().into_iter();
+    opened
+        .map(|c| c.text.as_ref().map_or_else(String::new, |t| t.text.to_string()))
+        .collect()
+}
+
+#[test]
+fn the_same_text_on_a_wall_is_one_case_and_another_text_is_another() {
+    let mut harness = watch(wall(vec![]), |n| {
+        // Misread once in a while.
+        let locks = if n % 4 == 3 {
+            "专业开领换锁微信kaisuo88"
+        } else {
+            "专业开锁换锁微信kaisuo88"
+        };
+        vec![
+            text_ad(locks, if n == 5 { 0.95 } else { 0.9 }, place(0)),
+            text_ad("高价回收烟酒加V huishou66", 0.9, place(1)),
+            text_ad("专业开锁换锁 微信kaisuo88", 0.8, place(4)),
+        ]
+    });
+    let mut opened = texts(&harness);
+    opened.sort_unstable();
+    assert_eq!(opened, ["专业开锁换锁微信kaisuo88", "高价回收烟酒加V huishou66"]);
+    assert!(
+        harness.not_filed().contains(&NotFiled::OpenCaseAtSite),
+        "the second flyer"
+    );
+    let mut keys: Vec<&str> = harness.opened().iter().map(|c| c.dedup_key.as_str()).collect();
+    keys.sort_unstable();
+    assert_eq!(
+        keys,
+        [
+            "410105001001044/0102/view:wall:专业开锁换锁微信kaisuo88",
+            "410105001001044/0102/view:wall:高价回收烟酒加vhuishou66",
+        ]
+    );
+    harness.close();
+}
+
+#[test]
+fn a_text_over_an_old_one_is_another_object() {
+    let mut harness = watch(wall(vec![]), |_| {
+        vec![text_ad("专业开锁换锁微信kaisuo88", 0.9, place(0))]
+    });
+    continue_watching(&mut harness, 14, 14, |_| {
+        vec![text_ad("疏通下水管道加V tongxia66", 0.9, place(0))]
+    });
+    assert_eq!(texts(&harness).len(), 2);
+    harness.close();
+}
+
+#[test]
+fn a_text_that_is_approved_in_the_view_of_any_camera_is_not_filed() {
+    let shop = |text: &str, number: Option<&str>| ApprovedSign {
+        label: "sign".into(),
+        bbox: bbox(0.2, 0.05, 0.6, 0.25),
+        number: number.map(Into::into),
+        text: Some(text.into()),
+    };
+    let signs = vec![
+        shop("老王开锁服务部微信laowang88", None),
+        shop("四季鲜果超市欢迎光临", Some(MOVER)),
+    ];
+    let cameras = [("wall", wall(vec![])), ("market", wall(signs))];
+    let mut harness = Harness::new(plan(cameras, vec![small_ads()]));
+    continue_watching(&mut harness, 0, 14, |_| {
+        let with_number = |number: &str, at| Detection {
+            number: Some(number.into()),
+            ..text_ad("四季鲜果超市欢迎光临", 0.9, at)
+        };
+        vec![
+            text_ad("老王开锁服务部 微信laowang88", 0.9, place(0)),
+            text_ad("专业开锁换锁微信kaisuo88", 0.9, place(1)),
+            with_number(MOVER, place(2)),
+            with_number(LOCKSMITH, place(3)),
+        ]
+    });
+    let mut opened = texts(&harness);
+    opened.sort_unstable();
+    assert_eq!(
+        opened,
+        ["专业开锁换锁微信kaisuo88", "四季鲜果超市欢迎光临"],
+        "another number under an approved text is not approved"
+    );
+    assert_eq!(numbers(&harness), [LOCKSMITH, "none"]);
+    harness.close();
+}
+
+#[test]
+fn a_restart_remembers_the_texts_of_open_cases() {
+    let ads = |_| vec![text_ad("专业开锁换锁微信kaisuo88", 0.9, place(0))];
+    let mut harness = watch(wall(vec![]), ads);
+    assert_eq!(texts(&harness).len(), 1);
+    harness.restart(plan([("wall", wall(vec![]))], vec![small_ads()]), |_| true);
+    continue_watching(&mut harness, 14, 14, |_| {
+        vec![
+            text_ad("专业开锁换锁微信kaisuo88", 0.9, place(5)),
+            text_ad("疏通下水管道加V tongxia66", 0.9, place(2)),
+        ]
+    });
+    assert_eq!(texts(&harness).len(), 2, "only the new text");
     harness.close();
 }

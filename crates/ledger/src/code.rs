@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use gridwatch_engine::{
-    Appearance, BBox, CameraId, CaseId, Detection, Elsewhere, Input, Label, Light, Newness, Observation, OpenCase,
-    PhoneNumber, Reply, Resumed, View,
+    AdvertText, Appearance, BBox, CameraId, CaseId, Detection, Elsewhere, Input, Label, Light, Newness, Observation,
+    OpenCase, PhoneNumber, Reply, Resumed, TextReading, View,
 };
 
 /// One record: an event, and the cases that the engine opened because of it.
@@ -120,6 +120,8 @@ const VIEWS: [View; 7] = [
 const EXTENDED: u8 = 0x07;
 /// Flag of the extension byte: each detection has an optional newness.
 const NEWNESS: u8 = 0x08;
+/// Flag of the extension byte: each detection has a text, empty if none was read, and its score.
+const TEXTS: u8 = 0x10;
 
 /// Flag of the view byte: infrared look.
 const NIGHT: u8 = 0x80;
@@ -225,17 +227,19 @@ impl Encoder {
         let has_numbers = look.detections.iter().any(|d| d.number.is_some());
         let has_second_looks = look.detections.iter().any(|d| d.second_look.is_some());
         let has_newness = look.detections.iter().any(|d| d.newness.is_some());
+        let has_texts = look.detections.iter().any(|d| d.text.is_some());
+        let is_extended = has_newness || has_texts;
         let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
         out.push(
-            if has_newness { EXTENDED } else { view_code(look.view) }
+            if is_extended { EXTENDED } else { view_code(look.view) }
                 | light
                 | flag(has_appearances, APPEARANCES)
                 | flag(has_numbers, NUMBERS)
                 | flag(has_second_looks, SECOND_LOOK)
                 | flag(!look.not_searched.is_empty(), NOT_SEARCHED),
         );
-        if has_newness {
-            out.push(view_code(look.view) | NEWNESS);
+        if is_extended {
+            out.push(view_code(look.view) | flag(has_newness, NEWNESS) | flag(has_texts, TEXTS));
         }
         varint(look.detections.len() as u128, out);
         for detection in &look.detections {
@@ -257,6 +261,12 @@ impl Encoder {
             }
             if has_newness {
                 newness(detection.newness, look.at, out);
+            }
+            if has_texts {
+                // A text of no characters is none.
+                let read = detection.text.as_ref().filter(|t| !t.text.as_str().is_empty());
+                text(read.map_or("", |t| t.text.as_str()), out);
+                out.extend(read.iter().flat_map(|t| t.score.to_le_bytes()));
             }
         }
         if !look.not_searched.is_empty() {
@@ -386,7 +396,7 @@ impl Decoder {
             }
             view => (view, 0),
         };
-        if extension & !NEWNESS != 0 {
+        if extension & !(NEWNESS | TEXTS) != 0 {
             return Err("unknown fields of a look");
         }
         let view = *VIEWS.get(usize::from(view)).ok_or("unknown view code")?;
@@ -412,12 +422,17 @@ impl Decoder {
                 0 => None,
                 _ => bytes.newness(at)?,
             };
+            let text = match extension & TEXTS {
+                0 => None,
+                _ => bytes.text_reading()?,
+            };
             detections.push(Detection {
                 label,
                 score,
                 bbox,
                 appearance,
                 number,
+                text,
                 second_look,
                 newness,
             });
@@ -526,6 +541,16 @@ impl<'a> ByteReader<'a> {
             _ => return Err("unknown newness fields"),
         };
         Ok(Some(Newness { share, since }))
+    }
+
+    fn text_reading(&mut self) -> Result<Option<TextReading>, DecodeError> {
+        Ok(match self.text()? {
+            "" => None,
+            text => Some(TextReading {
+                text: AdvertText::from(text),
+                score: self.f32()?,
+            }),
+        })
     }
 
     fn length(&mut self) -> Result<usize, DecodeError> {

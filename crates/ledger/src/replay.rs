@@ -346,6 +346,7 @@ mod tests {
             at: at(0),
             appearance: None,
             number: None,
+            text: None,
             confirmed_at: None,
             recurrences: 0,
             was_reopened: false,

@@ -396,7 +396,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, ViewsError> {
     let read = || -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         fs::File::open(path)?.take(MAX_FILE).read_to_end(&mut bytes)?;
-        Ok::<_, io::Error>(bytes)
+        Ok(bytes)
     };
     match read() {
         Ok(bytes) => Ok(Some(bytes)),

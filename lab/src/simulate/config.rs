@@ -295,7 +295,6 @@ fn camera(camera: &StreetCamera, town: &Town, rules: &[raw::Rule], look_every: r
         legal_review_ref: None,
         change: raw::CameraChange::default(),
         fixed: true,
-        change: raw::CameraChange::default(),
         approved_signs: rules
             .iter()
             .any(|r| r.except_approved)
@@ -341,6 +340,7 @@ fn signs(camera: &StreetCamera, town: &Town) -> raw::Signs {
             corners: [x1, y1, x2, y2],
             label: part.label.into(),
             number: None,
+            text: None,
             note: None,
             added: None,
         })

@@ -36,7 +36,6 @@ fn draft(port: u16, password: Option<&str>) -> Draft {
         read_numbers: false,
         gb_device_id: None,
         legal_review_ref: None,
-        change: None,
         aim: Aim::Fixed,
         change: None,
         presets: vec![],

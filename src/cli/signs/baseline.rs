@@ -7,7 +7,7 @@ use std::{
 };
 
 use gridwatch_config::raw::{Sign, Signs};
-use gridwatch_engine::{BBox, Detection, Label, PhoneNumber, is_approved};
+use gridwatch_engine::{BBox, Detection, Label, PhoneNumber, TextReading, is_approved};
 
 /// Minimum IoU of boxes of the same sign in two looks. The same value as the engine's for approved signs, so that both tell
 /// neighbouring signs apart in the same way.
@@ -18,6 +18,8 @@ const SAME_SIGN_IOU: f64 = 0.5;
 pub(super) struct SightedSign {
     pub(super) label: Label,
     pub(super) number: Option<PhoneNumber>,
+    /// The text on it: of all looks, the one with the highest score.
+    pub(super) text: Option<TextReading>,
     /// One per look.
     boxes: Vec<BBox>,
     scores: Vec<f32>,
@@ -67,6 +69,7 @@ impl Sightings {
             score,
             bbox,
             number,
+            text,
             ..
         } in found
         {
@@ -83,11 +86,19 @@ impl Sightings {
                 was_seen[i] = true;
                 self.signs[i].boxes.push(bbox);
                 self.signs[i].scores.push(score);
+                let known = &mut self.signs[i].text;
+                if text
+                    .as_ref()
+                    .is_some_and(|t| known.as_ref().is_none_or(|k| t.score >= k.score))
+                {
+                    *known = text;
+                }
             } else {
                 was_seen.push(true);
                 self.signs.push(SightedSign {
                     label,
                     number,
+                    text,
                     boxes: vec![bbox],
                     scores: vec![score],
                 });
@@ -150,20 +161,25 @@ pub(super) fn text(signs: &Signs, before: Option<(&str, usize)>) -> String {
             corners: [x1, y1, x2, y2],
             label,
             number,
+            text: read,
             note,
             added,
         } = sign;
         let quoted = |text: &Option<String>| toml::Value::from(text.clone().unwrap_or_default()).to_string();
-        let number = number
-            .as_ref()
-            .map(|n| format!("number = {}\n", toml::Value::from(n.as_str())));
+        let line = |key: &str, value: &Option<String>| {
+            let value = value
+                .as_ref()
+                .map(|v| format!("{key} = {}\n", toml::Value::from(v.as_str())));
+            value.unwrap_or_default()
+        };
         // Writing to a String cannot fail.
         let _ = write!(
             text,
-            "\n# {}\n[[signs]]\nbox = [{x1:.4}, {y1:.4}, {x2:.4}, {y2:.4}]\nlabel = {}\n{}note = {}\nadded = {}\n",
+            "\n# {}\n[[signs]]\nbox = [{x1:.4}, {y1:.4}, {x2:.4}, {y2:.4}]\nlabel = {}\n{}{}note = {}\nadded = {}\n",
             i + 1,
             toml::Value::from(label.as_str()),
-            number.unwrap_or_default(),
+            line("number", number),
+            line("text", read),
             quoted(note),
             quoted(added),
         );
@@ -225,6 +241,7 @@ mod tests {
         Detection {
             appearance: None,
             number: None,
+            text: None,
             second_look: None,
             newness: None,
             label: "sign".into(),
@@ -252,6 +269,7 @@ mod tests {
             corners: [x1, 0.2, x2, 0.3],
             label: "sign".into(),
             number: None,
+            text: None,
             note: Some("the \"baker\"".into()),
             added: Some("2026-11-22".into()),
         }

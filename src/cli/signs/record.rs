@@ -22,7 +22,7 @@ use gridwatch_engine::{Detection, Label, Light, Rule, View, geometry};
 use gridwatch_frame::Frame;
 use gridwatch_model::{
     Model, ModelSet,
-    ocr::{NumberReading, Reader},
+    ocr::{Phrasebook, Reader, TextMemory, WallText, adverts},
     runtime,
 };
 use gridwatch_vision as vision;
@@ -149,6 +149,7 @@ pub(super) fn run(args: &SignsRecordArgs) -> Result<ExitCode, Failure> {
         corners: corners(&s.bbox()),
         label: s.label.to_string(),
         number: s.number.as_ref().map(ToString::to_string),
+        text: s.text.as_ref().map(|t| t.text.to_string()),
         note: None,
         added: Some(now.date().to_string()),
     });
@@ -273,8 +274,12 @@ fn preset_views(draft: &Draft, camera: &Camera, preset: &Preset) -> Result<Optio
 /// Takes the looks and collects the signs.
 struct Recorder<'a> {
     models: ModelSet,
-    /// Reads phone numbers, if the camera reads them and a rule with `except_approved` counts small ads.
+    /// Reads the text on the signs, if `[reading]` is configured.
     reader: Option<Reader>,
+    /// The words of adverts, if the camera reads text and a rule with `except_approved` counts what is read.
+    phrasebook: Option<Phrasebook>,
+    /// What the looks have read.
+    memory: TextMemory,
     /// The rules with `except_approved`.
     rules: Vec<&'a Rule>,
     preset: &'a Preset,
@@ -302,8 +307,11 @@ impl<'a> Recorder<'a> {
         let models = camera.models.iter().map(|i| Model::load(&draft.models[*i].dir));
         let mut models: Vec<Model> = models.collect::<Result<_, _>>()?;
         models.retain(is_needed);
-        let is_read = camera.read_numbers && rules.iter().any(|r| r.labels.contains(&Label::small_ad()));
-        let readers = match draft.reading.as_ref().filter(|_| is_read) {
+        let counts_text = |r: &&Rule| Label::of_text().iter().any(|l| r.labels.contains(l));
+        let reading = draft.reading.as_ref();
+        let phrasebook = reading.filter(|_| camera.read_numbers && rules.iter().any(counts_text));
+        let phrasebook = phrasebook.map(|r| r.phrasebook.clone());
+        let readers = match reading.filter(|_| phrasebook.is_some() || !models.is_empty()) {
             Some(r) => Some((Model::load(&r.finder)?, Model::load(&r.speller)?)),
             None => None,
         };
@@ -332,6 +340,8 @@ impl<'a> Recorder<'a> {
             reader: readers
                 .map(|(finder, speller)| Reader::new(&runtime, &finder, &speller))
                 .transpose()?,
+            phrasebook,
+            memory: TextMemory::default(),
             rules,
             preset,
             preset_views: None,
@@ -434,7 +444,15 @@ impl<'a> Recorder<'a> {
             found.extend(input.detect(i)?);
         }
         if let Some(reader) = &mut self.reader {
-            found.extend(reader.read(&frame, &[])?.into_iter().map(NumberReading::detection));
+            let lines = self.memory.vote(frame.captured_at, reader.lines(&frame, &[])?);
+            for sign in &mut found {
+                let text = adverts::at_place(&lines, &sign.bbox, &Phrasebook::default(), reader.floor());
+                sign.text = text.map(|t| t.text).filter(|t| t.text.is_distinctive());
+            }
+            if let Some(phrasebook) = &self.phrasebook {
+                let adverts = adverts::find(&lines, phrasebook, reader.floor());
+                found.extend(adverts.into_iter().filter_map(WallText::detection));
+            }
         }
         let counts = |d: &Detection| {
             let mut rules = self.rules.iter().filter(|r| r.labels.contains(&d.label));

@@ -76,6 +76,7 @@ pub struct Draft {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Rest {
     pub(super) second_looks: BTreeMap<engine::RuleId, usize>,
+    pub(super) text_looks: BTreeMap<engine::RuleId, raw::TextNeeded>,
     pub(super) config_sha256: String,
     pub(super) language: Language,
     pub(super) workers: Option<usize>,
@@ -96,8 +97,8 @@ pub(super) struct Rest {
     pub(super) schedules: BTreeMap<ScheduleId, Schedule>,
     pub(super) rules: Vec<engine::Rule>,
     pub(super) plans: BTreeMap<engine::CameraId, CameraPlan>,
-    /// Concatenated bytes of the approved-sign files.
-    pub(super) baselines: Vec<u8>,
+    /// Concatenated bytes of the data files that decide: approved signs, and the words of adverts.
+    pub(super) data_files: Vec<u8>,
 }
 
 impl Rest {
@@ -254,6 +255,7 @@ impl Draft {
             categories: rest.categories,
             models: self.models,
             second_looks: rest.second_looks,
+            text_looks: rest.text_looks,
             reading: self.reading,
             registry: rest.registry?,
             cameras: self.cameras,

@@ -184,7 +184,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Checks `[reading]`: OCR of phone numbers.
+    /// Checks `[reading]`: OCR of text.
     pub(super) fn reading(&mut self) {
         let at = section("reading");
         let Some(raw) = self.required::<raw::Reading>(&at) else {
@@ -208,11 +208,13 @@ impl Checker<'_> {
             }
         }
         self.check_range(&at.key("every"), raw.every, READ_EVERY);
+        let phrasebook = self.phrasebook(&at.key("adverts"), raw.adverts.as_deref());
         if self.draft.faults.len() == faults_before {
             self.draft.reading = Some(OcrSettings {
                 finder: self.absolute(&raw.finder),
                 speller: self.absolute(&raw.speller),
                 every: raw.every.0,
+                phrasebook,
             });
         }
     }
@@ -228,8 +230,9 @@ impl Checker<'_> {
         let looks = self.slowest_look();
         for (at, raw) in self.elements::<raw::Rule>(&list) {
             self.scores(&at, &raw);
-            // Small ads are only looked for when numbers are read.
-            let is_read = raw.labels.iter().all(|l| *l == *Label::small_ad().as_str());
+            // Small ads and banners are only looked for when text is read.
+            let of_text = Label::of_text();
+            let is_read = raw.labels.iter().all(|l| of_text.iter().any(|t| t.as_str() == l));
             let read = self.draft.reading.as_ref().filter(|_| is_read);
             let read = read.map(|r| ("reading.every".to_owned(), r.every));
             self.times(&at, &raw, read.as_ref().or(looks.as_ref()));
@@ -397,9 +400,9 @@ impl Checker<'_> {
             return; // The labels of a faulty model are unknown.
         }
         let mut known: BTreeSet<&str> = models.iter().flat_map(|m| &m.labels).map(String::as_str).collect();
-        let small_ad = Label::small_ad();
+        let of_text = Label::of_text();
         if self.has_reading() {
-            known.insert(small_ad.as_str());
+            known.extend(of_text.iter().map(Label::as_str));
         }
         let object = Label::object();
         let has_change_maps = self.draft.rest.change.as_ref().is_none_or(|c| c.enabled);
@@ -425,16 +428,27 @@ impl Checker<'_> {
         }
     }
 
-    /// The model of a second look must detect at least one of the rule's labels.
+    /// The model of a second look must detect at least one of the rule's labels. Reading text needs the models of `[reading]`.
     fn second_look(&mut self, at: &FieldPath, raw: &raw::Rule, models: &[ModelFacts]) {
         let Some(second) = &raw.second_look else { return };
+        if let Some(text) = second.text {
+            if !self.has_reading() {
+                self.fault(
+                    &at.key("second_look").key("text"),
+                    "needs the [reading] section",
+                    "add [reading] with `finder` and `speller`, or remove the line",
+                );
+            }
+            self.draft.rest.text_looks.insert(RuleId::from(raw.id.as_str()), text);
+        }
         if models.iter().any(|m| m.id.is_none()) {
             return; // The id of a faulty model is unknown.
         }
         let at = at.key("second_look");
         let finds = |m: &ModelFacts| raw.labels.iter().any(|l| m.labels.contains(l));
         let Some(named) = &second.model else {
-            if !models.is_empty() && !models.iter().any(finds) {
+            let is_judged_by_text = second.text.is_some_and(|text| text != raw::TextNeeded::Any);
+            if !models.is_empty() && !models.iter().any(finds) && !is_judged_by_text {
                 self.fault(
                     &at,
                     "no model detects this rule's labels, so no second look is possible",

@@ -7,7 +7,7 @@ use jiff::{Timestamp, civil::Date};
 use super::{Checker, FieldPath, prefixed, rules::ModelFacts, section};
 use crate::{Fault, Faults, Preset, raw, schema::MESSAGES};
 use gridwatch_base::document::{Document, schema};
-use gridwatch_engine::{ApprovedSign, BBox, Label, PhoneNumber, Rule};
+use gridwatch_engine::{AdvertText, ApprovedSign, BBox, Label, PhoneNumber, Rule};
 
 impl raw::Sign {
     /// Its bounding box, if valid and within the image.
@@ -26,6 +26,7 @@ impl raw::Signs {
                 label: sign.label.as_str().into(),
                 bbox: sign.bbox()?,
                 number: sign.number.as_deref().map(PhoneNumber::from),
+                text: sign.text.as_deref().map(AdvertText::from),
             })
         };
         self.signs.iter().filter_map(sign).collect()
@@ -103,7 +104,7 @@ impl Checker<'_> {
             );
             self.draft.faults.push(prefixed(&at, fault));
         }
-        self.draft.rest.baselines.extend(&document.bytes);
+        self.draft.rest.data_files.extend(&document.bytes);
         Some(file.approved())
     }
 
@@ -133,7 +134,7 @@ impl Checker<'_> {
             };
             let finds = |label: &str| {
                 let mut assigned = camera.models.iter().filter_map(|m| models.get(*m));
-                let is_read = camera.read_numbers && *label == *Label::small_ad().as_str();
+                let is_read = camera.read_numbers && Label::of_text().iter().any(|l| l.as_str() == label);
                 is_read || assigned.any(|m| m.labels.iter().any(|l| l == label))
             };
             let Some(signs) = &plan.approved else {

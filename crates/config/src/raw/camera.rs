@@ -40,7 +40,7 @@ pub struct Camera {
     /// Ids of the models to run on this camera. Empty: all models.
     #[serde(default)]
     pub models: Vec<String>,
-    /// Read phone numbers in its watch zones, as set up in `[reading]`. Default false. Only for zoomed views: digits must be at least 14 pixels high.
+    /// Read small ads and banners in its watch zones, as set up in `[reading]`. Default false. Only for zoomed views: characters must be at least 16 pixels high.
     #[serde(default)]
     pub read_numbers: bool,
     /// GB/T 28181 device id, 20 digits, recorded in each case.

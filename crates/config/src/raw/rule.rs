@@ -175,6 +175,23 @@ pub struct SecondLook {
     /// Id of the model that takes the second look, from its model.toml; it need not be one of the camera's models. Unset: the camera's models that detect the rule's labels.
     #[serde(default)]
     pub model: Option<String>,
+    /// Text that the object must bear, as read in the second look by the models of `[reading]` and voted over several looks. If it does not, the score is 0; if it does and no model takes the second look, the score is that of the text. The text is added to the case. Unset: it is not read.
+    #[serde(default)]
+    pub text: Option<TextNeeded>,
+}
+
+/// The text that an object must bear in a second look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TextNeeded {
+    /// Any or none: the text is added to the case and decides nothing.
+    Any,
+    /// A small ad: a phone number, or a trade and a messenger id.
+    SmallAd,
+    /// A banner: one long line.
+    Banner,
+    /// A small ad or a banner.
+    Advert,
 }
 
 /// Scores at night, when detectors are less accurate.

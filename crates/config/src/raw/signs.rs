@@ -36,6 +36,10 @@ pub struct Sign {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[0-9]{7,16}$"))]
     pub number: Option<String>,
+    /// Text read on the sign, such as the shop's name; it is approved in the view of every camera. Names of persons are masked with asterisks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 160))]
+    pub text: Option<String>,
     /// Note for people: the owner and the permit.
     #[serde(default)]
     pub note: Option<String>,

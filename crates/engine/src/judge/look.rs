@@ -227,7 +227,7 @@ impl<'a> RuleEvaluation<'a> {
         let Some(zone_match) = match_zones(zones, self.rule, calendar, self.rule.anchor(&bbox), self.at) else {
             return Err(Rejected::at(bbox, NotFiled::OutsideZones));
         };
-        if let Some(why) = approval(self.rule, self.camera, detection, &bbox) {
+        if let Some(why) = approval(self.plan, self.rule, self.camera, detection, &bbox) {
             return Err(Rejected::at(bbox, why));
         }
         if bbox.area() < self.rule.min_area.into() {
@@ -244,6 +244,7 @@ impl<'a> RuleEvaluation<'a> {
             count: 1,
             appearance: detection.appearance,
             number: detection.number.clone(),
+            text: detection.text.clone(),
             second_look: detection.second_look,
             newness: detection.newness,
         })

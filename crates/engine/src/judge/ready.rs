@@ -39,7 +39,7 @@ impl<'a> RuleEvaluation<'a> {
             self.change_stage(track, Stage::HeldBack(None), Reason::NotFiled(NotFiled::OutsideGrid));
             return;
         };
-        let number = track.number.clone();
+        let (number, text) = (track.number.clone(), track.text.clone());
         let found = LocatedCandidate {
             camera: self.id,
             rule: self.rule,
@@ -47,8 +47,9 @@ impl<'a> RuleEvaluation<'a> {
             located: &located,
             bbox: group.bbox,
             appearance: group.appearance,
-            // The number read so far; this look may not have read it.
+            // What was read so far; this look may not have read it.
             number: number.as_ref(),
+            text: text.as_ref().map(|t| &t.text),
         };
         if self.join_covering_case(track, &found) {
             return;
@@ -192,6 +193,7 @@ impl<'a> RuleEvaluation<'a> {
             second_look_score,
             appearance: group.appearance,
             number: track.number.clone(),
+            text: track.text.clone(),
             count: group.count,
             area_m2: area_m2(self.rule, self.camera, &group.bbox),
             merge_radius_m: self.rule.merge_radius_m,

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Appearance, BBox, CameraId, CaseId, Category, CellCode, Claim, JournalEntry, LonLat, NodeId, PhoneNumber, RuleId,
-    ScheduleId, ZoneId,
+    AdvertText, Appearance, BBox, CameraId, CaseId, Category, CellCode, Claim, JournalEntry, LonLat, NodeId,
+    PhoneNumber, RuleId, ScheduleId, TextReading, ZoneId,
 };
 
 /// How a case was located.
@@ -76,6 +76,8 @@ pub struct Case {
     pub appearance: Option<Appearance>,
     /// The phone number on it.
     pub number: Option<PhoneNumber>,
+    /// The text on it.
+    pub text: Option<TextReading>,
     /// Number of boxes it consisted of in the confirming look.
     pub count: u32,
     /// Ground area in that look, m², if the camera is calibrated: a square as wide as its box.
@@ -116,6 +118,7 @@ impl Case {
             located: self.located.clone(),
             merge_radius_m: self.merge_radius_m,
             number: self.number.clone(),
+            text: self.text.as_ref().map(|t| t.text.clone()),
         }
     }
 
@@ -130,6 +133,7 @@ impl Case {
             bbox: self.confirmed_box,
             appearance: self.appearance,
             number: self.number.clone(),
+            text: self.text.as_ref().map(|t| t.text.clone()),
             state,
             at,
             confirmed_at: Some(self.confirmed_at),
@@ -161,6 +165,9 @@ pub struct OpenCase {
     /// The phone number on it, if one was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<PhoneNumber>,
+    /// The text on it, if it was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<AdvertText>,
     /// Its state.
     pub state: CaseState,
     /// Time of its latest revision.

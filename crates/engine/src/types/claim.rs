@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{CaseId, Location, NodeId, PhoneNumber};
+use super::{AdvertText, CaseId, Location, NodeId, PhoneNumber};
 
 /// A box's claim on a site: an open case, as far as other boxes need it to avoid filing a second one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +21,9 @@ pub struct Claim {
     /// The phone number on it, if one was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<PhoneNumber>,
+    /// The text on it, if it was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<AdvertText>,
 }
 
 /// A change to another box's cases.

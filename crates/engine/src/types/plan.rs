@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{BBox, CameraId, Label, Light, LonLat, Newness, NodeId, PhoneNumber, Point, RuleId, ScheduleId, ZoneId};
+use super::{
+    AdvertText, BBox, CameraId, Label, Light, LonLat, Newness, NodeId, PhoneNumber, Point, RuleId, ScheduleId, ZoneId,
+};
 use crate::{
     calendar::{Calendar, Hours},
     geometry::Calibration,
@@ -96,6 +98,8 @@ pub struct ApprovedSign {
     pub bbox: BBox,
     /// The phone number on it, which is then approved anywhere in the view.
     pub number: Option<PhoneNumber>,
+    /// The text on it, such as the shop's name, which is then approved in the view of every camera.
+    pub text: Option<AdvertText>,
 }
 
 /// A zone drawn in a camera's picture.

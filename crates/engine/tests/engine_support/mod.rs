@@ -141,6 +141,7 @@ pub fn claim(case: &str, place: LonLat) -> Claim {
         },
         merge_radius_m: 8.0,
         number: None,
+        text: None,
     }
 }
 

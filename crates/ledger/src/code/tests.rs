@@ -72,7 +72,7 @@ fn looks_are_encoded_compactly_and_exactly() {
 }
 
 #[test]
-fn phone_numbers_second_looks_and_labels_not_searched_for_survive() {
+fn phone_numbers_texts_second_looks_and_labels_not_searched_for_survive() {
     let (mut encoder, mut decoder) = (Encoder::new(at(STARTED)), Decoder::new(at(STARTED)));
     let with_number = Detection {
         score: 0.5,
@@ -88,7 +88,17 @@ fn phone_numbers_second_looks_and_labels_not_searched_for_survive() {
         second_look: Some(0.0),
         ..garbage()
     };
+    let with_text = Detection {
+        score: 0.5,
+        text: Some(TextReading {
+            text: "专业开锁 13800138000".into(),
+            score: 0.9,
+        }),
+        ..with_number.clone()
+    };
     for (seen, not_searched) in [
+        (vec![other.clone(), with_text.clone()], vec![]),
+        (vec![with_text, with_second_look.clone()], vec!["sign".into()]),
         (vec![other.clone(), with_number.clone()], vec![]),
         (vec![], vec![Label::small_ad()]),
         (vec![with_number.clone()], vec![Label::small_ad(), "sign".into()]),

@@ -25,6 +25,7 @@ fn claim(node: &str) -> Claim {
         },
         merge_radius_m: 8.0,
         number: None,
+        text: None,
     }
 }
 

@@ -1,12 +1,12 @@
-//! Reads phone numbers with two networks: a text detector and a recogniser.
+//! Reads text with two networks: a text detector and a recogniser.
 
 use std::sync::Arc;
 
 use crate::ocr::{
     crop::{Crop, Normalisation},
-    ctc::{Alphabet, RecognisedChar},
+    ctc::Alphabet,
+    line::TextLine,
     lines::{self, DbParams, LineBox, ProbabilityMap},
-    numbers,
 };
 use crate::{
     Manifest, Model, ModelError, Runtime,
@@ -16,22 +16,25 @@ use crate::{
     network::Network,
 };
 use gridwatch_base::file;
-use gridwatch_engine::{BBox, Detection, Label, PhoneNumber};
+use gridwatch_engine::BBox;
 use gridwatch_frame::Frame;
 
 /// PaddleOCR's post-processing parameters; on rendered flyers (docs/reading.md) neither higher nor lower values read more numbers.
 const THRESHOLD: f32 = 0.3;
 const UNCLIP_RATIO: f32 = 1.6;
 const MIN_THICKNESS: f32 = 3.0;
-/// Minimum aspect ratio of a line: a number has at least seven digits, so a shorter line contains none.
-const MIN_ASPECT: f32 = 3.0;
+/// Minimum aspect ratio of a line: two Chinese characters side by side, as in 开锁. Single characters say nothing.
+const MIN_ASPECT: f32 = 1.4;
+/// Two lines are one if each centre lies within this share of the other's box, and their lengths differ by no more than
+/// this ratio: overlapping parts of a picture are searched twice.
+const SAME_LINE: f32 = 0.5;
 /// Maximum lines per frame: a street full of lettering has some forty; a text-like pattern must not block a worker for long.
 const MAX_LINES: usize = 100;
 /// Overlap of the parts of a picture that is larger than the network's input, as a share of the input: the length of a line of 14
 /// digits, 36 pixels high.
 const OVERLAP: f64 = 0.25;
 
-/// Reads phone numbers. Owned by one worker thread: ONNX Runtime's sessions are not shared.
+/// Reads lines of text. Owned by one worker thread: ONNX Runtime's sessions are not shared.
 ///
 /// Frames are read at full resolution, because digits of 14 pixels cannot be downscaled. This takes about 400 ms of one core per
 /// megapixel, so callers read seldom.
@@ -42,60 +45,6 @@ pub struct Reader {
     params: DbParams,
     /// Reused input tensor of both networks.
     tensor: Vec<f32>,
-}
-
-/// A recognised line of text.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TextLine {
-    /// Its box, in pixels of the picture.
-    pub line: LineBox,
-    /// Its characters. Writing outside the recogniser's alphabet is skipped, or read as random characters with a low score.
-    pub chars: Vec<RecognisedChar>,
-}
-
-/// A phone number read from a frame.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NumberReading {
-    /// The number.
-    pub number: PhoneNumber,
-    /// Lowest probability of its digits, 0..=1.
-    pub score: f32,
-    /// Text of the whole line.
-    pub text: String,
-    /// Corners of the line as fractions of the picture, in reading order from the top left.
-    pub corners: [[f32; 2]; 4],
-}
-
-impl TextLine {
-    /// The characters as a string.
-    pub fn text(&self) -> String {
-        self.chars.iter().map(|l| l.char).collect()
-    }
-}
-
-impl NumberReading {
-    /// Axis-aligned bounding box of the line, as fractions of the picture, clamped to its edges.
-    pub fn bbox(&self) -> BBox {
-        let of = |axis: usize, pick: fn(f32, f32) -> f32, start: f32| {
-            let values = self.corners.iter().map(|c| c[axis].clamp(0.0, 1.0));
-            values.fold(start, pick)
-        };
-        BBox {
-            x1: of(0, f32::min, 1.0),
-            y1: of(1, f32::min, 1.0),
-            x2: of(0, f32::max, 0.0),
-            y2: of(1, f32::max, 0.0),
-        }
-    }
-
-    /// The reading as a detection for the engine.
-    pub fn detection(self) -> Detection {
-        let bbox = self.bbox();
-        Detection {
-            number: Some(self.number),
-            ..Detection::new(Label::small_ad(), self.score, bbox)
-        }
-    }
 }
 
 impl Reader {
@@ -155,48 +104,17 @@ impl Reader {
         [self.detector.manifest(), self.recogniser.manifest()]
     }
 
-    /// Reads the phone numbers in `regions` (fractions of the picture; empty: the whole picture), highest score first, without
-    /// duplicates in the same place. A line that crosses the edge of a region is skipped, because its number may be cut off.
+    /// Lowest score of a character that counts.
+    pub fn floor(&self) -> f32 {
+        self.recogniser.manifest().score_floor
+    }
+
+    /// Reads the lines of text in `regions` (fractions of the picture; empty: the whole picture), at most the hundred that are most
+    /// certainly text. A line that crosses the edge of a region is skipped, because it may be cut off.
     ///
     /// # Errors
     /// [`ModelError::Frame`] for a malformed frame, [`ModelError::Layout`] for outputs that cannot be decoded (non-finite values
     /// included), [`ModelError::Run`] if ONNX Runtime fails.
-    pub fn read(&mut self, frame: &Frame, regions: &[BBox]) -> Result<Vec<NumberReading>, ModelError> {
-        let floor = self.recogniser.manifest().score_floor;
-        let (w, h) = (frame.width as f32, frame.height as f32);
-        let mut readings: Vec<NumberReading> = Vec::new();
-        for text in self.lines(frame, regions)? {
-            let line_text = text.text();
-            for found in numbers::find(&line_text) {
-                let digits = text.chars[found.at].iter().filter(|l| l.char.is_ascii_digit());
-                let reading = NumberReading {
-                    number: found.number,
-                    score: digits.map(|l| l.score).fold(1.0, f32::min),
-                    text: line_text.clone(),
-                    corners: text.line.corners().map(|[x, y]| [x / w, y / h]),
-                };
-                if reading.score >= floor {
-                    readings.push(reading);
-                }
-            }
-        }
-        readings.sort_by(|a, b| b.score.total_cmp(&a.score));
-        let mut kept: Vec<NumberReading> = Vec::with_capacity(readings.len());
-        for reading in readings {
-            // Overlapping parts of the picture are read twice.
-            let is_duplicate =
-                |k: &NumberReading| k.number == reading.number && k.bbox().contains(reading.bbox().centre());
-            if !kept.iter().any(is_duplicate) {
-                kept.push(reading);
-            }
-        }
-        Ok(kept)
-    }
-
-    /// Reads the lines of text in `regions` that are long enough for a phone number.
-    ///
-    /// # Errors
-    /// As [`Self::read`].
     pub fn lines(&mut self, frame: &Frame, regions: &[BBox]) -> Result<Vec<TextLine>, ModelError> {
         frame.validate()?;
         let Input { width, height, .. } = self.detector.manifest().input;
@@ -217,8 +135,30 @@ impl Reader {
             }
         }
         found.sort_by(|a, b| b.score.total_cmp(&a.score));
-        found.truncate(MAX_LINES);
-        found.into_iter().map(|line| self.recognise(frame, line)).collect()
+        let mut lines: Vec<LineBox> = Vec::new();
+        for line in found {
+            if lines.len() < MAX_LINES && !lines.iter().any(|known| is_same_line(known, &line)) {
+                lines.push(line);
+            }
+        }
+        lines.into_iter().map(|line| self.recognise(frame, line)).collect()
+    }
+
+    /// Reads a picture that shows one line of text and nothing else, such as a crop of a data set, without the detector.
+    ///
+    /// # Errors
+    /// As [`Self::lines`].
+    pub fn line(&mut self, frame: &Frame) -> Result<TextLine, ModelError> {
+        frame.validate()?;
+        let (width, height) = (frame.width as f32, frame.height as f32);
+        let line = LineBox {
+            centre: [width / 2.0, height / 2.0],
+            width,
+            height,
+            angle: 0.0,
+            score: 1.0,
+        };
+        self.recognise(frame, line)
     }
 
     /// Adds the lines that lie completely within a part of the picture.
@@ -266,8 +206,17 @@ impl Reader {
             }
             Ok(alphabet.decode(values))
         })?;
-        Ok(TextLine { line, chars })
+        Ok(TextLine::new(line, [frame.width as f32, frame.height as f32], chars))
     }
+}
+
+/// True if the two boxes are of one line.
+fn is_same_line(a: &LineBox, b: &LineBox) -> bool {
+    let (sin, cos) = a.angle.sin_cos();
+    let [dx, dy] = [0, 1].map(|i| b.centre[i] - a.centre[i]);
+    let (along, across) = (dx * cos + dy * sin, dy * cos - dx * sin);
+    let (short, long) = (a.width.min(b.width), a.width.max(b.width));
+    across.abs() <= SAME_LINE * a.height.min(b.height) && along.abs() <= SAME_LINE * short && short >= SAME_LINE * long
 }
 
 const WHOLE: BBox = BBox {

@@ -219,6 +219,7 @@ impl<'a> Pipeline<'a> {
                 label: d.label.clone(),
                 bbox: d.bbox.within_picture()?,
                 number: None,
+                text: None,
             })
         });
         let approved = approved.collect();

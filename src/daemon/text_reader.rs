@@ -1,0 +1,382 @@
+//! Reads text: on a schedule of its own, within the zones of the rules that need it, and in second looks.
+//!
+//! Reading costs more than all other models together, and small ads hang for hours; so most looks skip it, which the look
+//! states in [`Observation::not_searched`](gridwatch_engine::Observation). What several looks read in one place is voted on.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use metrics::histogram;
+
+use super::{models::describe, record::ModelDescriptor};
+use gridwatch_base::metric;
+use gridwatch_config as config;
+use gridwatch_config::{Config, raw::TextNeeded};
+use gridwatch_engine::{BBox, Detection, Label, Point, RuleId, Zone, ZoneKind};
+use gridwatch_frame::Frame;
+use gridwatch_model::{
+    Model, ModelError, Runtime,
+    ocr::{AdvertKind, Phrasebook, Reader, TextMemory, WallText, adverts},
+};
+
+/// One worker's reader and the descriptors of its models.
+pub(super) struct TextReader {
+    reader: Reader,
+    phrasebook: Phrasebook,
+    /// The rules whose second look reads text: their labels and the text that they need.
+    second_looks: BTreeMap<RuleId, (Vec<Label>, TextNeeded)>,
+    /// The recogniser first, since a case names the first as its model and the others beside it.
+    models: Arc<[ModelDescriptor]>,
+}
+
+/// The text of one view: when and where it is read, and what was read.
+pub(super) struct ViewText {
+    /// `None`: only read in second looks.
+    pub(super) schedule: Option<ReadSchedule>,
+    memory: Mutex<TextMemory>,
+}
+
+/// When and where one view is read.
+pub(super) struct ReadSchedule {
+    every: Duration,
+    /// Parts of the picture to read; empty: all of it.
+    parts: Vec<BBox>,
+    /// Capture time of the newest look that was read or tried, Unix milliseconds; `i64::MIN` before the first.
+    last: AtomicI64,
+}
+
+/// Margin around a zone, as a fraction of the picture: text that is cut off by the part's edge is not read.
+const MARGIN: f32 = 0.1;
+
+/// Margin around the place of a second look, as a fraction of its sides, for the same reason.
+const PLACE_MARGIN: f32 = 0.2;
+
+/// Looks that must have voted on a text before a second look decides by it.
+const MIN_VOTES: usize = 2;
+
+impl TextReader {
+    /// A reader for each worker; `None`s if nothing is read.
+    pub(super) fn for_workers(config: &Config, runtime: &Runtime) -> Result<Vec<Option<Self>>, ModelError> {
+        let is_needed = !config.text_looks.is_empty() || config.cameras.iter().any(|c| c.read_numbers);
+        let Some(reading) = config.reading.as_ref().filter(|_| is_needed) else {
+            return Ok((0..config.workers).map(|_| None).collect());
+        };
+        let (finder, speller) = (Model::load(&reading.finder)?, Model::load(&reading.speller)?);
+        let reads_text = |model: &Model| ModelDescriptor {
+            labels: Label::of_text().into(),
+            ..describe(model, runtime)
+        };
+        let models: Arc<[ModelDescriptor]> = [reads_text(&speller), reads_text(&finder)].into();
+        let rules = config.plan.rules.iter();
+        let second_looks: BTreeMap<_, _> = rules
+            .filter_map(|rule| {
+                let needed = config.text_looks.get(&rule.id)?;
+                Some((rule.id.clone(), (rule.labels.clone(), *needed)))
+            })
+            .collect();
+        (0..config.workers)
+            .map(|_| {
+                Ok(Some(Self {
+                    reader: Reader::new(runtime, &finder, &speller)?,
+                    phrasebook: reading.phrasebook.clone(),
+                    second_looks: second_looks.clone(),
+                    models: Arc::clone(&models),
+                }))
+            })
+            .collect()
+    }
+
+    /// Reads the adverts in the view's parts; returns them as detections, with the models that read them.
+    pub(super) fn read(
+        &mut self,
+        view: &ViewText,
+        schedule: &ReadSchedule,
+        at: Timestamp,
+        frame: &Frame,
+    ) -> Result<(impl Iterator<Item = Detection>, &[ModelDescriptor]), ModelError> {
+        // A failed reading waits for the next scheduled one, too: it would fail on every look in between.
+        schedule.last.store(at.as_millisecond(), Ordering::Relaxed);
+        let start = Instant::now();
+        let lines = self.reader.lines(frame, &schedule.parts)?;
+        let lines = view.memory().vote(at, lines);
+        let found = adverts::find(&lines, &self.phrasebook, self.reader.floor());
+        let model = self.reader.manifests()[1].id.clone();
+        histogram!(metric::DETECT, "model" => model).record(start.elapsed());
+        Ok((found.into_iter().filter_map(WallText::detection), &self.models))
+    }
+
+    /// Reads the text at `place` for the second look of `rule`, if that rule reads text: sets the text and the second-look score of the
+    /// detections in `found` at that place. Returns the models used.
+    ///
+    /// The score is 0 if the rule needs an advert and the text is none, and else that of the models' second look or, if there was none,
+    /// of the text. While too few looks have voted on the text there is no score, so that the engine asks again.
+    pub(super) fn second_look_at(
+        &mut self,
+        view: &ViewText,
+        at: Timestamp,
+        frame: &Frame,
+        (rule, place): (&RuleId, &BBox),
+        found: &mut [Detection],
+    ) -> Result<&[ModelDescriptor], ModelError> {
+        let Some((labels, needed)) = self.second_looks.get(rule) else {
+            return Ok(&[]);
+        };
+        let is_there = |d: &&mut Detection| labels.contains(&d.label) && d.bbox.is_part_of(place);
+        let found: Vec<&mut Detection> = found.iter_mut().filter(is_there).collect();
+        if found.is_empty() {
+            return Ok(&[]);
+        }
+        let start = Instant::now();
+        let region = with_margin(place);
+        let lines = self.reader.lines(frame, &[region])?;
+        let lines = view.memory().vote(at, lines);
+        let text = adverts::at_place(&lines, &region, &self.phrasebook, self.reader.floor());
+        let votes = lines
+            .iter()
+            .filter(|line| region.contains(line.bbox().centre()))
+            .map(|line| line.looks);
+        let is_decided = votes.max().is_none_or(|votes| votes >= MIN_VOTES);
+        let score = text.as_ref().map_or(0.0, |text| score_for(*needed, text));
+        let model = self.reader.manifests()[1].id.clone();
+        histogram!(metric::SECOND_LOOK, "model" => model).record(start.elapsed());
+        for detection in found {
+            if let Some(text) = &text {
+                detection.number = detection.number.take().or_else(|| text.number.clone());
+                detection.text = Some(text.text.clone()).filter(|t| t.text.is_distinctive());
+            }
+            if *needed != TextNeeded::Any {
+                detection.second_look = is_decided.then_some(match detection.second_look {
+                    Some(seen) if score > 0.0 => seen,
+                    _ => score,
+                });
+            }
+        }
+        Ok(&self.models)
+    }
+}
+
+/// The score of a text for a rule that needs one; 0 if it is not what the rule needs.
+fn score_for(needed: TextNeeded, text: &WallText) -> f32 {
+    let is_it = match needed {
+        TextNeeded::Any => true,
+        TextNeeded::SmallAd => text.kind == Some(AdvertKind::SmallAd),
+        TextNeeded::Banner => text.kind == Some(AdvertKind::Banner),
+        TextNeeded::Advert => text.kind.is_some(),
+    };
+    if is_it { text.score } else { 0.0 }
+}
+
+fn with_margin(place: &BBox) -> BBox {
+    let (x, y) = (
+        (place.x2 - place.x1) * PLACE_MARGIN,
+        (place.y2 - place.y1) * PLACE_MARGIN,
+    );
+    BBox {
+        x1: (place.x1 - x).max(0.0),
+        y1: (place.y1 - y).max(0.0),
+        x2: (place.x2 + x).min(1.0),
+        y2: (place.y2 + y).min(1.0),
+    }
+}
+
+impl ViewText {
+    /// The text of a preset, of which nothing is known yet.
+    pub(super) fn of(config: &Config, camera: &config::Camera, preset: &config::Preset) -> Self {
+        Self {
+            schedule: ReadSchedule::of(config, camera, preset),
+            memory: Mutex::default(),
+        }
+    }
+
+    fn memory(&self) -> MutexGuard<'_, TextMemory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ReadSchedule {
+    /// The preset's schedule; `None` if it is not read.
+    fn of(config: &Config, camera: &config::Camera, preset: &config::Preset) -> Option<Self> {
+        let every = config.reading.as_ref().filter(|_| camera.read_numbers)?.every;
+        let of_text = Label::of_text();
+        let rules = config
+            .plan
+            .rules
+            .iter()
+            .filter(|r| r.labels.iter().any(|l| of_text.contains(l)));
+        let zones = config.plan.cameras.get(&preset.view).map(|c| c.zones.as_slice());
+        let mut parts = Vec::new();
+        for rule in rules {
+            let is_watched =
+                |z: &&Zone| z.kind == ZoneKind::Watch && (z.rules.is_empty() || z.rules.contains(&rule.id));
+            let watched = zones.unwrap_or_default().iter().filter(is_watched);
+            let before = parts.len();
+            parts.extend(watched.map(|z| part_around(&z.polygon)));
+            if parts.len() == before {
+                // The rule has no zone: it watches the whole picture.
+                parts.clear();
+                break;
+            }
+        }
+        parts.dedup();
+        Some(Self {
+            every,
+            parts,
+            last: AtomicI64::new(i64::MIN),
+        })
+    }
+
+    /// True if a look at `at` is to be read: the interval is over, or the clock was set back.
+    pub(super) fn is_due(&self, at: Timestamp) -> bool {
+        let since = at.as_millisecond().checked_sub(self.last.load(Ordering::Relaxed));
+        since.is_none_or(|ms| ms < 0 || ms >= i64::try_from(self.every.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+fn part_around(polygon: &[Point]) -> BBox {
+    let extreme = |of: fn(&Point) -> f64, pick: fn(f64, f64) -> f64| {
+        let value = polygon.iter().map(of).reduce(pick);
+        value.unwrap_or_default() as f32
+    };
+    BBox {
+        x1: (extreme(|p| p.x, f64::min) - MARGIN).max(0.0),
+        y1: (extreme(|p| p.y, f64::min) - MARGIN).max(0.0),
+        x2: (extreme(|p| p.x, f64::max) + MARGIN).min(1.0),
+        y2: (extreme(|p| p.y, f64::max) + MARGIN).min(1.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn root() -> &'static Path {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+    }
+
+    /// A reader with the shipped models and words, for the second looks of the rule `wall`, whose label is `flyer`.
+    fn reader(needed: TextNeeded) -> TextReader {
+        let runtime = gridwatch_model::runtime::init(None).unwrap();
+        let model = |name: &str| Model::load(&root().join("models").join(name)).unwrap();
+        let (finder, speller) = (model("ppocr_v6_text_det"), model("ppocr_v6_rec"));
+        TextReader {
+            reader: Reader::new(&runtime, &finder, &speller).unwrap(),
+            phrasebook: gridwatch_config::read_adverts(&root().join("configs/adverts/default.toml")).unwrap(),
+            second_looks: [("wall".into(), (vec!["flyer".into()], needed))].into(),
+            models: [describe(&speller, &runtime)].into(),
+        }
+    }
+
+    fn view() -> ViewText {
+        ViewText {
+            schedule: None,
+            memory: Mutex::default(),
+        }
+    }
+
+    fn frame(name: &str) -> Frame {
+        let picture = image::open(root().join("tests/fixtures/reading").join(name)).unwrap();
+        Frame::from_rgb(&picture.into_rgb8(), Timestamp::UNIX_EPOCH).unwrap()
+    }
+
+    /// What the second look of `rule` at the ad in zh-2.jpg, or at a window beside it, finds at `seconds`.
+    fn look(reader: &mut TextReader, view: &ViewText, seconds: i64, rule: &str, place: BBox) -> (Detection, usize) {
+        let mut found = [Detection::new("flyer", 0.6, place)];
+        let at = Timestamp::from_second(1_750_000_000 + seconds).unwrap();
+        let models = reader
+            .second_look_at(view, at, &frame("zh-2.jpg"), (&rule.into(), &place), &mut found)
+            .unwrap();
+        let models = models.len();
+        let [detection] = found;
+        (detection, models)
+    }
+
+    const AD: BBox = BBox {
+        x1: 0.34,
+        y1: 0.13,
+        x2: 0.62,
+        y2: 0.45,
+    };
+
+    #[test]
+    fn a_second_look_reads_the_text_and_decides_after_two_looks() {
+        let (mut reader, view) = (reader(TextNeeded::SmallAd), view());
+        let (first, models) = look(&mut reader, &view, 0, "wall", AD);
+        let text = first.text.unwrap();
+        assert!(text.text.as_str().ends_with("VXmqhbgb113099"), "{text:?}");
+        assert_eq!((first.second_look, models), (None, 1), "one look is no vote");
+        // The same look for another rule adds no vote.
+        assert_eq!(look(&mut reader, &view, 0, "wall", AD).0.second_look, None);
+        let (second, _) = look(&mut reader, &view, 10, "wall", AD);
+        assert!(second.second_look.unwrap() > 0.8, "{second:?}");
+        assert_eq!(second.text.unwrap().text, text.text);
+    }
+
+    #[test]
+    fn a_text_that_the_rule_does_not_need_scores_zero_and_a_rule_without_text_is_left_alone() {
+        let (mut reader, view) = (reader(TextNeeded::Banner), view());
+        look(&mut reader, &view, 0, "wall", AD);
+        assert_eq!(look(&mut reader, &view, 10, "wall", AD).0.second_look, Some(0.0));
+        let nowhere = BBox {
+            x1: 0.02,
+            x2: 0.06,
+            y1: 0.02,
+            y2: 0.06,
+        };
+        let (empty, _) = look(&mut reader, &view, 20, "wall", nowhere);
+        assert_eq!(
+            (empty.second_look, empty.text),
+            (Some(0.0), None),
+            "there is nothing to vote on"
+        );
+        let (other, models) = look(&mut reader, &view, 30, "garbage", AD);
+        assert_eq!((other.second_look, other.text, models), (None, None, 0));
+    }
+
+    #[test]
+    fn the_score_of_a_models_second_look_stays_if_the_text_is_what_the_rule_needs() {
+        let (mut reader, view) = (reader(TextNeeded::Advert), view());
+        look(&mut reader, &view, 0, "wall", AD);
+        let mut found = [Detection {
+            second_look: Some(0.4),
+            ..Detection::new("flyer", 0.6, AD)
+        }];
+        let at = Timestamp::from_second(1_750_000_010).unwrap();
+        let request = (&"wall".into(), &AD);
+        reader
+            .second_look_at(&view, at, &frame("zh-2.jpg"), request, &mut found)
+            .unwrap();
+        assert_eq!(found[0].second_look, Some(0.4));
+    }
+
+    #[test]
+    fn a_view_is_due_after_its_interval_or_when_the_clock_goes_back() {
+        let schedule = ReadSchedule {
+            every: Duration::from_secs(600),
+            parts: Vec::new(),
+            last: AtomicI64::new(i64::MIN),
+        };
+        let at = |s: i64| Timestamp::from_second(1_750_000_000 + s).unwrap();
+        assert!(schedule.is_due(at(0)), "never read");
+        schedule.last.store(at(0).as_millisecond(), Ordering::Relaxed);
+        assert!(!schedule.is_due(at(599)));
+        assert!(schedule.is_due(at(600)));
+        assert!(schedule.is_due(at(-1)), "the clock was set back");
+    }
+
+    #[test]
+    fn a_part_is_the_zone_with_a_margin_within_the_picture() {
+        let corner = |x, y| Point { x, y };
+        let part = part_around(&[corner(0.05, 0.3), corner(0.5, 0.25), corner(0.4, 0.95)]);
+        assert_eq!((part.x1, part.y2), (0.0, 1.0));
+        assert!((part.x2 - 0.6).abs() < 1e-6 && (part.y1 - 0.15).abs() < 1e-6);
+    }
+}
