@@ -32,7 +32,9 @@ impl NewRegions {
         let is_asking = |r: &gridwatch_engine::Rule| r.appeared.is_some() || r.labels.contains(&Label::object());
         Self {
             is_wanted: config.plan.rules.iter().any(is_asking),
-            close_looks: Mutex::default(),
+            close_looks: Mutex::new(CloseLooks::new(
+                config.plan.rules.iter().flat_map(|r| r.labels.iter().cloned()),
+            )),
             requests: Mutex::default(),
         }
     }

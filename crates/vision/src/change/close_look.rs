@@ -6,7 +6,7 @@
 
 use jiff::Timestamp;
 
-use super::types::NewRegion;
+use super::types::{NewRegion, Occupant};
 use gridwatch_engine::{BBox, Detection, Label};
 
 /// Regions searched in one look; others wait for the next. Bounds what a street in turmoil costs.
@@ -19,10 +19,15 @@ const MAX_REGIONS: usize = 32;
 const SAME_REGION_IOU: f64 = 0.3;
 /// Score from which a network's word explains a region, so that it is not also an unknown object.
 const EXPLAINED_SCORE: f32 = 0.3;
+/// What people who wait have beside them, in COCO's labels, and the score from which it explains a region.
+const LUGGAGE: [&str; 3] = ["backpack", "handbag", "suitcase"];
+const LUGGAGE_SCORE: f32 = 0.5;
 
 /// What the models found in the new regions of one view.
 #[derive(Debug, Default)]
 pub struct CloseLooks {
+    /// What the rules are about. A network that takes a cloth with goods for a cake explains nothing.
+    labels: Vec<Label>,
     regions: Vec<SearchedRegion>,
 }
 
@@ -38,6 +43,15 @@ struct SearchedRegion {
 }
 
 impl CloseLooks {
+    /// Searches for these labels. People, animals and vehicles among them are left to the normal looks: they come and go.
+    pub fn new(labels: impl IntoIterator<Item = Label>) -> Self {
+        let stays = |l: &Label| Occupant::of_label(l.as_str()).is_none();
+        Self {
+            labels: labels.into_iter().filter(stays).collect(),
+            regions: Vec::new(),
+        }
+    }
+
     /// Forgets every region: the view or its models changed.
     pub fn clear(&mut self) {
         self.regions.clear();
@@ -58,21 +72,28 @@ impl CloseLooks {
         let mut due: Vec<&mut SearchedRegion> = searched.iter_mut().filter(|r| r.pause == 0).collect();
         due.sort_by_key(|r| (r.next_pause, r.since));
         for region in due.into_iter().take(MAX_CROPS) {
-            if let Some(seen) = search(&region.bbox) {
+            if let Some(mut seen) = search(&region.bbox) {
+                seen.retain(|d| self.labels.contains(&d.label) && d.bbox.is_part_of(&region.bbox));
                 region.found = seen;
-                region.found.retain(|d| d.bbox.is_part_of(&region.bbox));
             }
             region.pause = region.next_pause;
             region.next_pause = (2 * region.next_pause).min(MAX_PAUSE);
         }
         for (region, searched) in unexplained().zip(&searched) {
             found.extend(searched.found.iter().cloned());
-            let explains = |d: &&Detection| d.score >= EXPLAINED_SCORE && d.bbox.is_part_of(&region.bbox);
-            if found.iter().find(explains).is_none() {
+            if !found
+                .iter()
+                .any(|d| self.explains(d) && d.bbox.is_part_of(&region.bbox))
+            {
                 found.push(Detection::new(Label::object(), region.score, region.bbox));
             }
         }
         self.regions = searched;
+    }
+
+    fn explains(&self, detection: &Detection) -> bool {
+        let is_known = self.labels.contains(&detection.label) && detection.score >= EXPLAINED_SCORE;
+        is_known || LUGGAGE.contains(&detection.label.as_str()) && detection.score >= LUGGAGE_SCORE
     }
 
     /// The region as it was searched before, one look later.
@@ -101,7 +122,6 @@ impl CloseLooks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::change::Occupant;
 
     fn bbox(x: f32) -> BBox {
         BBox {
@@ -122,13 +142,17 @@ mod tests {
         }
     }
 
+    fn looks() -> CloseLooks {
+        CloseLooks::new(["garbage", "bench", "person"].map(Label::from))
+    }
+
     fn labels(found: &[Detection]) -> Vec<&str> {
         found.iter().map(|d| d.label.as_str()).collect()
     }
 
     #[test]
     fn a_region_is_searched_at_once_and_then_more_and_more_rarely() {
-        let mut looks = CloseLooks::default();
+        let mut looks = self::looks();
         let mut searched = Vec::new();
         for look in 0..100 {
             let mut found = Vec::new();
@@ -143,7 +167,7 @@ mod tests {
 
     #[test]
     fn what_a_crop_shows_beside_the_region_is_not_added() {
-        let mut looks = CloseLooks::default();
+        let mut looks = self::looks();
         let mut found = Vec::new();
         looks.add(&[region(0.2, 1)], &mut found, |_| {
             Some(vec![Detection::new("garbage", 0.5, bbox(0.3))])
@@ -155,7 +179,7 @@ mod tests {
     #[test]
     fn a_region_that_a_detection_explains_is_no_unknown_object() {
         for (score, expected) in [(0.3, vec!["bench"]), (0.29, vec!["bench", "object"])] {
-            let mut looks = CloseLooks::default();
+            let mut looks = self::looks();
             let mut found = vec![Detection::new("bench", score, bbox(0.21))];
             looks.add(&[region(0.2, 1)], &mut found, |_| None);
             assert_eq!(labels(&found), expected);
@@ -164,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_look_searches_two_regions_and_the_next_look_the_others() {
-        let mut looks = CloseLooks::default();
+        let mut looks = self::looks();
         let regions: Vec<NewRegion> = (0..5).map(|i| region(0.15 * i as f32, 1)).collect();
         let mut searched = Vec::new();
         for _ in 0..3 {
@@ -186,13 +210,33 @@ mod tests {
             ..region(0.2, 1)
         };
         let mut found = Vec::new();
-        CloseLooks::default().add(&[parked], &mut found, |_| panic!("searched"));
+        looks().add(&[parked], &mut found, |_| panic!("searched"));
         assert_eq!(found, []);
     }
 
     #[test]
+    fn what_no_rule_is_about_and_who_passes_explain_nothing() {
+        let mut looks = self::looks();
+        let mut found = Vec::new();
+        looks.add(&[region(0.2, 1)], &mut found, |place| {
+            let see = |label: &str| Detection::new(label, 0.9, *place);
+            Some(vec![see("cake"), see("person")])
+        });
+        assert_eq!(labels(&found), ["object"]);
+    }
+
+    #[test]
+    fn luggage_explains_a_region_if_it_is_certain() {
+        for (score, expected) in [(0.5, vec!["suitcase"]), (0.4, vec!["suitcase", "object"])] {
+            let mut found = vec![Detection::new("suitcase", score, bbox(0.2))];
+            looks().add(&[region(0.2, 1)], &mut found, |_| None);
+            assert_eq!(labels(&found), expected);
+        }
+    }
+
+    #[test]
     fn a_region_that_left_is_forgotten() {
-        let mut looks = CloseLooks::default();
+        let mut looks = self::looks();
         let garbage = |place: &BBox| Some(vec![Detection::new("garbage", 0.5, *place)]);
         looks.add(&[region(0.2, 1)], &mut Vec::new(), garbage);
         let mut found = Vec::new();

@@ -98,7 +98,8 @@ impl<'a> Pipeline<'a> {
         self.at = morning.map_or(Timestamp::UNIX_EPOCH, |z| z.timestamp());
         self.engine = Engine::new();
         self.map = self.setup.change.map(ChangeMap::new);
-        self.close_looks = CloseLooks::default();
+        let labels = self.setup.plan.rules.iter().flat_map(|r| r.labels.iter().cloned());
+        self.close_looks = CloseLooks::new(labels);
         self.second_looks.clear();
         self.is_first = true;
     }
