@@ -3,6 +3,7 @@
 mod check;
 mod contexts;
 mod header;
+mod neighbours;
 mod pps;
 mod residual;
 mod scan;

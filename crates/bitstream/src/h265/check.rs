@@ -8,8 +8,9 @@ use std::mem;
 use super::{
     header::{self, Header, HeaderFault, HeaderStart, SliceSettings},
     nal_type::{PPS, SPS, VPS},
+    neighbours::{Available, Neighbours},
     pps::Pps,
-    slice::{Available, Fault, Neighbours, Saved, SliceData},
+    slice::{Fault, Saved, SliceData},
     sps::{SetFault, Sps},
     tiles::{Cursor, Tiles},
 };

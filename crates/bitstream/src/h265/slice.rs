@@ -7,6 +7,7 @@ use super::{
         TRANSQUANT_BYPASS,
     },
     header::SliceSettings,
+    neighbours::{Available, DC, Neighbours},
     pps::Pps,
     residual::{self, Block, Coding, RiceStatistics},
     scan::Scan,
@@ -15,7 +16,6 @@ use super::{
 use crate::cabac::Cabac;
 
 const PLANAR: u8 = 0;
-const DC: u8 = 1;
 const HORIZONTAL: u8 = 10;
 const VERTICAL: u8 = 26;
 /// `intra_chroma_pred_mode` 4: the mode of luma.
@@ -28,50 +28,6 @@ pub(super) enum Fault {
     Ended,
     /// A value that no encoder writes.
     Invalid(&'static str),
-}
-
-/// What is kept of the blocks decoded so far, for the contexts and modes of their neighbours. Reused from picture to picture.
-#[derive(Debug, Default)]
-pub(super) struct Neighbours {
-    /// Depth of the coding unit last decoded in each column of 8 samples.
-    depth_above: Vec<u8>,
-    /// … in each row of 8 samples of the coding tree block to the left and of the current one.
-    depth_left: [u8; 8],
-    /// Prediction mode above each column of 4 samples of the coding tree block; 1 (DC) if it may not be used.
-    mode_above: [u8; 16],
-    /// … to the left of each row of 4 samples.
-    mode_left: [u8; 16],
-}
-
-impl Neighbours {
-    /// Makes room for a picture of `width` samples, whole coding tree blocks.
-    pub(super) fn set_width(&mut self, width: u32) {
-        self.depth_above.clear();
-        self.depth_above.resize(width.div_ceil(8) as usize, 0);
-    }
-
-    /// Begins a coding tree block at column `x` (samples) of `size` samples a side.
-    fn enter(&mut self, x: u32, size: u32, available: Available) {
-        if !available.left {
-            self.depth_left = [0; 8];
-            self.mode_left = [DC; 16];
-        }
-        // 8.4.2: modes are not taken from the row of blocks above.
-        self.mode_above = [DC; 16];
-        if !available.above {
-            let columns = (x / 8) as usize..((x + size) / 8) as usize;
-            if let Some(depths) = self.depth_above.get_mut(columns) {
-                depths.fill(0);
-            }
-        }
-    }
-}
-
-/// Which neighbouring coding tree blocks belong to the same slice and tile.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Available {
-    pub(super) left: bool,
-    pub(super) above: bool,
 }
 
 /// What WPP and dependent slice segments carry over (9.3.2.4).
@@ -247,11 +203,8 @@ impl<'a> SliceData<'a> {
         let (size, picture) = (1 << log2, sps.head.coded);
         let may_split = log2 > sps.min_cb_log2;
         let is_split = if x + size <= picture.width && y + size <= picture.height && may_split {
-            let neighbours = &self.neighbours;
-            let left = neighbours.depth_left[(y >> 3 & 7) as usize];
-            let above = neighbours.depth_above.get((x >> 3) as usize).copied();
-            let context = u8::from(left > depth) + u8::from(above.unwrap_or_default() > depth);
-            self.cabac.flag(&mut self.contexts[SPLIT_CU + usize::from(context)])
+            let context = self.neighbours.deeper(x, y, depth);
+            self.cabac.flag(&mut self.contexts[SPLIT_CU + context])
         } else {
             may_split
         };
@@ -282,13 +235,13 @@ impl<'a> SliceData<'a> {
     fn coding_unit(&mut self, x: u32, y: u32, log2: u8, depth: u8) -> Result<(), Fault> {
         let is_lossless = self.pps.transquant_bypass && self.cabac.flag(&mut self.contexts[TRANSQUANT_BYPASS]);
         let is_split = log2 == self.sps.min_cb_log2 && !self.cabac.flag(&mut self.contexts[PART_MODE]);
-        self.note_depth(x, y, log2, depth);
+        self.neighbours.note_depth(x, y, log2, depth);
         if let Some(pcm) = self.sps.pcm
             && !is_split
             && (pcm.min_log2..=pcm.max_log2).contains(&log2)
             && self.cabac.terminate()
         {
-            self.note_mode(x, y, log2, DC);
+            self.neighbours.note_mode(x, y, log2, DC);
             return self.skip_pcm(pcm, log2);
         }
         let mut unit = CodingUnit {
@@ -313,28 +266,6 @@ impl<'a> SliceData<'a> {
                 cr: chroma,
             },
         )
-    }
-
-    fn note_depth(&mut self, x: u32, y: u32, log2: u8, depth: u8) {
-        let (column, row, count) = ((x >> 3) as usize, (y >> 3 & 7) as usize, 1 << (log2 - 3));
-        if let Some(depths) = self.neighbours.depth_above.get_mut(column..column + count) {
-            depths.fill(depth);
-        }
-        if let Some(depths) = self.neighbours.depth_left.get_mut(row..row + count) {
-            depths.fill(depth);
-        }
-    }
-
-    /// Notes the prediction mode of a block.
-    fn note_mode(&mut self, x: u32, y: u32, log2: u8, mode: u8) {
-        let mask = (1 << (self.sps.ctb_log2 - 2)) - 1;
-        let (column, row, count) = ((x >> 2 & mask) as usize, (y >> 2 & mask) as usize, 1 << (log2 - 2));
-        if let Some(modes) = self.neighbours.mode_above.get_mut(column..column + count) {
-            modes.fill(mode);
-        }
-        if let Some(modes) = self.neighbours.mode_left.get_mut(row..row + count) {
-            modes.fill(mode);
-        }
     }
 
     /// `pcm_sample()` (7.3.8.7), after which the arithmetic decoder starts anew.
@@ -365,7 +296,7 @@ impl<'a> SliceData<'a> {
             let (x, y) = (x + half * (part as u32 & 1), y + half * (part as u32 >> 1));
             let mode = self.luma_mode(*is_probable, x, y);
             unit.luma[part] = mode;
-            self.note_mode(x, y, part_log2, mode);
+            self.neighbours.note_mode(x, y, part_log2, mode);
         }
         if !unit.is_split {
             unit.luma = [unit.luma[0]; 4];
@@ -395,9 +326,7 @@ impl<'a> SliceData<'a> {
 
     /// `mpm_idx` or `rem_intra_luma_pred_mode`, and the mode it stands for (8.4.2).
     fn luma_mode(&mut self, is_probable: bool, x: u32, y: u32) -> u8 {
-        let mask = (1 << (self.sps.ctb_log2 - 2)) - 1;
-        let left = self.neighbours.mode_left[(y >> 2 & mask & 15) as usize];
-        let above = self.neighbours.mode_above[(x >> 2 & mask & 15) as usize];
+        let (left, above) = self.neighbours.modes(x, y);
         let mut probable = if left != above {
             let third = [PLANAR, DC, VERTICAL].into_iter().find(|m| *m != left && *m != above);
             [left, above, third.unwrap_or(VERTICAL)]

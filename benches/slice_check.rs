@@ -1,4 +1,4 @@
-//! Cost of checking a keyframe of 1080p video at 4 Mb/s. Run with `cargo bench -p gridwatch-bitstream`; FFmpeg encodes the keyframes.
+//! Cost of checking a keyframe of 1080p video at 4 Mb/s. Run with `cargo bench --bench slice_check`; FFmpeg encodes the keyframes.
 //! `ffmpeg -threads 1 -benchmark -i FILE -f null -` tells what decoding them costs.
 
 use std::{path::Path, process::Command};
