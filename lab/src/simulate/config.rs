@@ -294,7 +294,7 @@ fn camera(camera: &StreetCamera, town: &Town, rules: &[raw::Rule], look_every: r
         address: None,
         legal_review_ref: None,
         fixed: true,
-        change: raw::CameraChange::default(),
+        change: None,
         approved_signs: rules
             .iter()
             .any(|r| r.except_approved)
