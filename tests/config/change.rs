@@ -52,8 +52,8 @@ fn faults_are_named_with_their_place() {
         ),
         (
             "[[cameras]]\nid = \"gate\"\n",
-            "[[cameras]]\nid = \"gate\"\nchange = { absorb_after = \"100d\" }\n",
-            "cameras[0].change.absorb_after: 100d is above the maximum of 90d",
+            "[[cameras]]\nid = \"gate\"\nchange = { absorb_after = \"2400h\" }\n",
+            "cameras[0].change.absorb_after: 2400h is above the maximum of 2160h",
         ),
     ] {
         let found = messages(&Folder::new().with(old, new).faults);

@@ -293,8 +293,8 @@ fn camera(camera: &StreetCamera, town: &Town, rules: &[raw::Rule], look_every: r
         gb_device_id: None,
         address: None,
         legal_review_ref: None,
-        change: raw::CameraChange::default(),
         fixed: true,
+        change: None,
         approved_signs: rules
             .iter()
             .any(|r| r.except_approved)
@@ -340,7 +340,6 @@ fn signs(camera: &StreetCamera, town: &Town) -> raw::Signs {
             corners: [x1, y1, x2, y2],
             label: part.label.into(),
             number: None,
-            text: None,
             note: None,
             added: None,
         })

@@ -100,7 +100,7 @@ impl Checker<'_> {
                 Aim::Tour { .. } => presets,
                 Aim::Fixed | Aim::Unwatched => self.own_view(&at, &raw, zones).into_iter().collect(),
             };
-            let change = self.camera_change(&at.key("change"), &raw.change, aim);
+            let change = self.camera_change(&at.key("change"), raw.change.as_ref(), aim);
             let presets = views.into_iter().map(|v| self.view(&raw, aim, crs, v)).collect();
             if self.is_invalid(&at.key("id")) {
                 continue;

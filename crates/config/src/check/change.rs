@@ -24,9 +24,10 @@ impl Checker<'_> {
     pub(super) fn camera_change(
         &mut self,
         at: &FieldPath,
-        raw: &raw::CameraChange,
+        raw: Option<&raw::CameraChange>,
         aim: Aim,
     ) -> Option<ChangeSettings> {
+        let raw = raw.cloned().unwrap_or_default();
         if let Some(span) = raw.absorb_after {
             self.check_range(&at.key("absorb_after"), span, ABSORB_AFTER);
         }

@@ -67,7 +67,7 @@ pub struct Camera {
     pub fixed: bool,
     /// Change map of its views, where it differs from `[change]`. A camera with `fixed = false` has none.
     #[serde(default)]
-    pub change: CameraChange,
+    pub change: Option<CameraChange>,
     /// File of the approved signs in its view, for rules with `except_approved`, written by `gridwatch signs record`. Without it, these rules file nothing here. A file without signs means that no signs are approved.
     #[serde(default)]
     pub approved_signs: Option<PathBuf>,

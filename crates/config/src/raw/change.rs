@@ -9,12 +9,12 @@ use super::Span;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Change {
-    /// Whether views are compared with their learned background. Default true; costs about 2 ms a look and 0.5 to 2 MB per view.
+    /// Whether views are compared with their learned background. Default true; costs about 2 ms a look and 0.8 to 1.7 MB per view.
     pub enabled: bool,
     /// Width in pixels at which views are compared. Default 480, which finds things from about 1/50 of the picture's height. Twice the width finds things of half the size and costs four times the time and memory.
     #[schemars(range(min = 240, max = 1440))]
     pub width: u32,
-    /// Time after which what stays belongs to the background, 1h to 90d. Default `24h`. Too short, and goods that stand out all day are no longer new by evening.
+    /// Time after which what stays belongs to the background, 1h to 2160h (90 days). Default `24h`. Too short, and goods that stand out all day are no longer new by evening.
     pub absorb_after: Span,
 }
 

@@ -125,13 +125,13 @@ impl Learned {
         // The buffers hold what the worker's last look at another view left there.
         b.changed = here.changed;
         b.is_still.fill(false);
-        if self.variants[self.current].light == light && (is_learning || fits(&here)) {
-            if !is_learning {
-                self.strange = 0;
-                return self.use_variant(self.current, &here, b);
-            }
+        if !is_learning && fits(&here) {
+            self.strange = 0;
+            return self.use_variant(self.current, &here, b);
+        }
+        if is_learning {
             // A view that was hidden for a while is back: no new variant is needed.
-            if let Some((i, c)) = self.best_other(b, light).filter(|(_, c)| fits(c)) {
+            if let Some((i, c)) = self.best_other(b).filter(|(_, c)| fits(c)) {
                 self.variants.remove(self.current);
                 let i = if i > self.current { i - 1 } else { i };
                 b.compared = usize::MAX;
@@ -141,11 +141,13 @@ impl Learned {
             self.use_variant(self.current, &here, b);
             return ChangeState::Learning;
         }
-        if let Some((i, c)) = self.best_other(b, light).filter(|(_, c)| fits(c)) {
+        if let Some((i, c)) = self.best_other(b).filter(|(_, c)| fits(c)) {
             self.strange = 0;
             return self.use_variant(i, &c, b);
         }
         self.strange += 1;
+        // A picture that lost or got its colour will not be like what is known. Whether it has colour decides nothing else: grey
+        // streets are told from infrared by a threshold, and a look on the other side of it must not start a variant.
         let is_other_light = self.variants.iter().all(|v| v.light != light);
         if self.strange < LEARN_AFTER && !(is_other_light && self.strange > 1) {
             return ChangeState::OtherLight;
@@ -163,9 +165,8 @@ impl Learned {
     }
 
     /// The learned variant other than the one in use that agrees best with the look.
-    fn best_other(&self, b: &mut Buffers, light: Light) -> Option<(usize, Comparison)> {
-        let others = (0..self.variants.len())
-            .filter(|i| *i != self.current && self.variants[*i].light == light && self.known_share(*i) >= MIN_KNOWN);
+    fn best_other(&self, b: &mut Buffers) -> Option<(usize, Comparison)> {
+        let others = (0..self.variants.len()).filter(|i| *i != self.current && self.known_share(*i) >= MIN_KNOWN);
         others
             .map(|i| (i, self.compare(i, b)))
             .max_by(|a, b| a.1.agreement.total_cmp(&b.1.agreement))

@@ -30,8 +30,8 @@ pub(super) struct ChangesArgs {
     #[arg(long, default_value_t = 480, value_parser = clap::value_parser!(u32).range(240..=1440))]
     width: u32,
     /// Only nuisances whose name contains this.
-    #[arg(long, default_value = "")]
-    only: String,
+    #[arg(long)]
+    only: Option<String>,
     /// Random seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -60,7 +60,10 @@ pub(super) fn run(args: &ChangesArgs) -> Result<(), Failure> {
     let mut text = String::from(
         "False regions                   looks  regions  per 1,000 looks (95 %)    per camera-day (95 %)  silent  ms/look\n",
     );
-    for row in ROWS.iter().filter(|r| r.name.contains(&args.only)) {
+    for row in ROWS
+        .iter()
+        .filter(|r| args.only.as_ref().is_none_or(|only| r.name.contains(only)))
+    {
         let counted = false_regions(&assets, row, args.looks, args.width, args.seed);
         let (low, high) = poisson_limits(counted.regions);
         let per = |n: f64, looks: f64| n * looks / f64::from(counted.looks.max(1));
