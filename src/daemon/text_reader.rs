@@ -41,6 +41,17 @@ pub(super) struct ViewText {
     /// `None`: only read in second looks.
     pub(super) schedule: Option<ReadSchedule>,
     memory: Mutex<TextMemory>,
+    /// The places of second looks, those looked at last at the end.
+    places: Mutex<Vec<LookedAt>>,
+}
+
+/// A place of second looks.
+struct LookedAt {
+    place: BBox,
+    /// How many looks have read it.
+    looks: u32,
+    /// Capture time of the newest of them.
+    last: Timestamp,
 }
 
 /// When and where one view is read.
@@ -58,8 +69,14 @@ const MARGIN: f32 = 0.1;
 /// Margin around the place of a second look, as a fraction of its sides, for the same reason.
 const PLACE_MARGIN: f32 = 0.2;
 
-/// Looks that must have voted on a text before a second look decides by it.
-const MIN_VOTES: usize = 2;
+/// Looks that must have read a place before a second look decides by its text.
+const MIN_LOOKS: u32 = 2;
+
+/// Places of second looks that are remembered for each view; those looked at least recently are dropped.
+const MAX_PLACES: usize = 50;
+
+/// Smallest overlap of the boxes of one place in two looks.
+const SAME_PLACE_IOU: f64 = 0.5;
 
 impl TextReader {
     /// A reader for each worker; `None`s if nothing is read.
@@ -116,7 +133,7 @@ impl TextReader {
     /// detections in `found` at that place. Returns the models used.
     ///
     /// The score is 0 if the rule needs an advert and the text is none, and else that of the models' second look or, if there was none,
-    /// of the text. While too few looks have voted on the text there is no score, so that the engine asks again.
+    /// of the text. Until several looks have read the place there is no score, so that the engine asks again.
     pub(super) fn second_look_at(
         &mut self,
         view: &ViewText,
@@ -138,11 +155,7 @@ impl TextReader {
         let lines = self.reader.lines(frame, &[region])?;
         let lines = view.memory().vote(at, lines);
         let text = adverts::at_place(&lines, &region, &self.phrasebook, self.reader.floor());
-        let votes = lines
-            .iter()
-            .filter(|line| region.contains(line.bbox().centre()))
-            .map(|line| line.looks);
-        let is_decided = votes.max().is_none_or(|votes| votes >= MIN_VOTES);
+        let is_decided = view.count_look(place, at) >= MIN_LOOKS;
         let score = text.as_ref().map_or(0.0, |text| score_for(*needed, text));
         let model = self.reader.manifests()[1].id.clone();
         histogram!(metric::SECOND_LOOK, "model" => model).record(start.elapsed());
@@ -152,10 +165,8 @@ impl TextReader {
                 detection.text = Some(text.text.clone()).filter(|t| t.text.is_distinctive());
             }
             if *needed != TextNeeded::Any {
-                detection.second_look = is_decided.then_some(match detection.second_look {
-                    Some(seen) if score > 0.0 => seen,
-                    _ => score,
-                });
+                let seen = detection.second_look.filter(|_| score > 0.0);
+                detection.second_look = is_decided.then_some(seen.unwrap_or(score));
             }
         }
         Ok(&self.models)
@@ -192,7 +203,28 @@ impl ViewText {
         Self {
             schedule: ReadSchedule::of(config, camera, preset),
             memory: Mutex::default(),
+            places: Mutex::default(),
         }
+    }
+
+    /// Counts a look at `at` that read `place`; two second looks in one look are one. Returns how many there were so far.
+    fn count_look(&self, place: &BBox, at: Timestamp) -> u32 {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = places.iter().position(|known| known.place.iou(place) >= SAME_PLACE_IOU);
+        let before = known.map(|i| places.remove(i));
+        let looks = match before {
+            Some(known) if known.last == at => known.looks,
+            Some(known) => known.looks.saturating_add(1),
+            None => 1,
+        };
+        places.push(LookedAt {
+            place: *place,
+            looks,
+            last: at,
+        });
+        let excess = places.len().saturating_sub(MAX_PLACES);
+        places.drain(..excess);
+        looks
     }
 
     fn memory(&self) -> MutexGuard<'_, TextMemory> {
@@ -279,6 +311,7 @@ mod tests {
         ViewText {
             schedule: None,
             memory: Mutex::default(),
+            places: Mutex::default(),
         }
     }
 
@@ -297,6 +330,24 @@ mod tests {
         let models = models.len();
         let [detection] = found;
         (detection, models)
+    }
+
+    #[test]
+    fn the_places_of_second_looks_are_bounded() {
+        let view = view();
+        let at = |n: i64| Timestamp::from_second(1_750_000_000 + n).unwrap();
+        let place = |n: f32| BBox {
+            x1: n / 1000.0,
+            x2: n / 1000.0 + 0.0005,
+            y1: 0.4,
+            y2: 0.5,
+        };
+        for n in 0..500_u16 {
+            view.count_look(&place(n.into()), at(n.into()));
+            assert!(view.places.lock().unwrap().len() <= MAX_PLACES);
+        }
+        assert_eq!(view.count_look(&place(499.0), at(600)), 2);
+        assert_eq!(view.count_look(&place(0.0), at(601)), 1, "forgotten");
     }
 
     const AD: BBox = BBox {
@@ -331,12 +382,9 @@ mod tests {
             y1: 0.02,
             y2: 0.06,
         };
-        let (empty, _) = look(&mut reader, &view, 20, "wall", nowhere);
-        assert_eq!(
-            (empty.second_look, empty.text),
-            (Some(0.0), None),
-            "there is nothing to vote on"
-        );
+        assert_eq!(look(&mut reader, &view, 20, "wall", nowhere).0.second_look, None);
+        let (empty, _) = look(&mut reader, &view, 25, "wall", nowhere);
+        assert_eq!((empty.second_look, empty.text), (Some(0.0), None));
         let (other, models) = look(&mut reader, &view, 30, "garbage", AD);
         assert_eq!((other.second_look, other.text, models), (None, None, 0));
     }

@@ -138,6 +138,22 @@ fn numbers_are_read_and_clocks_and_plates_are_not() {
 }
 
 #[test]
+fn lawful_facades_bear_no_adverts() {
+    let mut reader = reader();
+    for name in [
+        "masking/img_494",
+        "masking/img_498",
+        "masking/img_500",
+        "masking/img_556",
+        "masking/img_560",
+        "pictures/signs",
+    ] {
+        let found = adverts_in(&mut reader, &picture(&format!("../{name}.jpg")), &[]);
+        assert!(found.is_empty(), "{name}: {found:?}");
+    }
+}
+
+#[test]
 fn regions_limit_the_reading_and_an_advert_becomes_a_detection() {
     let mut reader = reader();
     let wall = picture("wall-3.jpg");
