@@ -340,6 +340,7 @@ fn signs(camera: &StreetCamera, town: &Town) -> raw::Signs {
             corners: [x1, y1, x2, y2],
             label: part.label.into(),
             number: None,
+            text: None,
             note: None,
             added: None,
         })
