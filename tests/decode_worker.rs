@@ -42,11 +42,9 @@ fn keyframe(camera: &str, codec: Codec, data: &[u8]) -> Keyframe {
 /// An order to a debug build's worker; `n` tells pictures apart.
 #[cfg(debug_assertions)]
 fn fault(camera: &str, order: &str, n: u32) -> Keyframe {
-    keyframe(
-        camera,
-        Codec::H264,
-        format!("gridwatch-test-fault:{order} {n}").as_bytes(),
-    )
+    // Behind an intact picture, in a unit that decoders skip (filler data): damaged pictures are refused before a worker sees them.
+    let unit = format!("\0\0\0\x01\x0cgridwatch-test-fault:{order} {n}");
+    keyframe(camera, Codec::H264, &[H264, unit.as_bytes()].concat())
 }
 
 fn assert_same_picture(a: &Frame, b: &Frame) {

@@ -149,11 +149,15 @@ pub fn inspect(runtime: &Runtime, file: &Path, hints: &DraftHints) -> Result<Dra
         Axes::Nchw => (port.shape[2], port.shape[3]),
         Axes::Nhwc => (port.shape[1], port.shape[2]),
     };
-    let fixed = (across > 0 && down > 0).then_some((across as u32, down as u32));
-    let size = fixed
-        .or(hints.size)
-        .or_else(|| graph.image_size())
-        .ok_or(DraftError::NoSize)?;
+    let fixed = |side: i64| u32::try_from(side).ok().filter(|n| *n > 0);
+    let size = match (fixed(across), fixed(down)) {
+        (Some(width), Some(height)) => (width, height),
+        // Recognisers of text fix their height alone.
+        (width, height) => {
+            let free = hints.size.or_else(|| graph.image_size()).ok_or(DraftError::NoSize)?;
+            (width.unwrap_or(free.0), height.unwrap_or(free.1))
+        }
+    };
     let mut manifest = (*model.manifest).clone();
     manifest.input.name.clone_from(&port.name);
     (manifest.input.width, manifest.input.height) = size;

@@ -122,7 +122,9 @@ fn inspect(runtime: &Runtime, file: &Path, hints: DraftHints) -> Result<Draft, F
     match draft::inspect(runtime, file, &hints) {
         Err(DraftError::NoSize) => {
             let (width, height) = USUAL_SIZE;
-            eprintln!("The file fixes no input size; inspected at {width}x{height}, give another with --size.");
+            eprintln!(
+                "The file does not fix its input size; inspected at {width}x{height} where it is free, give another with --size."
+            );
             let size = Some(USUAL_SIZE);
             Ok(draft::inspect(runtime, file, &DraftHints { size, ..hints })?)
         }
