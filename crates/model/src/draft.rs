@@ -186,7 +186,7 @@ pub fn inspect(runtime: &Runtime, file: &Path, hints: &DraftHints) -> Result<Dra
     let (layouts, refusal) = fitting_layouts(&facts, labels.map(|l| l.len()), hints.adapter.unwrap_or_default());
     Ok(Draft {
         input: port.name.clone(),
-        takes_any_size: fixed.is_none(),
+        takes_any_size: across <= 0 || down <= 0,
         graph,
         outputs,
         layouts,
