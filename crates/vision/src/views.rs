@@ -481,7 +481,7 @@ mod tests {
         use crate::change::{ChangeBuffers, ChangeMap, ChangeSettings};
         let dir = tempfile::tempdir().unwrap();
         let files = files(dir.path(), Some(7));
-        let picture = image::RgbImage::from_fn(320, 180, |x, y| image::Rgb([(x * 7 ^ y * 13) as u8; 3]));
+        let picture = image::RgbImage::from_fn(320, 180, |x, y| image::Rgb([((x * 7) ^ (y * 13)) as u8; 3]));
         let frame = gridwatch_frame::Frame::from_rgb(&picture, Timestamp::UNIX_EPOCH).unwrap();
         let mut map = ChangeMap::new(ChangeSettings::default());
         files.save_change(&map).unwrap();
