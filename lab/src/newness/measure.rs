@@ -57,7 +57,7 @@ impl View {
         let people = scene.people.iter().filter(|_| people_are_found && random.f32() < 0.8);
         let people: Vec<_> = people.map(|p| (normalised(*p), Occupant::Person)).collect();
         let frame = Frame::from_rgb(&picture, self.at).expect("the canvas has a valid size");
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         let look = self
             .map
             .look(&frame, &people, &mut self.buffers)

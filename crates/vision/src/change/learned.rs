@@ -23,6 +23,8 @@ const MIN_NOISE: f32 = 0.5;
 const OTHER_LIGHT: f32 = 0.25;
 /// Consecutive looks in another light after which it is learned as a variant.
 const LEARN_AFTER: u32 = 6;
+/// The same where the picture lost or got its colour. Fewer looks than a region needs to be reported.
+const OTHER_LIGHT_AFTER: u32 = 3;
 /// Variants: day, night, and one more.
 pub(super) const MAX_VARIANTS: usize = 3;
 /// Share of cells that must be learned before a variant is judged by.
@@ -61,6 +63,8 @@ pub(super) struct Learned {
     pub(super) looks: u64,
     /// Consecutive looks in a light that is not learned.
     pub(super) strange: u32,
+    /// Consecutive looks with colour where the variant in use has none, or the reverse.
+    pub(super) other_light: u32,
     pub(super) regions: Vec<TrackedRegion>,
 }
 
@@ -99,6 +103,7 @@ impl Learned {
             cells,
             looks,
             strange: 0,
+            other_light: 0,
             regions,
         }
     }
@@ -125,13 +130,21 @@ impl Learned {
         // The buffers hold what the worker's last look at another view left there.
         b.changed = here.changed;
         b.is_still.fill(false);
-        if !is_learning && fits(&here) {
+        let is_other_light = self.variants[self.current].light != light;
+        self.other_light = if is_other_light && !is_learning {
+            self.other_light + 1
+        } else {
+            0
+        };
+        // Infrared may fit well enough, and still is better judged by a variant of its own. A single look that counts as without
+        // colour on a grey street is none.
+        if !is_learning && fits(&here) && self.other_light < OTHER_LIGHT_AFTER {
             self.strange = 0;
             return self.use_variant(self.current, &here, b);
         }
         if is_learning {
             // A view that was hidden for a while is back: no new variant is needed.
-            if let Some((i, c)) = self.best_other(b).filter(|(_, c)| fits(c)) {
+            if let Some((i, c)) = self.best_other(b, light).filter(|(_, c)| fits(c)) {
                 self.variants.remove(self.current);
                 let i = if i > self.current { i - 1 } else { i };
                 b.compared = usize::MAX;
@@ -141,15 +154,12 @@ impl Learned {
             self.use_variant(self.current, &here, b);
             return ChangeState::Learning;
         }
-        if let Some((i, c)) = self.best_other(b).filter(|(_, c)| fits(c)) {
+        if let Some((i, c)) = self.best_other(b, light).filter(|(_, c)| fits(c)) {
             self.strange = 0;
             return self.use_variant(i, &c, b);
         }
         self.strange += 1;
-        // A picture that lost or got its colour will not be like what is known. Whether it has colour decides nothing else: grey
-        // streets are told from infrared by a threshold, and a look on the other side of it must not start a variant.
-        let is_other_light = self.variants.iter().all(|v| v.light != light);
-        if self.strange < LEARN_AFTER && !(is_other_light && self.strange > 1) {
+        if self.strange < LEARN_AFTER && self.other_light < OTHER_LIGHT_AFTER {
             return ChangeState::OtherLight;
         }
         self.start_variant(light);
@@ -164,9 +174,11 @@ impl Learned {
         known as f32 / background.learned.len() as f32
     }
 
-    /// The learned variant other than the one in use that agrees best with the look.
-    fn best_other(&self, b: &mut Buffers) -> Option<(usize, Comparison)> {
-        let others = (0..self.variants.len()).filter(|i| *i != self.current && self.known_share(*i) >= MIN_KNOWN);
+    /// The learned variant of the look's light, other than the one in use, that agrees best with it.
+    fn best_other(&self, b: &mut Buffers, light: Light) -> Option<(usize, Comparison)> {
+        let is_wanted = |i: usize| self.variants[i].light == light;
+        let others = (0..self.variants.len())
+            .filter(|i| *i != self.current && is_wanted(*i) && self.known_share(*i) >= MIN_KNOWN);
         others
             .map(|i| (i, self.compare(i, b)))
             .max_by(|a, b| a.1.agreement.total_cmp(&b.1.agreement))
@@ -181,7 +193,7 @@ impl Learned {
         }
         self.variants.push(Background::new(self.grid, light));
         self.current = self.variants.len() - 1;
-        self.strange = 0;
+        (self.strange, self.other_light) = (0, 0);
     }
 
     /// Compares the look with a variant. Leaves its residuals and energies in `b.other`.
