@@ -110,7 +110,7 @@ fn voted<'a>(readings: impl Iterator<Item = &'a [RecognisedChar]>) -> Vec<Recogn
 }
 
 /// Adds a reading to the columns of `count` earlier ones, aligned by edit distance.
-fn merged(columns: Vec<Column>, reading: &[RecognisedChar], count: usize) -> Vec<Column> {
+fn merged(mut columns: Vec<Column>, reading: &[RecognisedChar], count: usize) -> Vec<Column> {
     let (rows, width) = (columns.len() + 1, reading.len() + 1);
     // Fewest edits of the first i columns and the first j characters, at i * width + j.
     let mut edits = vec![0_usize; rows * width];
@@ -128,7 +128,6 @@ fn merged(columns: Vec<Column>, reading: &[RecognisedChar], count: usize) -> Vec
     }
     let mut merged = Vec::with_capacity(rows.max(width));
     let (mut i, mut j) = (rows - 1, width - 1);
-    let mut columns = columns;
     while i > 0 || j > 0 {
         let here = edits[i * width + j];
         if i > 0
