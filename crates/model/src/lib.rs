@@ -21,7 +21,10 @@ pub mod model_diff;
 mod model_set;
 #[cfg(feature = "ort")]
 mod network;
-#[cfg(any(feature = "ort", test))]
+#[cfg_attr(
+    not(any(feature = "ort", test)),
+    allow(dead_code, reason = "without a reader, only the words of adverts are used")
+)]
 pub mod ocr;
 pub mod preprocess;
 pub mod registry;
