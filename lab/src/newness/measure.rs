@@ -165,10 +165,10 @@ pub fn false_regions(assets: &Assets, row: &Row, looks: u32, width: u32, seed: u
             // The bicycle is no false region, nor is what is left of it in the map for a few looks.
             let bicycle = scene.bicycle_box.map(normalised);
             let phase = (t - LEAD) % 150;
-            if let Some(b) = bicycle.filter(|_| (20..80).contains(&phase)) {
-                if look.regions.iter().any(|r| finds(&r.bbox, &b)) {
-                    found.insert((t - LEAD) / 150);
-                }
+            if let Some(b) = bicycle.filter(|_| (20..80).contains(&phase))
+                && look.regions.iter().any(|r| finds(&r.bbox, &b))
+            {
+                found.insert((t - LEAD) / 150);
             }
             let regions = look.regions.iter().filter(|r| r.explained_by.is_none()).map(|r| r.bbox);
             let is_bicycle = |r: &BBox| (20..84).contains(&phase) && bicycle.is_some_and(|b| iou(&b, r) > 0.02);
