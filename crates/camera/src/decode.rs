@@ -4,7 +4,7 @@
 //! [`Decoder`], which live as long as it. A worker that ends or hangs costs one look and is replaced (`worker`). [`DecodeMode::InProcess`], for tests, decodes in
 //! this process (`pipeline`). Two more kinds of worker decode every picture of a stream (`stream`) and read a source with GStreamer (`source`).
 //!
-//! Before a decoder sees a keyframe, damage that needs no decoder to be seen (`corruption`, [`SliceCheck`]), formats that cannot be judged ([`format`]) and pictures that ended a worker
+//! Before a decoder sees a keyframe, damage that needs no decoder to be seen (`corruption`, [`SliceCheck`]), formats that cannot be judged ([`mod@format`]) and pictures that ended a worker
 //! before ([`CrashLog`]) are refused.
 
 mod cage;
