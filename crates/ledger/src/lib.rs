@@ -31,13 +31,14 @@
 //! ```text
 //! look          camera name | time | view u8 | count varint | detection* | not searched
 //! view          number of the view | flags: 0x80 infrared, 0x40 appearances, 0x20 phone numbers, 0x10 labels not searched for,
-//!               0x08 second looks
-//! look, texts   as look, under a kind of its own; each detection ends with a text
-//! detection     label name | score f32 | x1 f32 | y1 f32 | x2 f32 | y2 f32 | appearance | phone number | second look | text
+//!               0x08 second looks; as number 7, the number follows in another byte with flags: 0x08 newness, 0x10 texts
+//! detection     label name | score f32 | x1 f32 | y1 f32 | x2 f32 | y2 f32 | appearance | phone number | second look | newness | text
 //! appearance    absent without 0x40; else 0 u8, or 1 u8 and 12 bytes
 //! phone number  absent without 0x20; else length varint (0: none) and UTF-8
 //! second look   absent without 0x08; else 0 u8, or 1 u8 and score f32
-//! text          absent in a look without texts; else length varint (0: none) and UTF-8, and, if there is one, score f32
+//! newness       absent without the second 0x08; else 0 u8 if unknown, 1 u8 and share f32, or 2 u8, share f32 and the nanoseconds since the new
+//!               part appeared, varint, zigzag
+//! text          absent without the second 0x10; else length varint (0: none) and UTF-8, and, if there is one, score f32
 //! not searched  absent without 0x10; else count varint | label name*
 //! tick          time
 //! others        length varint | JSON
