@@ -114,6 +114,7 @@ fn thirty_cameras_that_come_back_at_once_are_live_within_seconds() {
     for (camera, seen) in cameras.iter().zip(seen) {
         camera.keyframe_after(seen);
     }
-    // 10 s on an idle machine.
+    // Aim: 10 s on an idle machine; `--no-capture` shows the measurement.
+    println!("30 cameras are live again after {:?}", began.elapsed());
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }
