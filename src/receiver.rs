@@ -18,8 +18,6 @@ pub(crate) fn receiver_settings(
     #[cfg(feature = "gst")] full_decoding: gridwatch_camera::decode::DecodeMode,
 ) -> ReceiverSettings {
     ReceiverSettings {
-        camera: camera.id.clone(),
-        url: camera.url.clone(),
         credentials: camera.credential_source.clone(),
         trust: match (&camera.pin_sha256, &camera.ca_file) {
             (Some(pin), _) => Trust::Pin(pin.clone()),
@@ -27,9 +25,10 @@ pub(crate) fn receiver_settings(
             (None, None) => Trust::System,
         },
         transport: camera.transport,
-        look_every: camera.look_every,
         timeouts,
         #[cfg(feature = "gst")]
         full_decoding,
+        // With all features every field is given above; the camera crate may have more of them than this one.
+        ..ReceiverSettings::new(camera.id.clone(), camera.url.clone(), camera.look_every)
     }
 }

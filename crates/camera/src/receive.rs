@@ -97,6 +97,21 @@ pub struct ReceiverSettings {
 }
 
 impl ReceiverSettings {
+    /// Settings without a login, over TCP, with every limit at its default; what a stream without keyframes needs is decoded in this process.
+    pub fn new(camera: CameraId, url: Url, look_every: Duration) -> Self {
+        Self {
+            camera,
+            url,
+            credentials: None,
+            trust: Trust::System,
+            transport: Transport::Tcp,
+            look_every,
+            timeouts: Timeouts::default(),
+            #[cfg(feature = "gst")]
+            full_decoding: DecodeMode::InProcess,
+        }
+    }
+
     async fn read_credentials(&self) -> Result<Option<Credentials>, ReceiveError> {
         let read = match &self.credentials {
             None => return Ok(None),
