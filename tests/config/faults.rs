@@ -176,6 +176,15 @@ fn unresolved_references() {
 }
 
 #[test]
+fn a_login_over_rtsp_needs_the_built_in_client() {
+    assert_faults(&[(
+        "id = \"gate\"",
+        "id = \"gate\"\nsource = \"gstreamer\"",
+        "cameras[0].credentials: not allowed with source = \"gstreamer\": over RTSP, GStreamer sends the login to any host that a redirect names",
+    )]);
+}
+
+#[test]
 fn thresholds_and_times() {
     let rule = "dwell = \"5m\"";
     assert_faults(&[

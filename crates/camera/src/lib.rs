@@ -14,7 +14,6 @@
 mod cadence;
 #[cfg(feature = "gst")]
 pub mod clip;
-#[cfg(feature = "gst")]
 mod corruption;
 #[cfg(feature = "gst")]
 pub mod decode;

@@ -140,6 +140,11 @@ pub enum ReceiveError {
     /// Packets arrive, but no picture is complete within the idle timeout.
     #[error("no frame received for {0:?}, although packets arrive; restart the camera or update its firmware")]
     NoFrames(Duration),
+    /// Decoding every picture gives none: the stream may not be what its description says any more.
+    #[error(
+        "no picture could be decoded for {0:?}, although pictures arrive; asking the camera anew for what it sends"
+    )]
+    NothingDecoded(Duration),
     /// More than a camera may send.
     #[error(
         "the number of {what} the camera sends exceeds the limit of {limit} a second; the connection was cut to protect this \
@@ -165,7 +170,7 @@ impl ReceiveError {
         match self {
             Self::Rtsp(error) => error.class(),
             Self::Credentials(_) => Class::Config,
-            Self::NoFrames(_) => Class::Transient,
+            Self::NoFrames(_) | Self::NothingDecoded(_) => Class::Transient,
             Self::TooMuch { .. } => Class::Data,
             Self::Panicked(_) => Class::Bug,
         }

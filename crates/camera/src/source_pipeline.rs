@@ -223,6 +223,10 @@ fn configure_source(source: &gst::Element, setup: &SourceSetup, rejected: &Certi
         && source.has_property("user-id")
         && source.has_property("user-pw")
     {
+        // GStreamer would send the login to whatever host a redirect names.
+        if source.has_property("automatic-redirect") {
+            source.set_property("automatic-redirect", false);
+        }
         source.set_property("user-id", user);
         source.set_property("user-pw", password);
     }
@@ -245,6 +249,33 @@ fn configure_source(source: &gst::Element, setup: &SourceSetup, rejected: &Certi
         let without_host_name = gio::TlsCertificateFlags::VALIDATE_ALL - gio::TlsCertificateFlags::BAD_IDENTITY;
         source.set_property("tls-validation-flags", without_host_name);
     }
+}
+
+const JPEG_DECODERS: [&str; 2] = ["avdec_mjpeg", "jpegdec"];
+
+/// Drops JPEG pictures without an end: decoders fill what is missing with grey.
+fn drop_cut_pictures(decoder: &gst::Element) {
+    let Some(input) = decoder.static_pad("sink") else {
+        return;
+    };
+    input.add_probe(gst::PadProbeType::BUFFER, |pad, info| {
+        // In a segment of bytes, a buffer is any piece of a file.
+        let segment = pad.sticky_event::<gst::event::Segment>(0);
+        let are_pictures = segment.is_some_and(|s| s.segment().format() == gst::Format::Time);
+        let data = info.buffer().and_then(|b| b.map_readable().ok());
+        if are_pictures && data.is_some_and(|data| is_cut_jpeg(&data)) {
+            info.data = None;
+            return gst::PadProbeReturn::Handled;
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// True for a JPEG whose end marker is missing. Between the start of the last scan and the end of the picture, no data contains the marker
+/// (ITU-T T.81, B.1.1.5).
+fn is_cut_jpeg(data: &[u8]) -> bool {
+    let last = |marker: u8| memchr::memmem::rfind(data, &[0xff, marker]);
+    data.starts_with(&[0xff, 0xd8]) && last(0xd9) <= last(0xda)
 }
 
 /// Builds `uridecodebin ! videoconvert ! sink` for the first video stream of `uri`. `configure` is called with the source
@@ -280,6 +311,10 @@ pub(crate) fn build_pipeline(
         if element.has_property("max-threads") {
             element.set_property("max-threads", 1i32);
         }
+        let factory = element.factory().map(|f| f.name());
+        if factory.is_some_and(|name| JPEG_DECODERS.contains(&name.as_str())) {
+            drop_cut_pictures(element);
+        }
         // MJPEG over HTTP is one stream. Without this, the demultiplexer does not say that no other follows, and decodebin waits for 2 MB before it
         // decodes: minutes at a few small pictures a second.
         if element.has_property("single-stream") {
@@ -307,4 +342,20 @@ pub(crate) fn build_pipeline(
         }
     });
     Ok(pipeline)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jpeg_without_its_end_is_cut() {
+        let head = b"\xff\xd8\xff\xe1thumbnail\xff\xda..\xff\xd9\xff\xda";
+        let whole = [&head[..], b"entropy\xff\x00coded\xff\xd9"].concat();
+        assert!(!is_cut_jpeg(&whole));
+        assert!(!is_cut_jpeg(&[&whole[..], b"\r\n\0\0"].concat()), "padding follows");
+        assert!(is_cut_jpeg(&whole[..whole.len() - 3]));
+        assert!(is_cut_jpeg(head), "the end is the thumbnail's");
+        assert!(!is_cut_jpeg(b"no JPEG"));
+    }
 }

@@ -167,6 +167,9 @@ impl Driver<'_> {
             if handler.idle(now) >= idle {
                 return Err(ReceiveError::NoFrames(idle));
             }
+            if let Some(tried) = handler.decodes_nothing(now) {
+                return Err(ReceiveError::NothingDecoded(tried));
+            }
         }
         Ok(())
     }

@@ -16,11 +16,14 @@ use super::{
 use crate::{
     Codec, Keyframe,
     cadence::KeyframeCadence,
+    corruption,
     slot::{CameraState, Slot},
 };
 
 /// How often states and limits are looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// Time in which decoding every picture must give one. Streams that renew their pictures slowly take some ten seconds.
+const LONGEST_FALLBACK_START: Duration = Duration::from_mins(1);
 
 /// Decoding of Motion JPEG.
 #[derive(Default)]
@@ -43,8 +46,9 @@ pub(super) struct StreamHandler<'a> {
     last_unit_at: Instant,
     next_tick: Instant,
     falls_back: bool,
-    /// [`Slot::seq`] when the fallback began.
+    /// [`Slot::seq`] when the fallback began, and when that was.
     seq_before: u64,
+    fell_back_at: Instant,
     jpeg: JpegTurn,
     #[cfg(feature = "gst")]
     full_decoder: Option<crate::full_decode::FullDecoder>,
@@ -79,6 +83,7 @@ impl<'a> StreamHandler<'a> {
             next_tick: now + TICK,
             falls_back: false,
             seq_before: 0,
+            fell_back_at: now,
             jpeg: JpegTurn::default(),
             #[cfg(feature = "gst")]
             full_decoder: None,
@@ -99,6 +104,13 @@ impl<'a> StreamHandler<'a> {
     /// Whether a picture arrived, of whatever kind.
     pub(super) fn has_delivered(&self) -> bool {
         self.counted.access_units > 0
+    }
+
+    /// How long decoding every picture has given none, if that is too long: a camera that was switched to another codec says so in a new
+    /// description only.
+    pub(super) fn decodes_nothing(&self, now: Instant) -> Option<Duration> {
+        let tried = now.saturating_duration_since(self.fell_back_at);
+        (self.fallback() == Fallback::Starting && tried >= LONGEST_FALLBACK_START).then_some(tried)
     }
 
     /// Time since the newest picture.
@@ -208,7 +220,12 @@ impl<'a> StreamHandler<'a> {
         let (slot, captured_at) = (Arc::clone(self.slot), Timestamp::now());
         self.jpeg.started_at = Some(now);
         self.jpeg.running = Some(tokio::task::spawn_blocking(move || {
-            match jpeg::decode(&unit.data, captured_at) {
+            // RTP fixes the tables of JPEG, with which no data has such runs.
+            let decoded = match corruption::find_corruption(&unit.data) {
+                Some(damage) => Err(damage.to_owned()),
+                None => jpeg::decode(&unit.data, captured_at),
+            };
+            match decoded {
                 Ok(frame) => {
                     slot.report_decoding(Ok(()));
                     slot.store_frame(Arc::new(frame));
@@ -241,6 +258,7 @@ impl<'a> StreamHandler<'a> {
         }
         self.falls_back = wanted;
         self.seq_before = self.slot.seq();
+        self.fell_back_at = now;
         client.set_assemble(if wanted { Assemble::All } else { Assemble::Keyframes });
         #[cfg(feature = "gst")]
         if !wanted {

@@ -347,6 +347,14 @@ impl Checker<'_> {
             let message = "has no effect: GStreamer receives this camera";
             self.warn(&at.key("transport"), message, "remove the line");
         }
+        if raw.source == StreamSource::Gstreamer && raw.credentials.is_some() && url.is_some_and(is_rtsp) {
+            let message = "not allowed with source = \"gstreamer\": over RTSP, GStreamer sends the login to any host that a redirect names";
+            self.fault(
+                &at.key("credentials"),
+                message,
+                "remove source, so that the built-in client receives the camera",
+            );
+        }
     }
 
     fn check_read_numbers(&mut self, at: &FieldPath, raw: &raw::Camera) {
