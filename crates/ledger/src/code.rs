@@ -263,7 +263,7 @@ impl Encoder {
                 newness(detection.newness, look.at, out);
             }
             if has_texts {
-                // A text of no characters is none.
+                // An empty text counts as not read.
                 let read = detection.text.as_ref().filter(|t| !t.text.as_str().is_empty());
                 text(read.map_or("", |t| t.text.as_str()), out);
                 out.extend(read.iter().flat_map(|t| t.score.to_le_bytes()));

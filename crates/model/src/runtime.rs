@@ -194,7 +194,7 @@ fn list(paths: &[PathBuf]) -> String {
 static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
 
 /// Loads the library: `configured`, else the path in `GRIDWATCH_ONNXRUNTIME`, else the first existing file of
-/// [`search_paths`], which must have the pinned content: code that nobody named is not loaded. Once a library is loaded, later calls return it and ignore the argument.
+/// [`search_paths`], which must have the pinned content, because nobody asked for it by name. Once a library is loaded, later calls return it and ignore the argument.
 ///
 /// # Errors
 /// [`LibraryError`]; a later call may try another file.

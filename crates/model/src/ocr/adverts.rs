@@ -43,7 +43,7 @@ pub struct WallText {
     pub corners: [[f32; 2]; 4],
 }
 
-/// Chinese characters of a line beside a banner that show that it is no single line.
+/// Chinese characters of a line beside a banner that show that it is not a single line.
 const MIN_LINE: usize = 4;
 impl WallText {
     /// Axis-aligned bounding box as fractions of the picture, clamped to its edges.
@@ -51,7 +51,7 @@ impl WallText {
         bounding_box(&self.corners)
     }
 
-    /// The advert as a detection for the engine; `None` if it is no advert.
+    /// The advert as a detection for the engine; `None` if it is not an advert.
     pub fn detection(self) -> Option<Detection> {
         let label = match self.kind? {
             AdvertKind::SmallAd => Label::small_ad(),
