@@ -529,13 +529,14 @@ impl LookWorker {
             new_regions,
             &mut self.change_buffers,
         );
-        new_regions.add(changes.as_ref(), found, |place| {
+        let has_searched = new_regions.add(changes.as_ref(), found, |place| {
             let seen = self.models.close_look_at(index, frame, place);
             seen.inspect_err(
                 |error| tracing::warn!(camera = %camera.id, %error, "Cannot look closely at what is new; trying again later"),
             )
             .ok()
-        })
+        });
+        has_searched && camera.view_monitor().knows_held(preset)
     }
 }
 

@@ -64,19 +64,20 @@ impl NewRegions {
     }
 
     /// Adds what `search` finds in crops around the new regions to `found`, and an [`object`](Label::object) for each region that nothing
-    /// explains. False if the look could not be compared with the background, and so did not search for objects.
+    /// explains. False if the look could not be compared with the background, and so did not search for objects; a view without a change map
+    /// never has any.
     pub(super) fn add(
         &self,
         look: Option<&ChangeLook>,
         found: &mut Vec<Detection>,
         search: impl FnMut(&BBox) -> Option<Vec<Detection>>,
     ) -> bool {
-        if !self.is_wanted {
+        let Some(look) = look.filter(|_| self.is_wanted) else {
             return true;
-        }
-        let Some(look) = look.filter(|l| l.state == ChangeState::Judged) else {
-            return false;
         };
+        if look.state != ChangeState::Judged {
+            return false;
+        }
         let mut close_looks = self.close_looks.lock().unwrap_or_else(PoisonError::into_inner);
         close_looks.add(&look.regions, found, search);
         true

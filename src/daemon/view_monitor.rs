@@ -289,6 +289,12 @@ impl ViewMonitor {
         Some(look)
     }
 
+    /// Whether the newest look at a preset could tell for every open case there if something new is in its place.
+    pub(super) fn knows_held(&self, preset: usize) -> bool {
+        let map = self.views.get(preset).and_then(|v| v.change.as_ref());
+        map.is_none_or(ChangeMap::knows_held)
+    }
+
     /// Sets the newness of each detection in the newest look at a preset.
     pub(super) fn judge_newness(&self, preset: usize, found: &mut [Detection]) {
         let map = self.views.get(preset).and_then(|v| v.change.as_ref());

@@ -327,6 +327,7 @@ impl Engine {
                 is_active: hours.is_active(&plan.calendar, &rule.hours, look.at),
                 queue: &mut self.queue,
                 scores: rule.scores(look.light),
+                shows_absence: !rule.labels.iter().any(|label| look.not_searched.contains(label)),
                 register: &mut self.register,
                 effects,
             }

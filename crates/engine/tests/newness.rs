@@ -1,7 +1,7 @@
 //! Rules that require or prefer what appeared after the camera learned its view.
 
 use crate::engine_support::{HEAP, Harness, at, bbox, fixed, garbage, plan, rule};
-use gridwatch_engine::{Appeared, Detection, Newness, NotFiled, Rule};
+use gridwatch_engine::{Appeared, Detection, Input, Label, Newness, NotFiled, Observation, Rule, View};
 
 const REQUIRED: Appeared = Appeared {
     new_start: 0.35,
@@ -122,6 +122,31 @@ fn one_new_bag_makes_a_heap_new() {
     for s in (0..=60).step_by(10) {
         harness.look("gate", s.into(), vec![heap(0.8, new(0.0)), beside.clone()]);
     }
+    assert_eq!(harness.opened().len(), 1);
+    harness.close();
+}
+
+/// An unknown object is not gone because a look in another light could not tell what is new, although the rule has other labels.
+#[test]
+fn a_look_that_left_a_label_out_shows_no_absence() {
+    let rule = Rule {
+        labels: vec!["umbrella".into(), Label::object()],
+        ..rule()
+    };
+    let object = Detection::new(Label::object(), 0.9, HEAP);
+    let mut harness = Harness::new(plan([("gate", fixed())], vec![rule]));
+    for s in (0..=600).step_by(10) {
+        let is_judged = !(30..=400).contains(&s);
+        harness.apply(Input::Observed(Observation {
+            camera: "gate".into(),
+            at: at(s.into()),
+            view: View::Clear,
+            light: Default::default(),
+            detections: is_judged.then(|| object.clone()).into_iter().collect(),
+            not_searched: (!is_judged).then(Label::object).into_iter().collect(),
+        }));
+    }
+    assert_eq!(harness.not_filed(), []);
     assert_eq!(harness.opened().len(), 1);
     harness.close();
 }

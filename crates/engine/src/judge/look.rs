@@ -54,6 +54,9 @@ pub(super) struct RuleEvaluation<'a> {
     pub(super) queue: &'a mut WaitingQueue,
     /// Score thresholds for the light of this look.
     pub(super) scores: Scores,
+    /// The look searched for all of the rule's labels. One that left some out shows presence, but not absence: what was seen under such a
+    /// label may be there.
+    pub(super) shows_absence: bool,
     pub(super) register: &'a mut CaseRegister,
     pub(super) effects: &'a mut Vec<Effect>,
 }
@@ -134,7 +137,7 @@ impl<'a> RuleEvaluation<'a> {
                 self.saw(track, group, attended);
                 true
             }
-            None => self.missed(track),
+            None => !self.shows_absence || self.missed(track),
         });
         for (group, _) in groups.iter().zip(&continued).filter(|(_, track)| track.is_none()) {
             if let Err(reason) = self.starts_candidate(group) {
@@ -169,6 +172,7 @@ impl<'a> RuleEvaluation<'a> {
     /// Collects verification evidence for the camera's cases with an open question.
     fn verify(&mut self, groups: &[DetectionGroup<'a>], there: &[BBox], detections: &[Detection]) {
         let (rule, keep, how) = (self.rule, self.scores.keep, &self.plan.verification);
+        let shows_absence = self.shows_absence;
         let reach = f64::from(rule.max_move);
         let hides = |place: &BBox, d: &Detection| {
             let is_such = how.hidden_by.contains(&d.label) && !rule.labels.contains(&d.label);
@@ -181,6 +185,8 @@ impl<'a> RuleEvaluation<'a> {
                 None
             } else if there.iter().any(|b| overlaps_place(place, b, reach)) {
                 Some(Occupancy::Unclear)
+            } else if !shows_absence {
+                None
             } else {
                 Some(Occupancy::Empty)
             }
@@ -192,7 +198,7 @@ impl<'a> RuleEvaluation<'a> {
 
     /// Withdraws cases that the platform has not answered and whose places are empty.
     fn withdraw_vacant_cases(&mut self, there: &[BBox]) {
-        let Some(silence) = self.plan.intake.let_go_after else {
+        let Some(silence) = self.plan.intake.let_go_after.filter(|_| self.shows_absence) else {
             return;
         };
         let reach = f64::from(self.rule.max_move);

@@ -52,11 +52,6 @@ impl CloseLooks {
         }
     }
 
-    /// Forgets every region: the view or its models changed.
-    pub fn clear(&mut self) {
-        self.regions.clear();
-    }
-
     /// Adds what the models find in the regions that no person, animal or vehicle explains to `found`, and an
     /// [`object`](Label::object) for each of them that no detection explains.
     /// `search` runs the models on the crop around a box and returns boxes of the whole picture; `None` if it failed.

@@ -55,6 +55,12 @@ impl ChangeMap {
         self.held = boxes;
     }
 
+    /// True if the newest look could tell for every box of an open case whether something new is there. In a light that was learned with the thing
+    /// in place, it could not.
+    pub fn knows_held(&self) -> bool {
+        self.held.iter().all(|bbox| self.new_share(bbox).is_some())
+    }
+
     /// Makes what is in `bbox` part of the background, apart from what is held. It is learned from the next looks.
     pub fn absorb(&mut self, bbox: &BBox) {
         let Some(learned) = &mut self.learned else { return };
