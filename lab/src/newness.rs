@@ -67,6 +67,7 @@ pub struct Assets {
     backgrounds: Vec<(String, Canvas)>,
     things: Vec<Cutout>,
     people: People,
+    prints: Prints,
     noise: SensorNoise,
 }
 
@@ -74,7 +75,18 @@ pub struct Assets {
 #[derive(Default)]
 struct People {
     standing: Vec<Cutout>,
+    walking: Vec<Cutout>,
     stall: Cutout,
+}
+
+/// Pictures of things that bear text, or could; empty unless they were read.
+#[derive(Default)]
+struct Prints {
+    banners: Vec<Cutout>,
+    small_ads: Vec<Cutout>,
+    boards: Vec<Cutout>,
+    /// Lawful: public notices and pictures.
+    lawful: Vec<Cutout>,
 }
 
 /// Why the pictures could not be used.
@@ -128,6 +140,7 @@ impl Assets {
             backgrounds: all,
             things: cutouts,
             people: People::default(),
+            prints: Prints::default(),
             noise: SensorNoise::new(),
         })
     }
@@ -149,7 +162,43 @@ impl Assets {
         };
         self.people = People {
             standing: vec![read("man-stands.png")?, read("woman-stands.png")?],
+            walking: [
+                "man-walks-1.png",
+                "man-walks-2.png",
+                "man-walks-3.png",
+                "woman-walks.png",
+            ]
+            .map(read)
+            .into_iter()
+            .collect::<Result<_, _>>()?,
             stall: read("stall.png")?,
+        };
+        Ok(self)
+    }
+
+    /// Also reads the prints that `demo/make_prints.py` renders.
+    ///
+    /// # Errors
+    /// The folder cannot be read, or a kind of print is missing.
+    pub fn with_prints(mut self, folder: &Path) -> Result<Self, AssetsError> {
+        let all = read(folder, usize::MAX, |_| true)?;
+        let kind = |prefixes: &[&str]| {
+            let is_such = |name: &str| prefixes.iter().any(|p| name.starts_with(p));
+            let cutouts = all.iter().filter(|(name, _)| is_such(name));
+            let cutouts: Vec<Cutout> = cutouts.map(|(_, p)| Cutout(p.to_rgba8())).collect();
+            match cutouts.is_empty() {
+                false => Ok(cutouts),
+                true => Err(AssetsError::Empty {
+                    path: folder.to_path_buf(),
+                    wanted: "banner_*, small_ad_*, board_*, notice_* and blank_* as PNG",
+                }),
+            }
+        };
+        self.prints = Prints {
+            banners: kind(&["banner_"])?,
+            small_ads: kind(&["small_ad_"])?,
+            boards: kind(&["board_"])?,
+            lawful: kind(&["notice_", "blank_"])?,
         };
         Ok(self)
     }

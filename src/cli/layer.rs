@@ -47,7 +47,7 @@ impl Layer {
     }
 
     /// Draws the closed polygon through `corners`.
-    pub(super) fn polygon(&mut self, corners: &[(f64, f64)], half: f64) {
+    pub fn polygon(&mut self, corners: &[(f64, f64)], half: f64) {
         for (from, to) in corners.iter().zip(corners.iter().cycle().skip(1)) {
             self.line(*from, *to, half);
         }
@@ -121,13 +121,7 @@ impl Layer {
 
     /// Blends the strokes into `picture` in `colour`, with a black outline of `outline_px` pixels and the opacity
     /// `outline_strength`, 0..=1.
-    pub(super) fn over_outlined(
-        &self,
-        picture: &mut RgbImage,
-        colour: Rgb<u8>,
-        outline_px: u32,
-        outline_strength: f32,
-    ) {
+    pub fn over_outlined(&self, picture: &mut RgbImage, colour: Rgb<u8>, outline_px: u32, outline_strength: f32) {
         let outline = (0..outline_px).fold(self.clone(), |layer, _| layer.grown());
         outline.over(picture, Rgb([0; 3]), outline_strength);
         self.over(picture, colour, 1.0);

@@ -319,6 +319,7 @@ impl<'a> Texts<'a> {
         let advert = |a: &'a WallText| AdvertBox {
             kind: match a.kind {
                 Some(AdvertKind::Banner) => "banner",
+                Some(AdvertKind::Notice) => "notice",
                 _ => "small_ad",
             },
             score: a.score,

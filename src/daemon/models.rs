@@ -31,6 +31,7 @@ use gridwatch_contract::ModelInfo;
 use gridwatch_engine::Label;
 use gridwatch_model::{
     LoadedModel, Manifest, Model, ModelError, ModelSet, Runtime,
+    ocr::second_look::TextNeeded,
     registry::{Event, ModelState, Registry, RegistryError, RegistryState, Version, version_name},
     selftest::{self, Step},
 };
@@ -367,8 +368,10 @@ impl ModelManager {
             .filter(|r| r.second_look.is_some())
             .map(|rule| {
                 let finds = |c: &Arc<ModelSlot>| c.descriptor.labels.iter().any(|l| rule.labels.contains(l));
+                let is_judged_by_text = (self.config.text_looks.get(&rule.id)).is_some_and(|t| *t != TextNeeded::Any);
                 let slots = match self.config.second_looks.get(&rule.id) {
                     Some(model) => vec![slot(*model)],
+                    None if is_judged_by_text => Vec::new(),
                     None => camera.models.iter().map(|m| slot(*m)).filter(finds).collect(),
                 };
                 let labels = rule.labels.clone();

@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicI64, Ordering},
     },
     time::{Duration, Instant},
@@ -18,12 +18,15 @@ use metrics::histogram;
 use super::{models::describe, record::ModelDescriptor};
 use gridwatch_base::metric;
 use gridwatch_config as config;
-use gridwatch_config::{Config, raw::TextNeeded};
+use gridwatch_config::Config;
 use gridwatch_engine::{BBox, Detection, Label, Point, RuleId, Zone, ZoneKind};
 use gridwatch_frame::Frame;
 use gridwatch_model::{
     Model, ModelError, Runtime,
-    ocr::{AdvertKind, Phrasebook, Reader, TextMemory, WallText, adverts},
+    ocr::{
+        Phrasebook, Reader, WallText, adverts,
+        second_look::{TextLook, TextNeeded, ViewTexts},
+    },
 };
 
 /// One worker's reader and the descriptors of its models.
@@ -40,18 +43,7 @@ pub(super) struct TextReader {
 pub(super) struct ViewText {
     /// `None`: only read in second looks.
     pub(super) schedule: Option<ReadSchedule>,
-    memory: Mutex<TextMemory>,
-    /// The places of second looks, those looked at last at the end.
-    places: Mutex<Vec<LookedAt>>,
-}
-
-/// A place of second looks.
-struct LookedAt {
-    place: BBox,
-    /// How many looks have read it.
-    looks: u32,
-    /// Capture time of the newest of them.
-    last: Timestamp,
+    texts: ViewTexts,
 }
 
 /// When and where one view is read.
@@ -65,18 +57,6 @@ pub(super) struct ReadSchedule {
 
 /// Margin around a zone, as a fraction of the picture: text that is cut off by the part's edge is not read.
 const MARGIN: f32 = 0.1;
-
-/// Margin around the place of a second look, as a fraction of its sides, for the same reason.
-const PLACE_MARGIN: f32 = 0.2;
-
-/// Looks that must have read a place before a second look decides by its text.
-const MIN_LOOKS: u32 = 2;
-
-/// Places of second looks that are remembered for each view; those looked at least recently are dropped.
-const MAX_PLACES: usize = 50;
-
-/// Smallest overlap of the boxes of one place in two looks.
-const SAME_PLACE_IOU: f64 = 0.5;
 
 impl TextReader {
     /// A reader for each worker; `None`s if nothing is read.
@@ -122,7 +102,7 @@ impl TextReader {
         schedule.last.store(at.as_millisecond(), Ordering::Relaxed);
         let start = Instant::now();
         let lines = self.reader.lines(frame, &schedule.parts)?;
-        let lines = view.memory().vote(at, lines);
+        let lines = view.texts.vote(at, lines);
         let found = adverts::find(&lines, &self.phrasebook, self.reader.floor());
         let model = self.reader.manifests()[1].id.clone();
         histogram!(metric::DETECT, "model" => model).record(start.elapsed());
@@ -130,10 +110,7 @@ impl TextReader {
     }
 
     /// Reads the text at `place` for the second look of `rule`, if that rule reads text: sets the text and the second-look score of the
-    /// detections in `found` at that place. Returns the models used.
-    ///
-    /// The score is 0 if the rule needs an advert and the text is none, and else that of the models' second look or, if there was none,
-    /// of the text. Until several looks have read the place there is no score, so that the engine asks again.
+    /// detections in `found` at that place. Returns the models used. See [`TextLook::read`].
     pub(super) fn second_look_at(
         &mut self,
         view: &ViewText,
@@ -145,55 +122,20 @@ impl TextReader {
         let Some((labels, needed)) = self.second_looks.get(rule) else {
             return Ok(&[]);
         };
-        let is_there = |d: &&mut Detection| labels.contains(&d.label) && d.bbox.is_part_of(place);
-        let found: Vec<&mut Detection> = found.iter_mut().filter(is_there).collect();
-        if found.is_empty() {
+        let start = Instant::now();
+        let look = TextLook {
+            at,
+            place,
+            rule,
+            labels,
+            needed: *needed,
+        };
+        if !look.read(&mut self.reader, &self.phrasebook, &view.texts, frame, found)? {
             return Ok(&[]);
         }
-        let start = Instant::now();
-        let region = with_margin(place);
-        let lines = self.reader.lines(frame, &[region])?;
-        let lines = view.memory().vote(at, lines);
-        let text = adverts::at_place(&lines, &region, &self.phrasebook, self.reader.floor());
-        let is_decided = view.count_look(place, at) >= MIN_LOOKS;
-        let score = text.as_ref().map_or(0.0, |text| score_for(*needed, text));
         let model = self.reader.manifests()[1].id.clone();
         histogram!(metric::SECOND_LOOK, "model" => model).record(start.elapsed());
-        for detection in found {
-            if let Some(text) = &text {
-                detection.number = detection.number.take().or_else(|| text.number.clone());
-                detection.text = Some(text.text.clone()).filter(|t| t.text.is_distinctive());
-            }
-            if *needed != TextNeeded::Any {
-                let seen = detection.second_look.filter(|_| score > 0.0);
-                detection.second_look = is_decided.then_some(seen.unwrap_or(score));
-            }
-        }
         Ok(&self.models)
-    }
-}
-
-/// The score of a text for a rule that needs one; 0 if it is not what the rule needs.
-fn score_for(needed: TextNeeded, text: &WallText) -> f32 {
-    let is_it = match needed {
-        TextNeeded::Any => true,
-        TextNeeded::SmallAd => text.kind == Some(AdvertKind::SmallAd),
-        TextNeeded::Banner => text.kind == Some(AdvertKind::Banner),
-        TextNeeded::Advert => text.kind.is_some(),
-    };
-    if is_it { text.score } else { 0.0 }
-}
-
-fn with_margin(place: &BBox) -> BBox {
-    let (x, y) = (
-        (place.x2 - place.x1) * PLACE_MARGIN,
-        (place.y2 - place.y1) * PLACE_MARGIN,
-    );
-    BBox {
-        x1: (place.x1 - x).max(0.0),
-        y1: (place.y1 - y).max(0.0),
-        x2: (place.x2 + x).min(1.0),
-        y2: (place.y2 + y).min(1.0),
     }
 }
 
@@ -202,33 +144,8 @@ impl ViewText {
     pub(super) fn of(config: &Config, camera: &config::Camera, preset: &config::Preset) -> Self {
         Self {
             schedule: ReadSchedule::of(config, camera, preset),
-            memory: Mutex::default(),
-            places: Mutex::default(),
+            texts: ViewTexts::default(),
         }
-    }
-
-    /// Counts a look at `at` that read `place`; two second looks in one look are one. Returns how many there were so far.
-    fn count_look(&self, place: &BBox, at: Timestamp) -> u32 {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = places.iter().position(|known| known.place.iou(place) >= SAME_PLACE_IOU);
-        let before = known.map(|i| places.remove(i));
-        let looks = match before {
-            Some(known) if known.last == at => known.looks,
-            Some(known) => known.looks.saturating_add(1),
-            None => 1,
-        };
-        places.push(LookedAt {
-            place: *place,
-            looks,
-            last: at,
-        });
-        let excess = places.len().saturating_sub(MAX_PLACES);
-        places.drain(..excess);
-        looks
-    }
-
-    fn memory(&self) -> MutexGuard<'_, TextMemory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -310,8 +227,7 @@ mod tests {
     fn view() -> ViewText {
         ViewText {
             schedule: None,
-            memory: Mutex::default(),
-            places: Mutex::default(),
+            texts: ViewTexts::default(),
         }
     }
 
@@ -332,22 +248,8 @@ mod tests {
         (detection, models)
     }
 
-    #[test]
-    fn the_places_of_second_looks_are_bounded() {
-        let view = view();
-        let at = |n: i64| Timestamp::from_second(1_750_000_000 + n).unwrap();
-        let place = |n: f32| BBox {
-            x1: n / 1000.0,
-            x2: n / 1000.0 + 0.0005,
-            y1: 0.4,
-            y2: 0.5,
-        };
-        for n in 0..500_u16 {
-            view.count_look(&place(n.into()), at(n.into()));
-            assert!(view.places.lock().unwrap().len() <= MAX_PLACES);
-        }
-        assert_eq!(view.count_look(&place(499.0), at(600)), 2);
-        assert_eq!(view.count_look(&place(0.0), at(601)), 1, "forgotten");
+    fn score(detection: &Detection) -> Option<f32> {
+        detection.second_look_for(&"wall".into())
     }
 
     const AD: BBox = BBox {
@@ -361,48 +263,47 @@ mod tests {
     fn a_second_look_reads_the_text_and_decides_after_two_looks() {
         let (mut reader, view) = (reader(TextNeeded::SmallAd), view());
         let (first, models) = look(&mut reader, &view, 0, "wall", AD);
-        let text = first.text.unwrap();
+        let text = first.text.clone().unwrap();
         assert!(text.text.as_str().ends_with("VXmqhbgb113099"), "{text:?}");
-        assert_eq!((first.second_look, models), (None, 1), "one look is no vote");
+        assert_eq!((score(&first), models), (None, 1), "one look is no vote");
         // The same look for another rule adds no vote.
-        assert_eq!(look(&mut reader, &view, 0, "wall", AD).0.second_look, None);
+        assert_eq!(score(&look(&mut reader, &view, 0, "wall", AD).0), None);
         let (second, _) = look(&mut reader, &view, 10, "wall", AD);
-        assert!(second.second_look.unwrap() > 0.8, "{second:?}");
+        assert!(score(&second).unwrap() > 0.8, "{second:?}");
         assert_eq!(second.text.unwrap().text, text.text);
     }
 
     #[test]
     fn a_text_that_the_rule_does_not_need_scores_zero_and_a_rule_without_text_is_left_alone() {
-        let (mut reader, view) = (reader(TextNeeded::Banner), view());
-        look(&mut reader, &view, 0, "wall", AD);
-        assert_eq!(look(&mut reader, &view, 10, "wall", AD).0.second_look, Some(0.0));
         let nowhere = BBox {
             x1: 0.02,
             x2: 0.06,
             y1: 0.02,
             y2: 0.06,
         };
-        assert_eq!(look(&mut reader, &view, 20, "wall", nowhere).0.second_look, None);
-        let (empty, _) = look(&mut reader, &view, 25, "wall", nowhere);
-        assert_eq!((empty.second_look, empty.text), (Some(0.0), None));
-        let (other, models) = look(&mut reader, &view, 30, "garbage", AD);
-        assert_eq!((other.second_look, other.text, models), (None, None, 0));
+        for place in [AD, nowhere] {
+            let (mut reader, view) = (reader(TextNeeded::Banner), view());
+            let scores: Vec<Option<f32>> = (0..4)
+                .map(|i| score(&look(&mut reader, &view, 10 * i, "wall", place).0))
+                .collect();
+            assert_eq!(scores, [None, None, None, Some(0.0)]);
+            let (other, models) = look(&mut reader, &view, 50, "garbage", place);
+            assert_eq!((other.second_looks.len(), other.text, models), (0, None, 0));
+        }
     }
 
     #[test]
     fn the_score_of_a_models_second_look_stays_if_the_text_is_what_the_rule_needs() {
         let (mut reader, view) = (reader(TextNeeded::Advert), view());
         look(&mut reader, &view, 0, "wall", AD);
-        let mut found = [Detection {
-            second_look: Some(0.4),
-            ..Detection::new("flyer", 0.6, AD)
-        }];
+        let mut found = [Detection::new("flyer", 0.6, AD)];
+        found[0].set_second_look(&"wall".into(), 0.4);
         let at = Timestamp::from_second(1_750_000_010).unwrap();
         let request = (&"wall".into(), &AD);
         reader
             .second_look_at(&view, at, &frame("zh-2.jpg"), request, &mut found)
             .unwrap();
-        assert_eq!(found[0].second_look, Some(0.4));
+        assert_eq!(score(&found[0]), Some(0.4));
     }
 
     #[test]

@@ -57,7 +57,7 @@ impl Box {
             appearance: None,
             number: None,
             text: None,
-            second_look: None,
+            second_looks: Vec::new(),
             newness: None,
             bbox: BBox { x1, y1, x2, y2 },
         };

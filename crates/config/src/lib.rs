@@ -42,7 +42,7 @@ use gridwatch_engine::{CameraId, Category, Label, NodeId, Plan, Point, RuleId};
 use gridwatch_ledger as ledger;
 use gridwatch_link::{Protocol, ServerTrust};
 use gridwatch_model as model;
-use gridwatch_model::ocr::Phrasebook;
+use gridwatch_model::ocr::{Phrasebook, second_look::TextNeeded};
 use gridwatch_store::Retention;
 use gridwatch_vision::{ViewLimits, change::ChangeSettings};
 
@@ -91,7 +91,7 @@ pub struct Config {
     /// For rules that name a second-look model: its index into `models`.
     pub second_looks: BTreeMap<RuleId, usize>,
     /// For rules whose second look reads text: the text that they need.
-    pub text_looks: BTreeMap<RuleId, raw::TextNeeded>,
+    pub text_looks: BTreeMap<RuleId, TextNeeded>,
     /// OCR of text, if configured.
     pub reading: Option<OcrSettings>,
     /// Installation of further model versions at run time.

@@ -88,7 +88,7 @@ impl BBox {
     }
 
     /// Area of the intersection.
-    pub(crate) fn intersection_area(&self, other: &Self) -> f64 {
+    pub fn intersection_area(&self, other: &Self) -> f64 {
         let w = f64::from(self.x2.min(other.x2)) - f64::from(self.x1.max(other.x1));
         let h = f64::from(self.y2.min(other.y2)) - f64::from(self.y1.max(other.y1));
         w.max(0.0) * h.max(0.0)

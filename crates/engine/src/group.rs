@@ -27,7 +27,7 @@ pub(super) struct DetectionGroup<'a> {
     pub number: Option<PhoneNumber>,
     /// Text on it: of those read on its members, the one with the highest score.
     pub text: Option<TextReading>,
-    /// Highest second-look score of any of them.
+    /// Highest score of the rule's second look at any of them.
     pub second_look: Option<f32>,
     /// Newness of the newest one, and the earliest time of any.
     pub newness: Option<Newness>,
@@ -94,12 +94,12 @@ fn newest(a: Newness, b: Newness) -> Newness {
     }
 }
 
-/// True if a detection with one of the labels and at least `least_score` is close enough to the object at `bbox`.
+/// True if a detection with one of the labels and at least `least_score` is close enough to the object at `bbox`, and not too large for it.
 pub(super) fn is_attended(bbox: &BBox, by: &Attended, detections: &[Detection], least_score: f32) -> bool {
     detections
         .iter()
         .filter(|d| d.score >= least_score && by.labels.contains(&d.label))
-        .any(|d| gap(bbox, &d.bbox) <= f64::from(by.within))
+        .any(|d| gap(bbox, &d.bbox) <= f64::from(by.within) && bbox.area() >= f64::from(by.min_size) * d.bbox.area())
 }
 
 /// Width on the ground of the object at `bbox`, in metres; `None` without a calibration, for objects on walls, or if
@@ -119,8 +119,11 @@ pub(super) fn area_m2(rule: &Rule, camera: &CameraPlan, bbox: &BBox) -> Option<f
     width_m(rule, camera, bbox).map(|w| w * w)
 }
 
-/// Whether it meets the rule's minimum ground area (if the area is known) or minimum number of parts.
+/// Whether it meets the rule's minimum area in the picture, and its minimum ground area (if the area is known) or minimum number of parts.
 pub(super) fn is_large_enough(rule: &Rule, camera: &CameraPlan, group: &DetectionGroup<'_>) -> bool {
+    if group.bbox.area() < rule.min_area.into() {
+        return false;
+    }
     let by_count = rule.min_count.map(|least| group.count >= least);
     let by_area = rule
         .min_area_m2
@@ -218,6 +221,7 @@ mod tests {
             labels: vec!["person".into()],
             within: 0.5,
             share: 0.5,
+            min_size: 0.0,
         };
         let stall = group(0.4, 0.9).bbox;
         let person = |label: &str, x: f32, score| Detection::new(label, score, group(x, score).bbox);

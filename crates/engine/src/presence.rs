@@ -296,6 +296,7 @@ mod tests {
                 labels: vec!["person".into()],
                 within: 1.0,
                 share: 0.5,
+                min_size: 0.0,
             }),
             ..rule()
         };

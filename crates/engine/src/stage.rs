@@ -222,7 +222,7 @@ mod tests {
         Reason::LetGo,
     ];
 
-    const NOT_FILED: [NotFiled; 24] = [
+    const NOT_FILED: [NotFiled; 25] = [
         NotFiled::ScoreTooLow,
         NotFiled::NotNew,
         NotFiled::OutsideZones,
@@ -237,6 +237,7 @@ mod tests {
         NotFiled::Doubted,
         NotFiled::OpenCaseAtSite,
         NotFiled::OpenElsewhere,
+        NotFiled::FiledOtherwise,
         NotFiled::KnownOtherwise,
         NotFiled::OverDailyCap,
         NotFiled::LeftWhileWaiting,
@@ -304,6 +305,8 @@ mod tests {
                 ".CW.... doubted",
                 ".AA.... open_case_at_site",
                 ".AA.A.. open_elsewhere",
+                // Reported for looks; the candidate waits.
+                "....... filed_otherwise",
                 ".HH.... known_otherwise",
                 ".W..... over_daily_cap",
                 "..-.... left_while_waiting",

@@ -168,9 +168,9 @@ pub struct Detection {
     /// The text on it, if it was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<TextReading>,
-    /// Score of a second look at it, if one was taken; 0 if that found nothing.
-    #[serde(default, rename = "closer", skip_serializing_if = "Option::is_none")]
-    pub second_look: Option<f32>,
+    /// Results of the second looks at it that were taken in this look.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub second_looks: Vec<SecondLookScore>,
     /// How new its place is in the view; `None` if the camera has not learned what belongs there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newness: Option<Newness>,
@@ -186,10 +186,34 @@ impl Detection {
             appearance: None,
             number: None,
             text: None,
-            second_look: None,
+            second_looks: Vec::new(),
             newness: None,
         }
     }
+
+    /// Score of the second look that was taken for `rule`, 0..=1; `None` if there was none.
+    pub fn second_look_for(&self, rule: &RuleId) -> Option<f32> {
+        let is_for = |s: &&SecondLookScore| s.rule.as_ref().is_none_or(|r| r == rule);
+        self.second_looks.iter().find(is_for).map(|s| s.score)
+    }
+
+    /// Sets the score of the second look that was taken for `rule`.
+    pub fn set_second_look(&mut self, rule: &RuleId, score: f32) {
+        self.second_looks.retain(|s| s.rule.as_ref() != Some(rule));
+        self.second_looks.push(SecondLookScore {
+            rule: Some(rule.clone()),
+            score,
+        });
+    }
+}
+
+/// The result of a second look. Rules ask different questions about one thing: is it garbage, does it bear a phone number?
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SecondLookScore {
+    /// The rule that asked for it; `None`, for every rule, in recordings of earlier versions.
+    pub rule: Option<RuleId>,
+    /// Score, 0..=1; 0 if nothing was found.
+    pub score: f32,
 }
 
 /// How much of a detection's box was not there when the camera learned its view.
@@ -428,6 +452,8 @@ pub enum NotFiled {
     OpenCaseAtSite,
     /// Another box has an open case of the same problem at the site.
     OpenElsewhere,
+    /// The same thing is an open case of another category: a stall is not also garbage. It is filed once that case is over.
+    FiledOtherwise,
     /// The platform has the problem at the site under another case number.
     KnownOtherwise,
     /// The daily cap is reached: it waits for the next day, and is filed then if it is still there. Reported once.
@@ -468,6 +494,7 @@ impl NotFiled {
             Self::Doubted => "doubted",
             Self::OpenCaseAtSite => "open_case_at_site",
             Self::OpenElsewhere => "open_elsewhere",
+            Self::FiledOtherwise => "filed_otherwise",
             Self::KnownOtherwise => "known_otherwise",
             Self::OverDailyCap => "over_daily_cap",
             Self::LeftWhileWaiting => "left_while_waiting",

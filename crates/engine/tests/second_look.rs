@@ -2,7 +2,7 @@
 //! look is not lost.
 
 use crate::engine_support::{HEAP, Harness, at, fixed, fixed_at, garbage, plan, rule};
-use gridwatch_engine::{Detection, Effect, Intake, LonLat, NotFiled, Plan, Rule};
+use gridwatch_engine::{Detection, Effect, Intake, LonLat, NotFiled, Plan, Rule, SecondLookScore};
 
 /// A rule that needs a minute of presence and a second-look score of 0.4.
 fn second_look_rule() -> Rule {
@@ -19,7 +19,10 @@ fn street() -> Plan {
 /// The heap with this second-look score.
 fn with_second_look(score: f32) -> Vec<Detection> {
     vec![Detection {
-        second_look: Some(score),
+        second_looks: vec![SecondLookScore {
+            rule: Some("garbage".into()),
+            score,
+        }],
         ..garbage(0.8, HEAP)
     }]
 }
@@ -119,6 +122,44 @@ fn a_doubted_object_is_not_filed_just_because_no_second_look_follows() {
     assert!(harness.opened().is_empty());
     harness.look("gate", 610.0, with_second_look(0.5));
     assert_eq!(harness.opened()[0].second_look_score, Some(0.5));
+    harness.close();
+}
+
+#[test]
+fn something_new_that_nothing_explains_is_never_filed_without_its_second_look() {
+    let object = Rule {
+        labels: vec![gridwatch_engine::Label::object()],
+        ..second_look_rule()
+    };
+    let mut harness = Harness::new(plan([("gate", fixed())], vec![object]));
+    let see = |harness: &mut Harness, s: u32, score: Option<f32>| {
+        let mut found = Detection::new("object", 0.8, HEAP);
+        if let Some(score) = score {
+            found.set_second_look(&"garbage".into(), score);
+        }
+        harness.look("gate", s.into(), vec![found]);
+    };
+    for s in (0..=600).step_by(10) {
+        see(&mut harness, s, None);
+    }
+    assert!(harness.opened().is_empty());
+    see(&mut harness, 610, Some(0.5));
+    assert_eq!(harness.opened()[0].second_look_score, Some(0.5));
+    harness.close();
+}
+
+#[test]
+fn a_second_look_counts_for_the_rule_that_asked() {
+    let mut harness = Harness::new(street());
+    let mut found = garbage(0.8, HEAP);
+    found.set_second_look(&"new-banner".into(), 0.9);
+    for s in (0..=70).step_by(10) {
+        harness.look("gate", s.into(), vec![found.clone()]);
+    }
+    assert!(harness.opened().is_empty(), "another rule's answer");
+    found.set_second_look(&"garbage".into(), 0.6);
+    harness.look("gate", 80.0, vec![found]);
+    assert_eq!(harness.opened()[0].second_look_score, Some(0.6));
     harness.close();
 }
 

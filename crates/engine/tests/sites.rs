@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::engine_support::*;
 use gridwatch_engine::{
-    BBox, Input, LonLat, NotFiled, PlaceMethod, Rule, ZoneKind,
+    BBox, CaseState, Detection, Input, LonLat, NotFiled, PlaceMethod, Reply, Rule, ZoneKind,
     geometry::{LocalPlane, distance_m},
 };
 
@@ -88,16 +88,54 @@ fn cameras_that_may_see_the_same_place_share_a_case() {
     }
 }
 
-#[test]
-fn categories_do_not_share_a_case() {
+fn rubble() -> Rule {
     let mut rubble = Rule {
         id: "rubble".into(),
+        labels: vec!["rubble".into()],
         ..rule()
     };
     rubble.category.code = "0103".into();
-    let mut harness = Harness::new(plan([("gate", fixed())], vec![rule(), rubble]));
-    harness.heap_stays("gate", 0, 60);
+    rubble
+}
+
+#[test]
+fn categories_do_not_share_a_case() {
+    let mut harness = Harness::new(plan([("gate", fixed())], vec![rule(), rubble()]));
+    let beside = BBox {
+        x1: HEAP.x1 + 0.6 * (HEAP.x2 - HEAP.x1),
+        x2: HEAP.x2 + 0.6 * (HEAP.x2 - HEAP.x1),
+        ..HEAP
+    };
+    for s in (0..=60).step_by(10) {
+        let found = vec![garbage(0.8, HEAP), Detection::new("rubble", 0.8, beside)];
+        harness.look("gate", s.into(), found);
+    }
     assert_eq!(harness.opened().len(), 2);
+}
+
+#[test]
+fn one_thing_is_filed_under_one_category_at_a_time() {
+    let mut harness = Harness::new(plan([("gate", fixed())], vec![rule(), rubble()]));
+    let both = || vec![garbage(0.8, HEAP), Detection::new("rubble", 0.8, HEAP)];
+    for s in (0..=100).step_by(10) {
+        harness.look("gate", s.into(), both());
+    }
+    let [case] = harness.opened()[..] else {
+        panic!("{:?}", harness.opened())
+    };
+    let case = case.id.clone();
+    assert!(harness.not_filed().contains(&NotFiled::FiledOtherwise));
+    // The clerk rejects it as garbage; it is rubble.
+    harness.apply(Input::Reply(Reply {
+        case,
+        state: CaseState::Rejected,
+        at: at(110.0),
+        reason: None,
+        due: None,
+    }));
+    harness.look("gate", 120.0, both());
+    let categories: Vec<&str> = harness.opened().iter().map(|c| c.category.code.as_str()).collect();
+    assert_eq!(categories, ["0102", "0103"], "it has been there for long enough");
 }
 
 #[test]

@@ -18,6 +18,7 @@ fn vendor() -> Rule {
             labels: vec!["person".into()],
             within: 1.0,
             share: 0.5,
+            min_size: 0.0,
         }),
         ..rule()
     }
@@ -62,6 +63,41 @@ fn the_parts_of_a_stall_are_one_case() {
     assert_eq!((cases[0].count, cases[0].area_m2), (2, None));
     assert_eq!(cases[0].confirmed_box, bbox(0.40, 0.45, 0.52, 0.70), "around both");
     harness.close();
+}
+
+#[test]
+fn luggage_is_small_beside_its_owner() {
+    // The seller's box is twice as large as the table's.
+    for (min_size, cases) in [(0.9, 1), (1.1, 0)] {
+        let mut rule = vendor();
+        rule.attended.as_mut().unwrap().min_size = min_size;
+        let mut harness = Harness::new(plan([("gate", fixed())], vec![rule]));
+        for s in (0..=300).step_by(10) {
+            harness.look("gate", s.into(), vec![object("table", TABLE), seller(0.52)]);
+        }
+        assert_eq!(harness.opened().len(), cases, "{min_size}");
+        harness.close();
+    }
+}
+
+#[test]
+fn pieces_that_belong_together_are_large_enough_together() {
+    for (gather, cases) in [(0.5, 1), (0.0, 0)] {
+        let rule = Rule {
+            gather,
+            min_area: 0.008,
+            attended: None,
+            ..vendor()
+        };
+        let mut harness = Harness::new(plan([("gate", fixed())], vec![rule]));
+        let pieces = || [bbox(0.40, 0.60, 0.45, 0.70), bbox(0.46, 0.60, 0.51, 0.70)];
+        for s in (0..=300).step_by(10) {
+            let found = pieces().map(|b| object("table", b)).to_vec();
+            harness.look("gate", s.into(), found);
+        }
+        assert_eq!(harness.opened().len(), cases, "{gather}");
+        harness.close();
+    }
 }
 
 #[test]

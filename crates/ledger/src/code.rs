@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use gridwatch_engine::{
     AdvertText, Appearance, BBox, CameraId, CaseId, Detection, Elsewhere, Input, Label, Light, Newness, Observation,
-    OpenCase, PhoneNumber, Reply, Resumed, TextReading, View,
+    OpenCase, PhoneNumber, Reply, Resumed, RuleId, SecondLookScore, TextReading, View,
 };
 
 /// One record: an event, and the cases that the engine opened because of it.
@@ -225,7 +225,7 @@ impl Encoder {
         };
         let has_appearances = look.detections.iter().any(|d| d.appearance.is_some());
         let has_numbers = look.detections.iter().any(|d| d.number.is_some());
-        let has_second_looks = look.detections.iter().any(|d| d.second_look.is_some());
+        let has_second_looks = look.detections.iter().any(|d| !d.second_looks.is_empty());
         let has_newness = look.detections.iter().any(|d| d.newness.is_some());
         let has_texts = look.detections.iter().any(|d| d.text.is_some());
         let is_extended = has_newness || has_texts;
@@ -256,8 +256,7 @@ impl Encoder {
                 text(detection.number.as_ref().map_or("", PhoneNumber::as_str), out);
             }
             if has_second_looks {
-                out.push(detection.second_look.is_some().into());
-                out.extend(detection.second_look.iter().flat_map(|score| score.to_le_bytes()));
+                self.second_looks(&detection.second_looks, out);
             }
             if has_newness {
                 newness(detection.newness, look.at, out);
@@ -273,6 +272,23 @@ impl Encoder {
             varint(look.not_searched.len() as u128, out);
             for label in &look.not_searched {
                 self.name(label.as_str(), out);
+            }
+        }
+    }
+
+    /// 0: none; 1: a score for every rule, as earlier versions wrote; 2: scores with their rules.
+    fn second_looks(&mut self, scores: &[SecondLookScore], out: &mut Vec<u8>) {
+        if scores.is_empty() {
+            out.push(0);
+        } else if let [SecondLookScore { rule: None, score }] = scores {
+            out.push(1);
+            out.extend_from_slice(&score.to_le_bytes());
+        } else {
+            out.push(2);
+            varint(scores.len() as u128, out);
+            for SecondLookScore { rule, score } in scores {
+                self.name(rule.as_ref().map_or("", RuleId::as_str), out);
+                out.extend_from_slice(&score.to_le_bytes());
             }
         }
     }
@@ -414,9 +430,9 @@ impl Decoder {
                 true => Some(bytes.text()?).filter(|n| !n.is_empty()).map(PhoneNumber::from),
                 false => None,
             };
-            let second_look = match code & SECOND_LOOK != 0 && bytes.byte()? != 0 {
-                true => Some(bytes.f32()?),
-                false => None,
+            let second_looks = match code & SECOND_LOOK {
+                0 => Vec::new(),
+                _ => self.second_looks(bytes)?,
             };
             let newness = match extension & NEWNESS {
                 0 => None,
@@ -433,7 +449,7 @@ impl Decoder {
                 appearance,
                 number,
                 text,
-                second_look,
+                second_looks,
                 newness,
             });
         }
@@ -451,6 +467,30 @@ impl Decoder {
             detections,
             not_searched,
         })
+    }
+
+    fn second_looks(&mut self, bytes: &mut ByteReader<'_>) -> Result<Vec<SecondLookScore>, DecodeError> {
+        match bytes.byte()? {
+            0 => Ok(Vec::new()),
+            1 => Ok(vec![SecondLookScore {
+                rule: None,
+                score: bytes.f32()?,
+            }]),
+            2 => {
+                let count = bytes.length()?;
+                let mut scores = Vec::with_capacity(count.min(bytes.0.len() / MIN_SECOND_LOOK_BYTES));
+                for _ in 0..count {
+                    let name = self.name(bytes)?.label.as_str();
+                    let rule = Some(name).filter(|n| !n.is_empty()).map(RuleId::from);
+                    scores.push(SecondLookScore {
+                        rule,
+                        score: bytes.f32()?,
+                    });
+                }
+                Ok(scores)
+            }
+            _ => Err("unknown form of second looks"),
+        }
     }
 
     fn time(&mut self, bytes: &mut ByteReader<'_>) -> Result<Timestamp, DecodeError> {
@@ -477,6 +517,8 @@ impl Decoder {
 
 /// Encoded size of a detection without optional fields.
 const MIN_DETECTION_BYTES: usize = 21;
+/// Smallest size of a second look's score: the number of its rule's name, and the score.
+const MIN_SECOND_LOOK_BYTES: usize = 5;
 const TRUNCATED: DecodeError = "truncated record";
 const INVALID_TIME: DecodeError = "invalid time";
 

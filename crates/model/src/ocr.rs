@@ -16,6 +16,7 @@ pub mod phrases;
 mod privacy;
 #[cfg(feature = "ort")]
 mod reader;
+pub mod second_look;
 mod vote;
 
 #[cfg(feature = "ort")]

@@ -85,6 +85,8 @@ pub(super) struct Scene<'a> {
     random: fastrand::Rng,
     pub(super) things: Vec<Thing>,
     figures: Vec<Figure>,
+    /// Cut-outs of people who pass; drawn ones if empty.
+    pub(super) walkers: Vec<Cutout>,
     /// The boxes of people in the newest look.
     pub(super) people: Vec<PixelBox>,
     shadows: Vec<Shadow>,
@@ -105,6 +107,17 @@ pub(super) struct Scene<'a> {
 
 const W: f32 = WIDTH as f32;
 const H: f32 = HEIGHT as f32;
+/// The pavement begins here, as a share of the height.
+const PAVEMENT: f32 = 0.62;
+/// Height of a person whose feet are at the lower edge, and at the wall.
+const NEAR: f32 = 0.62 * H;
+const FAR: f32 = 0.36 * H;
+
+/// Height in pixels of a person whose feet are at row `foot`.
+pub(super) fn person_height(foot: f32) -> f32 {
+    let depth = ((foot / H - PAVEMENT) / (1.0 - PAVEMENT)).clamp(0.0, 1.0);
+    FAR + (NEAR - FAR) * depth
+}
 
 impl<'a> Scene<'a> {
     pub(super) fn new(background: &Canvas, nuisances: &[Nuisance], noise: &'a SensorNoise, seed: u64) -> Self {
@@ -151,6 +164,7 @@ impl<'a> Scene<'a> {
             random,
             things: Vec::new(),
             figures: Vec::new(),
+            walkers: Vec::new(),
             people: Vec::new(),
             exposure: 1.0,
             balance: [1.0; 3],
@@ -262,7 +276,19 @@ impl<'a> Scene<'a> {
         for figure in &mut self.figures {
             let (x, y) = (figure.x + 1.2 * normal(r), figure.y + 0.6 * normal(r));
             let height = 70.0 + 90.0 * figure.y / H + 0.5 * normal(r);
-            self.people.push(canvas.insert(&person(figure.seed), x, y, height));
+            let bbox = if self.walkers.is_empty() {
+                canvas.insert(&person(figure.seed), x, y, height)
+            } else {
+                // Cut-outs of people are of their true height on the pavement.
+                let foot = H * (PAVEMENT + 0.08) + (y - 0.25 * H) * (0.28 / 0.5);
+                let tall = person_height(foot);
+                let cutout = &self.walkers[figure.seed as usize % self.walkers.len()];
+                let (w, h) = cutout.0.dimensions();
+                let across = tall * w as f32 / h as f32;
+                canvas.ground_shadow([x, foot - tall, x + across, foot]);
+                canvas.insert(cutout, x, foot - tall, tall)
+            };
+            self.people.push(bbox);
             figure.looks -= 1;
             // Now and then the next look shows another posture.
             if r.f32() < 0.3 {

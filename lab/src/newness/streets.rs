@@ -3,14 +3,19 @@
 //!
 //! The looks are composed one by one and judged at once; only their times say that minutes lie between them.
 
+mod clip;
 mod pipeline;
 mod script;
 
 use std::collections::BTreeMap;
 
+use image::RgbImage;
 use serde::Serialize;
 
-pub use self::pipeline::{Setup, SetupError};
+pub use self::{
+    clip::{ClipReport, quiet_clip},
+    pipeline::{Setup, SetupError},
+};
 use self::{pipeline::Pipeline, script::Script};
 use super::Assets;
 use gridwatch_engine::BBox;
@@ -25,8 +30,45 @@ pub struct StreetsReport {
     pub looks: u32,
     /// By category code.
     pub categories: BTreeMap<String, Counts>,
+    /// By light and weather, all categories together.
+    pub lights: BTreeMap<&'static str, Counts>,
     /// What went wrong, scene by scene.
-    pub mistakes: Vec<String>,
+    pub mistakes: Vec<Mistake>,
+}
+
+/// A problem that was missed, or a case that should not have been filed.
+#[derive(Debug, Serialize)]
+pub struct Mistake {
+    /// Number, plot, background and weather of the scene.
+    pub scene: String,
+    /// What went wrong.
+    pub kind: MistakeKind,
+    /// Category code.
+    pub category: String,
+    /// What was missed or filed again; empty for a false case.
+    pub what: String,
+    /// The problem's box, or that of the false case.
+    #[serde(rename = "box", serialize_with = "corners")]
+    pub bbox: BBox,
+    /// The look that filed the case; for a missed problem, the scene's last.
+    #[serde(skip)]
+    pub picture: RgbImage,
+}
+
+/// Kinds of mistakes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MistakeKind {
+    /// A problem without a case.
+    Missed,
+    /// A case of nothing.
+    False,
+    /// A second case of one problem.
+    Repeated,
+}
+
+fn corners<S: serde::Serializer>(bbox: &BBox, serializer: S) -> Result<S::Ok, S::Error> {
+    [bbox.x1, bbox.y1, bbox.x2, bbox.y2].serialize(serializer)
 }
 
 /// Cases of one category.
@@ -83,13 +125,16 @@ pub fn streets(
         let mut script = Script::new(assets, index, seed);
         pipeline.start();
         let mut cases = Vec::new();
+        let mut last = RgbImage::default();
         for t in 0..script.looks {
             let picture = script.look(t);
-            cases.extend(pipeline.look(&picture, script.period)?);
+            let filed = pipeline.look(&picture, script.period)?;
+            cases.extend(filed.into_iter().map(|case| (case, picture.clone())));
+            last = picture;
         }
         report.scenes += 1;
         report.looks += script.looks;
-        compare(&script, &cases, &mut report);
+        report.compare(&script, cases, &last);
         progress(index + 1);
     }
     Ok(report)
@@ -101,40 +146,56 @@ struct Filed {
     bbox: BBox,
 }
 
-fn compare(script: &Script<'_>, cases: &[Filed], report: &mut StreetsReport) {
-    let mut filed = vec![0_u32; script.problems.len()];
-    for case in cases {
-        let is_it = |p: &script::Problem| p.category == case.category && shows(&case.bbox, &p.bbox);
-        let counts = report.categories.entry(case.category.clone()).or_default();
-        match script.problems.iter().position(is_it) {
-            Some(i) => {
-                filed[i] += 1;
-                if filed[i] > 1 {
-                    counts.repeated += 1;
-                    report
-                        .mistakes
-                        .push(format!("{}: filed again: {}", script.name, script.problems[i].name));
+impl StreetsReport {
+    fn compare(&mut self, script: &Script<'_>, cases: Vec<(Filed, RgbImage)>, last: &RgbImage) {
+        let mut filed = vec![0_u32; script.problems.len()];
+        let mistake = |kind, category: &str, what: &str, bbox, picture| Mistake {
+            scene: script.name.clone(),
+            kind,
+            category: category.to_owned(),
+            what: what.to_owned(),
+            bbox,
+            picture,
+        };
+        for (case, picture) in cases {
+            let is_it = |p: &script::Problem| p.category == case.category && shows(&case.bbox, &p.bbox);
+            match script.problems.iter().position(is_it) {
+                Some(i) => {
+                    filed[i] += 1;
+                    if filed[i] > 1 {
+                        self.count(&case.category, script.light, |c| c.repeated += 1);
+                        let what = &script.problems[i].name;
+                        self.mistakes
+                            .push(mistake(MistakeKind::Repeated, &case.category, what, case.bbox, picture));
+                    }
+                }
+                None => {
+                    self.count(&case.category, script.light, |c| c.false_cases += 1);
+                    self.mistakes
+                        .push(mistake(MistakeKind::False, &case.category, "", case.bbox, picture));
                 }
             }
-            None => {
-                counts.false_cases += 1;
-                let BBox { x1, y1, x2, y2 } = case.bbox;
-                report.mistakes.push(format!(
-                    "{}: false {} at {x1:.2} {y1:.2} {x2:.2} {y2:.2}",
-                    script.name, case.category
+        }
+        for (problem, times) in script.problems.iter().zip(filed) {
+            self.count(problem.category, script.light, |c| {
+                c.problems += 1;
+                c.filed += u32::from(times > 0);
+            });
+            if times == 0 {
+                self.mistakes.push(mistake(
+                    MistakeKind::Missed,
+                    problem.category,
+                    &problem.name,
+                    problem.bbox,
+                    last.clone(),
                 ));
             }
         }
     }
-    for (problem, times) in script.problems.iter().zip(filed) {
-        let counts = report.categories.entry(problem.category.to_owned()).or_default();
-        counts.problems += 1;
-        counts.filed += u32::from(times > 0);
-        if times == 0 {
-            report
-                .mistakes
-                .push(format!("{}: missed: {}", script.name, problem.name));
-        }
+
+    fn count(&mut self, category: &str, light: &'static str, add: impl Fn(&mut Counts)) {
+        add(self.categories.entry(category.to_owned()).or_default());
+        add(self.lights.entry(light).or_default());
     }
 }
 

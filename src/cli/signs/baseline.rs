@@ -242,7 +242,7 @@ mod tests {
             appearance: None,
             number: None,
             text: None,
-            second_look: None,
+            second_looks: Vec::new(),
             newness: None,
             label: "sign".into(),
             score,

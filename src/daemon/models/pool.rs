@@ -331,7 +331,7 @@ impl WorkerModels {
         Ok(close.in_picture(found))
     }
 
-    /// Takes a second look, for `rule`, at a place in the camera's frame: sets [`Detection::second_look`] of the detections in `found`
+    /// Takes a second look, for `rule`, at a place in the camera's frame: sets the second-look score for the rule of the detections in `found`
     /// at that place to the highest score for one of the rule's labels, or, if the place is nearly the whole picture, to the
     /// highest score of the first look. Returns the models used.
     ///
@@ -368,7 +368,7 @@ impl WorkerModels {
             None => found.iter().map(|d| d.score).fold(0.0, f32::max),
         };
         for detection in &mut found {
-            detection.second_look = Some(score);
+            detection.set_second_look(rule, score);
         }
         Ok(slots.iter().map(|slot| slot.descriptor.clone()).collect())
     }

@@ -569,7 +569,7 @@ fn a_second_look_scores_only_the_detections_at_its_place() {
         [""; 0],
         "nothing was detected there"
     );
-    assert!(found.iter().all(|d| d.second_look.is_none()));
+    assert!(found.iter().all(|d| d.second_looks.is_empty()));
 
     assert_eq!(
         look(&rule, &bags, &mut found),
@@ -578,7 +578,7 @@ fn a_second_look_scores_only_the_detections_at_its_place() {
     );
     for detection in &found {
         let is_it = detection.bbox == bags && detection.label.as_str() == "garbage";
-        match detection.second_look {
+        match detection.second_look_for(&rule) {
             Some(score) => assert!(rule_labels(&detection.label) && score > 0.3, "{detection:?}"),
             None => assert!(!is_it, "{detection:?}"),
         }
@@ -590,7 +590,7 @@ fn a_second_look_scores_only_the_detections_at_its_place() {
     }];
     false_one[0].label = "garbage".into();
     look(&rule, &elsewhere_box, &mut false_one);
-    assert!(false_one[0].second_look.unwrap() < 0.3, "{false_one:?}");
+    assert!(false_one[0].second_look_for(&rule).unwrap() < 0.3, "{false_one:?}");
 }
 
 fn rule_labels(label: &Label) -> bool {

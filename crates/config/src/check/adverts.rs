@@ -7,7 +7,7 @@ use crate::{Fault, Faults, raw, schema::MESSAGES};
 use gridwatch_base::document::{Document, schema};
 use gridwatch_model::ocr::{
     Phrasebook,
-    phrases::{self, Banner, IdForm, Messenger, Trade},
+    phrases::{self, Banner, IdForm, Messenger, Notices, Trade},
 };
 
 /// Reads a file of advert words; returns its bytes, too.
@@ -40,12 +40,17 @@ fn check(adverts: &raw::Adverts, document: &Document, faults: &mut Vec<Fault>) {
                 let message = format!("{id:?} is already used");
                 faults.push(document.fault(&at.key("id"), message, "give each entry an id of its own"));
             }
-            for (j, word) in words.iter().enumerate() {
-                if phrases::normalised(word).len() < 2 {
-                    let message = format!("{word:?} has fewer than two letters or digits, and would be found anywhere");
-                    faults.push(document.fault(&at.key(key).index(j), message, "use a longer word, or remove it"));
-                }
-            }
+            check_words(&at.key(key), words, document, faults);
+        }
+    }
+    check_words(&whole.key("notices"), &adverts.notices, document, faults);
+}
+
+fn check_words(at: &FieldPath, words: &[String], document: &Document, faults: &mut Vec<Fault>) {
+    for (i, word) in words.iter().enumerate() {
+        if phrases::normalised(word).len() < 2 {
+            let message = format!("{word:?} has fewer than two letters or digits, and would be found anywhere");
+            faults.push(document.fault(&at.index(i), message, "use a longer word, or remove it"));
         }
     }
 }
@@ -67,6 +72,7 @@ impl raw::Adverts {
                 min_chars: b.min_chars as usize,
                 min_aspect: b.min_aspect,
             }),
+            notices: Notices::new(&self.notices),
         }
     }
 }

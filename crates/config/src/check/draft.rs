@@ -24,6 +24,7 @@ use gridwatch_engine::{
     grid::Grid,
 };
 use gridwatch_model as model;
+use gridwatch_model::ocr::second_look::TextNeeded;
 use gridwatch_vision::ViewLimits;
 
 const DAY: Duration = Duration::from_hours(24);
@@ -76,7 +77,7 @@ pub struct Draft {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Rest {
     pub(super) second_looks: BTreeMap<engine::RuleId, usize>,
-    pub(super) text_looks: BTreeMap<engine::RuleId, raw::TextNeeded>,
+    pub(super) text_looks: BTreeMap<engine::RuleId, TextNeeded>,
     pub(super) config_sha256: String,
     pub(super) language: Language,
     pub(super) workers: Option<usize>,

@@ -439,7 +439,10 @@ impl Checker<'_> {
                     "add [reading] with `finder` and `speller`, or remove the line",
                 );
             }
-            self.draft.rest.text_looks.insert(RuleId::from(raw.id.as_str()), text);
+            self.draft
+                .rest
+                .text_looks
+                .insert(RuleId::from(raw.id.as_str()), text.into());
         }
         if models.iter().any(|m| m.id.is_none()) {
             return; // The id of a faulty model is unknown.
@@ -564,6 +567,7 @@ fn compile(raw: raw::Rule, category: Category, hours: Hours) -> engine::Rule {
             labels: a.by.into_iter().map(Label::from).collect(),
             within: a.within,
             share: a.share,
+            min_size: a.min_size,
         }),
         second_look: raw.second_look.map(|s| s.score),
         forget_after: raw.forget_after.0,

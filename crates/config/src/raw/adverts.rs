@@ -21,6 +21,10 @@ pub struct Adverts {
     /// What makes a line a banner. Unset: no line is one.
     #[serde(default)]
     pub banner: Option<BannerShape>,
+    /// Words of public notices, such as 通知 or 请勿: what bears one of them and no advert is lawful. Read like the phrases of trades.
+    #[serde(default)]
+    #[schemars(length(max = 200), inner(length(min = 2, max = 20)))]
+    pub notices: Vec<String>,
 }
 
 /// A trade.

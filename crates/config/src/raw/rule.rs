@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{ID_PATTERN, Span, defaults};
+use gridwatch_model::ocr::second_look;
 
 /// A rule: which labels, for how long and under which conditions, are a problem to be filed as a case.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -163,6 +164,10 @@ pub struct Attended {
     #[serde(default = "defaults::attended_share")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub share: f32,
+    /// Minimum area of the object's box, as a fraction of the person's box. Luggage is smaller than goods. Default 0.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 10.0))]
+    pub min_size: f32,
 }
 
 /// Second look before a case is filed: the area around the object, at full resolution.
@@ -172,10 +177,10 @@ pub struct SecondLook {
     /// Minimum score of the second look for one of the rule's labels, 0..1. Higher values file fewer false cases, and miss more true ones.
     #[schemars(range(min = 0.01, max = 1.0))]
     pub score: f32,
-    /// Id of the model that takes the second look, from its model.toml; it need not be one of the camera's models. Unset: the camera's models that detect the rule's labels.
+    /// Id of the model that takes the second look, from its model.toml; it need not be one of the camera's models. Unset: the camera's models that detect the rule's labels or, with `text`, none.
     #[serde(default)]
     pub model: Option<String>,
-    /// Text that the object must bear, as read in the second look by the models of `[reading]` and voted over several looks. If it does not, the score is 0; if it does and no model takes the second look, the score is that of the text. The text is added to the case. Unset: it is not read.
+    /// Text that the object must bear, as read in the second look by the models of `[reading]` and voted over several looks. If it does not, the score is 0; if it does, the score is that of the text, or of `model` where one is named. The text is added to the case. Unset: it is not read.
     #[serde(default)]
     pub text: Option<TextNeeded>,
 }
@@ -192,6 +197,23 @@ pub enum TextNeeded {
     Banner,
     /// A small ad or a banner.
     Advert,
+    /// Any text of four or more Chinese characters that is no public notice.
+    Writing,
+    /// Whatever is neither a small ad nor a public notice, with or without legible text: a sign or a banner.
+    Sign,
+}
+
+impl From<TextNeeded> for second_look::TextNeeded {
+    fn from(needed: TextNeeded) -> Self {
+        match needed {
+            TextNeeded::Any => Self::Any,
+            TextNeeded::SmallAd => Self::SmallAd,
+            TextNeeded::Banner => Self::Banner,
+            TextNeeded::Advert => Self::Advert,
+            TextNeeded::Writing => Self::Writing,
+            TextNeeded::Sign => Self::Sign,
+        }
+    }
 }
 
 /// Scores at night, when detectors are less accurate.

@@ -221,7 +221,7 @@ impl<'a> RuleEvaluation<'a> {
         }
     }
 
-    /// Whether a detection counts, and if not, why. Location is checked before size and score.
+    /// Whether a detection counts, and if not, why. Its size is checked once those that belong together are merged.
     fn accept(&self, detection: &Detection) -> Result<DetectionGroup<'a>, Rejected> {
         let Some(bbox) = detection.bbox.within_picture() else {
             return Err(Rejected {
@@ -236,9 +236,6 @@ impl<'a> RuleEvaluation<'a> {
         if let Some(why) = approval(self.plan, self.rule, self.camera, detection, &bbox) {
             return Err(Rejected::at(bbox, why));
         }
-        if bbox.area() < self.rule.min_area.into() {
-            return Err(Rejected::at(bbox, NotFiled::TooSmall));
-        }
         // NaN is rejected too.
         if detection.score.is_nan() || detection.score < self.scores.keep {
             return Err(Rejected::at(bbox, NotFiled::ScoreTooLow));
@@ -251,7 +248,7 @@ impl<'a> RuleEvaluation<'a> {
             appearance: detection.appearance,
             number: detection.number.clone(),
             text: detection.text.clone(),
-            second_look: detection.second_look,
+            second_look: detection.second_look_for(&self.rule.id),
             newness: detection.newness,
         })
     }
@@ -423,7 +420,7 @@ impl<'a> RuleEvaluation<'a> {
         }
     }
 
-    fn not_filed(&mut self, reason: NotFiled) {
+    pub(super) fn not_filed(&mut self, reason: NotFiled) {
         self.effects.push(Effect::NotFiled {
             camera: self.id.clone(),
             rule: self.rule.id.clone(),

@@ -1,5 +1,7 @@
 //! Decides whether a candidate that was seen again is a case, and whether it may be filed.
 
+use std::time::Duration;
+
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::look::RuleEvaluation;
@@ -11,11 +13,11 @@ use crate::{
     site::{LocatedCandidate, RecurrenceAction, locate},
     stage::{SecondLook, Sighting, Stage},
     track::Track,
-    types::{Case, CaseId, CaseState, Effect, Location, NotFiled, Reason, Recurrence, ScheduleId},
+    types::{Case, CaseId, CaseState, Effect, Label, Location, NotFiled, Reason, Recurrence, ScheduleId},
 };
 
 /// How many deciding looks wait for a second look that does not come, because its model fails or the recording has
-/// none. After that the case is filed without one: a missed problem is worse than an unchecked case.
+/// none. After that the case is filed without one, unless the rule files unexplained objects: a missed problem is worse than an unchecked case.
 const SECOND_LOOK_TRIES: u32 = 3;
 
 /// A candidate that becomes a case at this look.
@@ -54,6 +56,10 @@ impl<'a> RuleEvaluation<'a> {
         if self.join_covering_case(track, &found) {
             return;
         }
+        if self.register.is_filed_otherwise(&found) {
+            self.not_filed(NotFiled::FiledOtherwise);
+            return;
+        }
         let Some(second_look_score) = self.require_second_look(track, group) else {
             return;
         };
@@ -87,8 +93,9 @@ impl<'a> RuleEvaluation<'a> {
         let (Some(candidate), Some(missing)) = (track.candidate_mut(), missing) else {
             return;
         };
-        // The next look may decide.
-        let is_soon = missing < self.camera.look_every.saturating_mul(2);
+        // The next look may decide. A doubted candidate is not looked at again before it may.
+        let waits = candidate.not_before.map_or(Duration::ZERO, |t| since(t, self.at));
+        let is_soon = missing.max(waits) < self.camera.look_every.saturating_mul(2);
         if is_soon && self.rule.second_look.is_some() && !matches!(candidate.second_look, SecondLook::Sure(_)) {
             let request = self.second_look_request(group);
             self.effects.push(request);
@@ -240,6 +247,8 @@ impl<'a> RuleEvaluation<'a> {
         }
         match &mut candidate.second_look {
             SecondLook::Sure(score) => return Some(Some(*score)),
+            // Something new that nothing explains is never a case without it.
+            SecondLook::Unanswered(SECOND_LOOK_TRIES) if self.rule.labels.contains(&Label::object()) => {}
             SecondLook::Unanswered(SECOND_LOOK_TRIES) => return Some(None),
             SecondLook::Unanswered(looks) => *looks += 1,
             SecondLook::Doubted => {}

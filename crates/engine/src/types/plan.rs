@@ -200,6 +200,8 @@ pub struct Attended {
     pub within: f32,
     /// Minimum share of the looks that saw the object, 0..=1.
     pub share: f32,
+    /// Minimum area of the object's box, as a share of the attendant's. What somebody who waits has beside them is smaller than goods.
+    pub min_size: f32,
 }
 
 /// Score thresholds.

@@ -85,7 +85,16 @@ fn phone_numbers_texts_second_looks_and_labels_not_searched_for_survive() {
     };
     let with_second_look = Detection {
         score: 0.5,
-        second_look: Some(0.0),
+        second_looks: vec![
+            SecondLookScore {
+                rule: Some("garbage".into()),
+                score: 0.0,
+            },
+            SecondLookScore {
+                rule: Some("new-banner".into()),
+                score: 0.75,
+            },
+        ],
         ..garbage()
     };
     let with_text = Detection {

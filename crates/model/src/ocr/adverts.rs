@@ -21,6 +21,8 @@ pub enum AdvertKind {
     SmallAd,
     /// One long line.
     Banner,
+    /// Lawful: the words of a public notice, and no number.
+    Notice,
 }
 
 /// The text of one thing on a wall, such as a flyer, and what it is.
@@ -56,6 +58,7 @@ impl WallText {
         let label = match self.kind? {
             AdvertKind::SmallAd => Label::small_ad(),
             AdvertKind::Banner => Label::text_banner(),
+            AdvertKind::Notice => return None,
         };
         Some(Detection {
             number: self.number.clone(),
@@ -69,7 +72,7 @@ impl WallText {
 pub fn find(lines: &[TextLine], book: &Phrasebook, floor: f32) -> Vec<WallText> {
     let blocks = blocks::find(lines).into_iter();
     let mut found: Vec<WallText> = blocks.flat_map(|block| judge(&block, book, floor)).collect();
-    found.retain(|text| text.kind.is_some());
+    found.retain(|text| !matches!(text.kind, None | Some(AdvertKind::Notice)));
     found.sort_by(|a, b| b.score.total_cmp(&a.score));
     found
 }
@@ -140,6 +143,12 @@ fn judge(block: &[Row<'_>], book: &Phrasebook, floor: f32) -> Vec<WallText> {
         return vec![WallText {
             kind: Some(AdvertKind::SmallAd),
             score: trade.min(messenger.score),
+            ..plain
+        }];
+    }
+    if book.is_notice(&chars) {
+        return vec![WallText {
+            kind: Some(AdvertKind::Notice),
             ..plain
         }];
     }
@@ -216,8 +225,12 @@ fn is_banner(line: &TextLine, book: &Phrasebook) -> bool {
 
 /// Number of Chinese characters.
 fn han(line: &TextLine) -> usize {
-    let is_han = |c: &&RecognisedChar| matches!(c.char, '\u{4e00}'..='\u{9fff}');
-    line.chars.iter().filter(is_han).count()
+    line.chars.iter().filter(|c| is_han(c.char)).count()
+}
+
+/// A Chinese character of the common block.
+pub(super) fn is_han(c: char) -> bool {
+    matches!(c, '\u{4e00}'..='\u{9fff}')
 }
 
 fn union(a: &BBox, b: &BBox) -> BBox {

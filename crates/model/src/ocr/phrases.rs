@@ -19,7 +19,13 @@ pub struct Phrasebook {
     pub messengers: Vec<Messenger>,
     /// What makes a line a banner.
     pub banner: Banner,
+    /// What makes a text a public notice.
+    pub notices: Notices,
 }
+
+/// Words of public notices, such as 通知 or 请勿.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Notices(Vec<Vec<char>>);
 
 /// A trade that is advertised on walls.
 #[derive(Debug, Clone, PartialEq)]
@@ -135,7 +141,21 @@ impl Messenger {
     }
 }
 
+impl Notices {
+    /// Notices with one of these words; words without letters or digits are dropped.
+    pub fn new(words: &[String]) -> Self {
+        let words = words.iter().map(|w| normalised(w));
+        Self(words.filter(|w| !w.is_empty()).collect())
+    }
+}
+
 impl Phrasebook {
+    /// True if the text has a word of a public notice.
+    pub(super) fn is_notice(&self, text: &[RecognisedChar]) -> bool {
+        let chars: Vec<char> = text.iter().filter_map(|c| normal(c.char)).collect();
+        self.notices.0.iter().any(|word| find(word, &chars).is_some())
+    }
+
     /// The trades of which a phrase is in the text, in the order of the file.
     pub(super) fn trades_in<'a>(&'a self, text: &[RecognisedChar]) -> Vec<Match<'a>> {
         let (chars, scores): (Vec<char>, Vec<f32>) =
@@ -246,6 +266,7 @@ mod tests {
                 Messenger::new("qq", IdForm::Digits, &strings(&["QQ"])),
             ],
             banner: Banner::default(),
+            notices: Notices::new(&strings(&["通知", "注意安全"])),
         }
     }
 
@@ -283,6 +304,17 @@ mod tests {
             assert!(trades(text).is_empty(), "{text}");
         }
         assert_eq!(trades("开锁 通下水"), ["locks", "drains"]);
+    }
+
+    #[test]
+    fn a_notice_has_one_of_its_words() {
+        let book = book();
+        for text in ["停水通知 周三停水一天", "注意女全"] {
+            assert!(book.is_notice(&chars(text)), "{text}");
+        }
+        for text in ["注意", "开锁", ""] {
+            assert!(!book.is_notice(&chars(text)), "{text}");
+        }
     }
 
     #[test]

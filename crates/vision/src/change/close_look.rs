@@ -17,16 +17,11 @@ const MAX_PAUSE: u32 = 32;
 const MAX_REGIONS: usize = 32;
 /// Two boxes of one region in consecutive looks overlap by this IoU.
 const SAME_REGION_IOU: f64 = 0.3;
-/// Score from which a network's word explains a region, so that it is not also an unknown object.
-const EXPLAINED_SCORE: f32 = 0.3;
-/// What people who wait have beside them, in COCO's labels, and the score from which it explains a region.
-const LUGGAGE: [&str; 3] = ["backpack", "handbag", "suitcase"];
-const LUGGAGE_SCORE: f32 = 0.5;
 
 /// What the models found in the new regions of one view.
 #[derive(Debug, Default)]
 pub struct CloseLooks {
-    /// What the rules are about. A network that takes a cloth with goods for a cake explains nothing.
+    /// What the rules are about.
     labels: Vec<Label>,
     regions: Vec<SearchedRegion>,
 }
@@ -53,7 +48,8 @@ impl CloseLooks {
     }
 
     /// Adds what the models find in the regions that no person, animal or vehicle explains to `found`, and an
-    /// [`object`](Label::object) for each of them that no detection explains.
+    /// [`object`](Label::object) for each of them: something new, whatever a network takes it for. A network that is half sure that a cloth with
+    /// goods is garbage, or a flyer a sign, in every other look must not make it come and go.
     /// `search` runs the models on the crop around a box and returns boxes of the whole picture; `None` if it failed.
     pub fn add(
         &mut self,
@@ -76,19 +72,9 @@ impl CloseLooks {
         }
         for (region, searched) in unexplained().zip(&searched) {
             found.extend(searched.found.iter().cloned());
-            if !found
-                .iter()
-                .any(|d| self.explains(d) && d.bbox.is_part_of(&region.bbox))
-            {
-                found.push(Detection::new(Label::object(), region.score, region.bbox));
-            }
+            found.push(Detection::new(Label::object(), region.score, region.bbox));
         }
         self.regions = searched;
-    }
-
-    fn explains(&self, detection: &Detection) -> bool {
-        let is_known = self.labels.contains(&detection.label) && detection.score >= EXPLAINED_SCORE;
-        is_known || LUGGAGE.contains(&detection.label.as_str()) && detection.score >= LUGGAGE_SCORE
     }
 
     /// The region as it was searched before, one look later.
@@ -155,7 +141,7 @@ mod tests {
                 searched.push(look);
                 Some(vec![Detection::new("garbage", 0.5, *place)])
             });
-            assert_eq!(labels(&found), ["garbage"], "remembered at look {look}");
+            assert_eq!(labels(&found), ["garbage", "object"], "remembered at look {look}");
         }
         assert_eq!(searched, [0, 1, 3, 7, 15, 31, 63, 95]);
     }
@@ -172,13 +158,11 @@ mod tests {
     }
 
     #[test]
-    fn a_region_that_a_detection_explains_is_no_unknown_object() {
-        for (score, expected) in [(0.3, vec!["bench"]), (0.29, vec!["bench", "object"])] {
-            let mut looks = self::looks();
-            let mut found = vec![Detection::new("bench", score, bbox(0.21))];
-            looks.add(&[region(0.2, 1)], &mut found, |_| None);
-            assert_eq!(labels(&found), expected);
-        }
+    fn a_region_is_an_object_whatever_a_network_finds_there() {
+        let mut looks = self::looks();
+        let mut found = vec![Detection::new("bench", 0.9, bbox(0.21))];
+        looks.add(&[region(0.2, 1)], &mut found, |_| None);
+        assert_eq!(labels(&found), ["bench", "object"]);
     }
 
     #[test]
@@ -210,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_rule_is_about_and_who_passes_explain_nothing() {
+    fn what_no_rule_is_about_and_who_passes_is_not_added() {
         let mut looks = self::looks();
         let mut found = Vec::new();
         looks.add(&[region(0.2, 1)], &mut found, |place| {
@@ -218,15 +202,6 @@ mod tests {
             Some(vec![see("cake"), see("person")])
         });
         assert_eq!(labels(&found), ["object"]);
-    }
-
-    #[test]
-    fn luggage_explains_a_region_if_it_is_certain() {
-        for (score, expected) in [(0.5, vec!["suitcase"]), (0.4, vec!["suitcase", "object"])] {
-            let mut found = vec![Detection::new("suitcase", score, bbox(0.2))];
-            looks().add(&[region(0.2, 1)], &mut found, |_| None);
-            assert_eq!(labels(&found), expected);
-        }
     }
 
     #[test]

@@ -29,9 +29,14 @@ const OTHER_LIGHT_AFTER: u32 = 3;
 pub(super) const MAX_VARIANTS: usize = 3;
 /// Share of cells that must be learned before a variant is judged by.
 const MIN_KNOWN: f32 = 0.5;
-/// Looks for which a box that is no longer reported explains what is there. A vehicle is missed for longer, but stays.
-const REMEMBER_MOVING: u8 = 4;
-const REMEMBER_VEHICLE: u8 = 60;
+/// Share of the learned cells that must be visible for a look to be judged; people hide the others.
+const MIN_VISIBLE: f32 = 0.2;
+/// Looks over which the share of looks is averaged in which a person or animal covers a cell.
+const VISIT_LOOKS: u8 = 16;
+/// Margin around the box of a person or animal at its sides (share of the picture's width per share of the height that it takes up: 7 % of its height
+/// at 16:9) and below its feet (share of its height).
+const SIDE_MARGIN: f32 = 0.04;
+const FOOT_MARGIN: f32 = 0.03;
 
 /// A cell of a view that something new may occupy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -42,7 +47,7 @@ pub(super) struct CellState {
     pub(super) gap: u8,
     /// Looks since a box covered it, saturating.
     pub(super) covered: u8,
-    /// What that box was.
+    /// What the newest box was that covered it.
     pub(super) occupant: Option<Occupant>,
     /// When counting started: Unix time in seconds.
     pub(super) since: u32,
@@ -59,6 +64,10 @@ pub(super) struct Learned {
     /// Stored gradients of what was there at the last looks.
     pub(super) candidate: [Vec<i8>; 2],
     pub(super) cells: Vec<CellState>,
+    /// For each cell, the share of the recent looks in which a person or animal covered it, in 1/255. Not saved.
+    pub(super) visits: Vec<u8>,
+    /// The boxes of vehicles in the newest look.
+    pub(super) vehicles: Vec<BBox>,
     /// Number of looks.
     pub(super) looks: u64,
     /// Consecutive looks in a light that is not learned.
@@ -78,6 +87,8 @@ struct Comparison {
     changed: f32,
     /// Correlation of the gradients where there are any, 0..=1.
     agreement: f32,
+    /// Share of the learned cells that no person or animal hides, 0..=1.
+    visible: f32,
 }
 
 impl Learned {
@@ -100,6 +111,8 @@ impl Learned {
             variants,
             current,
             candidate: [vec![0; grid.pixels()], vec![0; grid.pixels()]],
+            visits: vec![0; cells.len()],
+            vehicles: Vec::new(),
             cells,
             looks,
             strange: 0,
@@ -130,6 +143,9 @@ impl Learned {
         // The buffers hold what the worker's last look at another view left there.
         b.changed = here.changed;
         b.is_still.fill(false);
+        if here.visible < MIN_VISIBLE {
+            return ChangeState::OtherLight;
+        }
         let is_other_light = self.variants[self.current].light != light;
         self.other_light = if is_other_light && !is_learning {
             self.other_light + 1
@@ -202,7 +218,14 @@ impl Learned {
         let [residual, energy] = &mut b.other;
         let stored = [&background.x[..], &background.y[..]];
         b.energies.against(&b.gradients, stored, self.grid, residual, energy);
-        let known = |cell: &usize| background.knows(*cell);
+        let (mut hidden, mut learned) = (0, 0);
+        for (i, state) in self.cells.iter().enumerate().filter(|(i, _)| background.knows(*i)) {
+            learned += 1;
+            hidden += usize::from(state.is_hidden());
+            b.mask[i] = !state.is_hidden();
+        }
+        let mask = &b.mask;
+        let known = |cell: &usize| background.knows(*cell) && mask[*cell];
         let noise = median((0..residual.len()).filter(known).map(|i| residual[i]), &mut b.histogram).max(MIN_NOISE);
         let (mut new, mut judged) = (0, 0);
         let (mut sum, mut textured) = (0.0, 0);
@@ -221,6 +244,7 @@ impl Learned {
             noise,
             changed: new as f32 / judged.max(1) as f32,
             agreement: sum / textured.max(1) as f32,
+            visible: 1.0 - hidden as f32 / learned.max(1) as f32,
         }
     }
 
@@ -259,16 +283,13 @@ impl Learned {
     pub(super) fn cover(&mut self, occupants: &[(BBox, Occupant)]) {
         for state in &mut self.cells {
             state.covered = state.covered.saturating_add(1);
-            let remembered = match state.occupant {
-                Some(Occupant::Vehicle) => REMEMBER_VEHICLE,
-                _ => REMEMBER_MOVING,
-            };
-            if state.covered > remembered {
-                state.occupant = None;
-            }
         }
+        self.vehicles.clear();
         for (bbox, occupant) in occupants {
-            let (columns, rows) = self.grid.cells_in(bbox);
+            if *occupant == Occupant::Vehicle {
+                self.vehicles.push(*bbox);
+            }
+            let (columns, rows) = self.grid.cells_in(&with_margin(bbox, *occupant));
             for y in rows {
                 for x in columns.clone() {
                     let state = &mut self.cells[y * self.grid.columns + x];
@@ -280,6 +301,27 @@ impl Learned {
                 }
             }
         }
+        for (visits, state) in self.visits.iter_mut().zip(&self.cells) {
+            *visits = if state.is_hidden() {
+                *visits + (u8::MAX - *visits).div_ceil(VISIT_LOOKS)
+            } else {
+                *visits - visits.div_ceil(VISIT_LOOKS)
+            };
+        }
+    }
+}
+
+/// The box of a person or animal with what moves beside it: an elbow, a bag in the hand, the shadow at its feet.
+fn with_margin(bbox: &BBox, occupant: Occupant) -> BBox {
+    if occupant == Occupant::Vehicle {
+        return *bbox;
+    }
+    let tall = bbox.y2 - bbox.y1;
+    BBox {
+        x1: (bbox.x1 - SIDE_MARGIN * tall).max(0.0),
+        y1: bbox.y1,
+        x2: (bbox.x2 + SIDE_MARGIN * tall).min(1.0),
+        y2: (bbox.y2 + FOOT_MARGIN * tall).min(1.0),
     }
 }
 

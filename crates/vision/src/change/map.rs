@@ -140,8 +140,8 @@ impl ChangeMap {
         b.gradients.compute(&b.picture.luma, grid);
         let shift = learned.register(b);
         b.picture.measure_cells(frame, shift.whole());
-        let state = learned.judge(b, light);
         learned.cover(occupants);
+        let state = learned.judge(b, light);
         let (mut regions, mut measured) = (Vec::new(), Vec::new());
         let changed = b.changed;
         if state == ChangeState::Judged {

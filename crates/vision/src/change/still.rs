@@ -32,8 +32,13 @@ const MAX_COMPONENTS: usize = 64;
 /// Least cells of a component, and its largest share of the view.
 const MIN_CELLS: usize = 2;
 const MAX_SHARE: f32 = 0.12;
-/// Share of a region that a box must cover to explain it.
-const EXPLAINED: f32 = 0.5;
+/// Share of a region that a vehicle's box must cover to explain it, and smallest share of the vehicle's box that the region must take up: a bag
+/// before a parked car is not the car.
+const EXPLAINED: f64 = 0.5;
+const MIN_SHARE_OF_VEHICLE: f64 = 0.15;
+/// Mean share of the recent looks in which people or animals covered the cells of a region, from which they explain it. Passers-by in a busy
+/// street reach half of it.
+const VISITED: f32 = 0.3;
 /// Share by which a look enters the candidate.
 const CANDIDATE_RATE: f32 = 0.25;
 
@@ -74,9 +79,6 @@ impl Learned {
                 continue;
             }
             state.gap = state.gap.saturating_add(1);
-            if !is_new && state.gap >= GONE_AFTER {
-                state.occupant = None;
-            }
             if !is_new && state.gap >= GONE_AFTER || state.gap > MAX_GAP {
                 state.count = 0;
             }
@@ -165,16 +167,17 @@ impl Learned {
         sized
             .map(|component| {
                 let features = region::features(&component, &evidence);
+                let bbox = BBox {
+                    x1: component.left as f32 / self.grid.columns as f32,
+                    y1: component.top as f32 / self.grid.rows as f32,
+                    x2: component.right as f32 / self.grid.columns as f32,
+                    y2: component.bottom as f32 / self.grid.rows as f32,
+                };
                 Proposal {
-                    bbox: BBox {
-                        x1: component.left as f32 / self.grid.columns as f32,
-                        y1: component.top as f32 / self.grid.rows as f32,
-                        x2: component.right as f32 / self.grid.columns as f32,
-                        y2: component.bottom as f32 / self.grid.rows as f32,
-                    },
+                    bbox,
                     log_odds: score::log_odds(&features),
                     since: self.since(&component.cells),
-                    occupant: self.explanation(&component.cells),
+                    occupant: self.explanation(&bbox, &component.cells),
                     features,
                 }
             })
@@ -189,25 +192,34 @@ impl Learned {
         timestamp(*middle).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
-    /// What covers most of the cells, now or a short while ago.
-    fn explanation(&self, cells: &[u32]) -> Option<Occupant> {
-        [Occupant::Vehicle, Occupant::Person, Occupant::Animal]
-            .into_iter()
-            .find(|occupant| {
-                let covered = cells
-                    .iter()
-                    .filter(|c| self.cells[**c as usize].occupant == Some(*occupant));
-                covered.count() as f32 >= EXPLAINED * cells.len() as f32
-            })
+    /// What explains a region: people or animals who have been before most of its cells, or a vehicle that covers it now.
+    fn explanation(&self, bbox: &BBox, cells: &[u32]) -> Option<Occupant> {
+        let visits: u32 = cells.iter().map(|c| u32::from(self.visits[*c as usize])).sum();
+        if visits as f32 >= VISITED * f32::from(u8::MAX) * cells.len() as f32 {
+            let is_animal = |c: &&u32| self.cells[**c as usize].occupant == Some(Occupant::Animal);
+            let animals = cells.iter().filter(is_animal).count();
+            return Some(if animals * 2 > cells.len() {
+                Occupant::Animal
+            } else {
+                Occupant::Person
+            });
+        }
+        let is_it = |vehicle: &&BBox| {
+            vehicle.intersection_area(bbox) >= EXPLAINED * bbox.area()
+                && bbox.area() >= MIN_SHARE_OF_VEHICLE * vehicle.area()
+        };
+        self.vehicles.iter().find(is_it).map(|_| Occupant::Vehicle)
     }
 
     pub(super) fn track(&mut self, proposals: Vec<Proposal>) {
         let (grid, cells) = (self.grid, &self.cells);
-        tracked::update(&mut self.regions, proposals, |bbox| {
+        let inside = |bbox: &BBox| {
             let (columns, rows) = grid.cells_in(bbox);
-            let mut inside = rows.flat_map(|y| columns.clone().map(move |x| y * grid.columns + x));
-            !inside.any(|cell| cells[cell].count >= STILL_LOOKS)
-        });
+            rows.flat_map(move |y| columns.clone().map(move |x| &cells[y * grid.columns + x]))
+        };
+        let is_gone = |bbox: &BBox| !inside(bbox).any(|cell| cell.count >= STILL_LOOKS);
+        let is_hidden = |bbox: &BBox| inside(bbox).any(|cell| cell.count >= STILL_LOOKS && cell.is_hidden());
+        tracked::update(&mut self.regions, proposals, is_gone, is_hidden);
     }
 
     /// Blends the look into the candidate and the background.

@@ -17,6 +17,12 @@ const REPORT_UNTIL: f32 = 0.3;
 const MOST: f32 = 8.0;
 /// Looks that a region must have been proposed in before it is reported.
 const CONFIRM: u32 = 2;
+/// Looks for which a vehicle that is no longer found explains a region: networks miss parked ones for minutes.
+const REMEMBER_VEHICLE: u32 = 60;
+/// Overlap, as a share of the smaller box, from which a proposal continues a region; and from which a second one in the same look is a part of it
+/// that somebody's passing cut off.
+const SAME_REGION: f32 = 0.3;
+const PART: f32 = 0.8;
 
 /// A component of one look with its score.
 #[derive(Debug, Clone)]
@@ -36,6 +42,9 @@ pub(super) struct TrackedRegion {
     pub(super) log_odds: f32,
     pub(super) since: Timestamp,
     pub(super) occupant: Option<Occupant>,
+    /// Looks for which a vehicle that was found explains it.
+    #[serde(default)]
+    pub(super) vehicle_for: u32,
     /// Looks in which it was proposed.
     pub(super) looks: u32,
     /// Looks since it was last proposed.
@@ -45,25 +54,47 @@ pub(super) struct TrackedRegion {
 }
 
 impl TrackedRegion {
-    fn new(proposal: Proposal) -> Self {
-        Self {
+    fn new(proposal: &Proposal) -> Self {
+        let mut region = Self {
             bbox: proposal.bbox,
             log_odds: proposal.log_odds.clamp(-MOST, MOST),
             since: proposal.since,
-            occupant: proposal.occupant,
+            occupant: None,
+            vehicle_for: 0,
             looks: 1,
             unseen: 0,
             reported: 0,
-        }
+        };
+        region.explain(proposal.occupant);
+        region
     }
 
-    fn update(&mut self, proposal: Proposal) {
-        self.bbox = proposal.bbox;
-        self.log_odds += BLEND * (proposal.log_odds.clamp(-MOST, MOST) - self.log_odds);
+    /// Continues the region with a look's proposal. What somebody hides of it in this look is still there.
+    fn update(&mut self, proposal: &Proposal, is_hidden: bool) {
+        self.bbox = if is_hidden {
+            union(&self.bbox, &proposal.bbox)
+        } else {
+            proposal.bbox
+        };
+        if !is_hidden {
+            self.log_odds += BLEND * (proposal.log_odds.clamp(-MOST, MOST) - self.log_odds);
+        }
         self.since = self.since.min(proposal.since);
-        self.occupant = proposal.occupant;
+        self.explain(proposal.occupant);
         self.looks = self.looks.saturating_add(1);
         self.unseen = 0;
+    }
+
+    fn explain(&mut self, occupant: Option<Occupant>) {
+        self.vehicle_for = match occupant {
+            Some(Occupant::Vehicle) => REMEMBER_VEHICLE,
+            _ => self.vehicle_for.saturating_sub(1),
+        };
+        self.occupant = if self.vehicle_for > 0 {
+            Some(Occupant::Vehicle)
+        } else {
+            occupant
+        };
     }
 
     /// True if its numbers are in range.
@@ -75,6 +106,15 @@ impl TrackedRegion {
     /// The probability that it is a thing, 0..=1.
     pub(super) fn score(&self) -> f32 {
         probability(self.log_odds)
+    }
+}
+
+fn union(a: &BBox, b: &BBox) -> BBox {
+    BBox {
+        x1: a.x1.min(b.x1),
+        y1: a.y1.min(b.y1),
+        x2: a.x2.max(b.x2),
+        y2: a.y2.max(b.y2),
     }
 }
 
@@ -94,20 +134,30 @@ pub(super) fn overlap(a: &BBox, b: &BBox) -> f32 {
 }
 
 /// Updates the regions with a look's proposals. Regions that are not proposed are dropped after a while, at once where
-/// `is_gone` tells that the background is seen there again.
-pub(super) fn update(regions: &mut Vec<TrackedRegion>, proposals: Vec<Proposal>, is_gone: impl Fn(&BBox) -> bool) {
+/// `is_gone` tells that the background is seen there again. `is_hidden` tells whether somebody stands before a part of a box that is new.
+pub(super) fn update(
+    regions: &mut Vec<TrackedRegion>,
+    proposals: Vec<Proposal>,
+    is_gone: impl Fn(&BBox) -> bool,
+    is_hidden: impl Fn(&BBox) -> bool,
+) {
     for region in regions.iter_mut() {
         region.unseen = region.unseen.saturating_add(1);
     }
     for proposal in proposals {
         let best = regions
             .iter_mut()
-            .filter(|r| r.unseen > 0)
             .map(|r| (overlap(&r.bbox, &proposal.bbox), r))
+            .filter(|(share, r)| *share > if r.unseen > 0 { SAME_REGION } else { PART })
             .max_by(|a, b| a.0.total_cmp(&b.0));
         match best {
-            Some((share, region)) if share > 0.3 => region.update(proposal),
-            _ => regions.push(TrackedRegion::new(proposal)),
+            Some((_, region)) if region.unseen > 0 => {
+                let is_hidden = is_hidden(&region.bbox);
+                region.update(&proposal, is_hidden);
+            }
+            // Another part of it.
+            Some((_, region)) => region.bbox = union(&region.bbox, &proposal.bbox),
+            None => regions.push(TrackedRegion::new(&proposal)),
         }
     }
     regions.retain(|r| r.unseen == 0 || r.unseen <= KEPT && !is_gone(&r.bbox));

@@ -62,7 +62,11 @@ impl Occupant {
 pub fn occupants(detections: &[Detection]) -> Vec<(BBox, Occupant)> {
     /// Below, most boxes are mistakes, and nothing is learned behind one.
     const MIN_SCORE: f32 = 0.25;
-    let found = detections.iter().filter(|d| d.score >= MIN_SCORE);
+    /// Share of the picture above which a box is a mistake: a network takes a whole façade for a train.
+    const MAX_AREA: f64 = 0.4;
+    let found = detections
+        .iter()
+        .filter(|d| d.score >= MIN_SCORE && d.bbox.area() <= MAX_AREA);
     found
         .filter_map(|d| Some((d.bbox, Occupant::of_label(d.label.as_str())?)))
         .collect()

@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
-use gridwatch_engine::BBox;
+use gridwatch_engine::{BBox, Detection};
 use gridwatch_frame::Frame;
-use gridwatch_vision::change::{ChangeBuffers, ChangeLook, ChangeMap, ChangeSettings, ChangeState, Occupant};
+use gridwatch_vision::change::{
+    ChangeBuffers, ChangeLook, ChangeMap, ChangeSettings, ChangeState, Occupant, occupants,
+};
 use image::{Rgb, RgbImage, imageops};
 use jiff::{SignedDuration, Timestamp};
 
@@ -222,6 +224,102 @@ fn a_vehicle_explains_a_region_and_people_are_not_learned() {
     let look = camera.look(&picture);
     let explained: Vec<_> = look.regions.iter().map(|r| r.explained_by).collect();
     assert_eq!(explained, [Some(Occupant::Vehicle)]);
+}
+
+/// The picture with a passer-by in `bbox`: a dark figure, another one in each look.
+fn with_passer_by(picture: &RgbImage, bbox: &BBox, look: u32) -> RgbImage {
+    let mut picture = picture.clone();
+    let (w, h) = (picture.width() as f32, picture.height() as f32);
+    for y in (bbox.y1 * h) as u32..(bbox.y2 * h) as u32 {
+        for x in (bbox.x1 * w) as u32..(bbox.x2 * w) as u32 {
+            let v = ((x * (3 + look) + y * (7 + look)) % 60) as u8;
+            picture.put_pixel(x, y, Rgb([v, v / 2, v]));
+        }
+    }
+    picture
+}
+
+#[test]
+fn who_passes_a_thing_neither_explains_it_nor_makes_it_smaller() {
+    let street = street();
+    let (picture, bag) = with_bag(&street);
+    let mut camera = Camera::new();
+    camera.looks(&street, LEARNED + 10);
+    camera.looks(&picture, 8);
+    for i in 0..60 {
+        // In every fourth look somebody hides the bag or its right half.
+        let x1 = if i % 8 == 0 { bag.x1 } else { (bag.x1 + bag.x2) / 2.0 };
+        let person = BBox {
+            x1,
+            y1: 0.45,
+            x2: x1 + 0.1,
+            y2: 0.95,
+        };
+        let look = if i % 4 == 0 {
+            camera.look_with(&with_passer_by(&picture, &person, i), &[(person, Occupant::Person)])
+        } else {
+            camera.look(&picture)
+        };
+        let [region] = &look.regions[..] else {
+            panic!("look {i}: {:?}", look.regions)
+        };
+        assert_eq!(region.explained_by, None, "look {i}");
+        assert!(iou(&region.bbox, &bag) > 0.45, "look {i}: {region:?}");
+    }
+}
+
+#[test]
+fn a_crowd_does_not_count_as_another_light() {
+    let street = street();
+    let (picture, bag) = with_bag(&street);
+    let mut camera = Camera::new();
+    camera.looks(&street, LEARNED + 10);
+    let crowd = BBox {
+        x1: 0.0,
+        y1: 0.2,
+        x2: 0.45,
+        y2: 1.0,
+    };
+    for i in 0..12 {
+        let look = camera.look_with(&with_passer_by(&picture, &crowd, i), &[(crowd, Occupant::Person)]);
+        assert_eq!(look.state, ChangeState::Judged, "look {i}");
+    }
+    let look = camera.look(&picture);
+    assert!(look.regions.iter().any(|r| iou(&r.bbox, &bag) > 0.45), "{look:?}");
+}
+
+#[test]
+fn a_bag_before_a_parked_car_is_not_the_car() {
+    let street = street();
+    let (picture, bag) = with_bag(&street);
+    let mut camera = Camera::new();
+    camera.looks(&street, LEARNED);
+    let car = BBox {
+        x1: bag.x1 - 0.15,
+        y1: bag.y1 - 0.12,
+        x2: bag.x2 + 0.15,
+        y2: bag.y2,
+    };
+    let mut look = camera.look_with(&picture, &[(car, Occupant::Vehicle)]);
+    for _ in 0..10 {
+        look = camera.look_with(&picture, &[(car, Occupant::Vehicle)]);
+    }
+    let explained: Vec<_> = look.regions.iter().map(|r| r.explained_by).collect();
+    assert_eq!(explained, [None]);
+}
+
+#[test]
+fn a_box_around_half_the_view_occupies_nothing() {
+    let see = |x2: f32| {
+        let bbox = BBox {
+            x1: 0.0,
+            y1: 0.0,
+            x2,
+            y2: 1.0,
+        };
+        occupants(&[Detection::new("train", 0.9, bbox)]).len()
+    };
+    assert_eq!((see(0.39), see(0.5)), (1, 0));
 }
 
 #[test]

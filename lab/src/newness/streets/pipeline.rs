@@ -1,17 +1,25 @@
 //! What a box does with a look: models, change map, close looks, second looks, engine.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use image::RgbImage;
 use jiff::{SignedDuration, Timestamp, civil};
 
 use super::Filed;
-use gridwatch_config::Config;
+use gridwatch_config::{Config, OcrSettings};
 use gridwatch_engine::{
-    ApprovedSign, BBox, CameraId, Detection, Effect, Engine, Input, Label, Light, Observation, Plan, RuleId, View,
+    ApprovedSign, BBox, CameraId, Detection, Effect, Engine, Input, Label, Light, Observation, Plan, Rule, RuleId, View,
 };
 use gridwatch_frame::Frame;
-use gridwatch_model::{Model, ModelError, ModelSet, Options, Runtime, runtime, second_look::SecondLook};
+use gridwatch_model::{
+    Model, ModelError, ModelSet, Options, Runtime,
+    ocr::{
+        Phrasebook, Reader,
+        second_look::{TextLook, TextNeeded, ViewTexts},
+    },
+    runtime,
+    second_look::SecondLook,
+};
 use gridwatch_vision::change::{ChangeBuffers, ChangeMap, ChangeSettings, ChangeState, CloseLooks, occupants};
 
 /// What a street is judged with.
@@ -20,6 +28,8 @@ pub struct Setup {
     camera: CameraId,
     change: Option<ChangeSettings>,
     models: Vec<Model>,
+    reading: Option<OcrSettings>,
+    text_looks: BTreeMap<RuleId, TextNeeded>,
     runtime: Runtime,
 }
 
@@ -56,6 +66,8 @@ impl Setup {
                 .iter()
                 .map(|m| Model::load(&m.dir))
                 .collect::<Result<_, _>>()?,
+            reading: config.reading.clone(),
+            text_looks: config.text_looks.clone(),
             runtime: runtime::init(None)?.with(Options {
                 threads,
                 ..Options::default()
@@ -64,10 +76,32 @@ impl Setup {
     }
 }
 
+impl Setup {
+    /// The reader of text, with the words of adverts, if a rule reads text.
+    fn reader(&self) -> Result<Option<(Reader, &Phrasebook)>, ModelError> {
+        let Some(reading) = self.reading.as_ref().filter(|_| !self.text_looks.is_empty()) else {
+            return Ok(None);
+        };
+        let (finder, speller) = (Model::load(&reading.finder)?, Model::load(&reading.speller)?);
+        Ok(Some((
+            Reader::new(&self.runtime, &finder, &speller)?,
+            &reading.phrasebook,
+        )))
+    }
+
+    /// True if a model detects one of the rule's labels, and so can take its second look.
+    fn finds_label_of(&self, rule: &Rule) -> bool {
+        let mut labels = self.models.iter().flat_map(|m| m.manifest().reported_labels());
+        labels.any(|label| rule.labels.iter().any(|l| l.as_str() == label))
+    }
+}
+
 /// The state of one street, and the models of all.
 pub(super) struct Pipeline<'a> {
     setup: &'a Setup,
     models: ModelSet,
+    reader: Option<(Reader, &'a Phrasebook)>,
+    texts: ViewTexts,
     engine: Engine,
     at: Timestamp,
     map: Option<ChangeMap>,
@@ -81,6 +115,8 @@ impl<'a> Pipeline<'a> {
     pub(super) fn new(setup: &'a Setup) -> Result<Self, ModelError> {
         Ok(Self {
             models: ModelSet::new(&setup.runtime, &setup.models)?,
+            reader: setup.reader()?,
+            texts: ViewTexts::default(),
             setup,
             engine: Engine::new(),
             at: Timestamp::UNIX_EPOCH,
@@ -100,13 +136,15 @@ impl<'a> Pipeline<'a> {
         self.map = self.setup.change.map(ChangeMap::new);
         let labels = self.setup.plan.rules.iter().flat_map(|r| r.labels.iter().cloned());
         self.close_looks = CloseLooks::new(labels);
+        self.texts = ViewTexts::default();
         self.second_looks.clear();
         self.is_first = true;
     }
 
     /// Judges the next look, `period` after the one before; returns the cases that it confirms.
     pub(super) fn look(&mut self, picture: &RgbImage, period: SignedDuration) -> Result<Vec<Filed>, ModelError> {
-        self.at += period;
+        let at = self.at + period;
+        self.at = at;
         let frame = Frame::from_rgb(picture, self.at).expect("the canvas has a valid size");
         let mut found = self.detect(&frame)?;
         if std::mem::take(&mut self.is_first) {
@@ -197,13 +235,37 @@ impl<'a> Pipeline<'a> {
         let Some(rule) = plan.rules.iter().find(|r| r.id == *rule) else {
             return Ok(());
         };
+        let needed = self.setup.text_looks.get(&rule.id);
+        if needed.is_none_or(|needed| *needed == TextNeeded::Any) && self.setup.finds_label_of(rule) {
+            self.look_with_models(frame, rule, place, found)?;
+        }
+        if let (Some((reader, book)), Some(needed)) = (&mut self.reader, needed) {
+            let look = TextLook {
+                at: self.at,
+                place,
+                rule: &rule.id,
+                labels: &rule.labels,
+                needed: *needed,
+            };
+            look.read(reader, book, &self.texts, frame, found)?;
+        }
+        Ok(())
+    }
+
+    fn look_with_models(
+        &mut self,
+        frame: &Frame,
+        rule: &Rule,
+        place: &BBox,
+        found: &mut [Detection],
+    ) -> Result<(), ModelError> {
         let is_there = |d: &&mut Detection| rule.labels.contains(&d.label) && d.bbox.is_part_of(place);
         let score = match SecondLook::around(frame, place) {
             Some(crop) => Some(crop.score(&self.detect(crop.crop())?, &rule.labels)),
             None => None,
         };
         for detection in found.iter_mut().filter(is_there) {
-            detection.second_look = Some(score.unwrap_or(detection.score));
+            detection.set_second_look(&rule.id, score.unwrap_or(detection.score));
         }
         Ok(())
     }

@@ -6,18 +6,12 @@ use jiff::SignedDuration;
 use super::super::{
     Assets,
     canvas::{Cutout, HEIGHT, PixelBox, WIDTH, uniform},
-    scene::{LEAD, Nuisance, Scene, Thing, flyer},
+    scene::{LEAD, Nuisance, Scene, Thing, person_height},
 };
 use gridwatch_engine::BBox;
 
 const W: f32 = WIDTH as f32;
 const H: f32 = HEIGHT as f32;
-/// The pavement begins here.
-pub(super) const PAVEMENT: f32 = 0.62;
-/// Height of a person whose feet are at the lower edge, and at the wall.
-const NEAR: f32 = 0.62 * H;
-const FAR: f32 = 0.36 * H;
-
 /// A problem that is there long enough to be filed.
 pub(super) struct Problem {
     pub(super) category: &'static str,
@@ -30,20 +24,27 @@ pub(super) struct Problem {
 enum Plot {
     Bags,
     Stall,
-    StallWithoutParasol,
-    GoodsOnTheGround,
     Banner,
-    /// Nothing unlawful: people wait, a bicycle is parked, bags are put out and soon collected.
+    StallWithoutParasol,
+    /// Nothing unlawful: bags are put out and soon collected, somebody waits, a bicycle is parked.
     Quiet,
+    GoodsOnTheGround,
+    SmallAd,
+    Board,
+    /// Nothing unlawful: a public notice or a picture is hung on the wall, and somebody waits with luggage.
+    Notice,
 }
 
-const PLOTS: [Plot; 6] = [
+const PLOTS: [Plot; 9] = [
     Plot::Bags,
     Plot::Stall,
-    Plot::StallWithoutParasol,
-    Plot::GoodsOnTheGround,
     Plot::Banner,
+    Plot::StallWithoutParasol,
     Plot::Quiet,
+    Plot::GoodsOnTheGround,
+    Plot::SmallAd,
+    Plot::Board,
+    Plot::Notice,
 ];
 
 /// Light and weather, in turn.
@@ -55,9 +56,14 @@ const WEATHERS: [&[Nuisance]; 5] = [
     &[Nuisance::People, Nuisance::Wet],
 ];
 
+/// Their names in reports.
+const LIGHTS: [&str; 5] = ["even light", "clouds", "soft shadows", "dusk with lamps", "wet ground"];
+
 /// One street: looks in order, and its problems.
 pub(super) struct Script<'a> {
     pub(super) name: String,
+    /// Light and weather.
+    pub(super) light: &'static str,
     pub(super) looks: u32,
     /// Time between two looks.
     pub(super) period: SignedDuration,
@@ -70,21 +76,29 @@ impl<'a> Script<'a> {
     pub(super) fn new(assets: &'a Assets, index: u32, seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed ^ (u64::from(index) << 20));
         let plot = PLOTS[index as usize % PLOTS.len()];
-        let weather = WEATHERS[(index as usize / PLOTS.len()) % WEATHERS.len()];
+        let light = index as usize % WEATHERS.len();
+        let weather = WEATHERS[light];
         let (background, canvas) = &assets.backgrounds[index as usize % assets.backgrounds.len()];
         // Long dwells need fewer looks an hour; all rules allow a look every 80 s.
         let (seconds, looks) = match plot {
             Plot::Bags => (30, 150),
-            Plot::Banner => (60, 210),
+            Plot::Banner | Plot::SmallAd | Plot::Board | Plot::Notice => (60, 210),
             Plot::Stall | Plot::StallWithoutParasol | Plot::GoodsOnTheGround => (10, 130),
             Plot::Quiet => (30, 200),
         };
+        let mut nuisances = weather.to_vec();
+        if plot == Plot::Quiet {
+            nuisances.push(Nuisance::Bicycle);
+        }
+        let mut scene = Scene::new(canvas, &nuisances, &assets.noise, seed ^ u64::from(index));
+        scene.walkers.clone_from(&assets.people.walking);
         let mut script = Self {
             name: format!("{index} {plot:?} {background} {weather:?}"),
+            light: LIGHTS[light],
             looks,
             period: SignedDuration::from_secs(seconds),
             problems: Vec::new(),
-            scene: Scene::new(canvas, weather, &assets.noise, seed ^ u64::from(index)),
+            scene,
         };
         script.play(assets, plot, &mut random);
         script
@@ -113,14 +127,38 @@ impl<'a> Script<'a> {
                 self.put_stall(assets, cloth, 0.30, from, random);
             }
             Plot::Banner => {
-                let (width, height) = (uniform(random, 90.0, 200.0), uniform(random, 36.0, 60.0));
-                let (x, y) = (
-                    uniform(random, 30.0, W - width - 30.0),
-                    uniform(random, 0.12 * H, 0.40 * H),
+                let banner = choice(&assets.prints.banners, random);
+                self.hang(
+                    banner,
+                    uniform(random, 26.0, 44.0),
+                    from,
+                    random,
+                    Some(("0202", "banner")),
                 );
-                let sheet = flyer(random, width as u32, height as u32);
-                let bbox = self.put(sheet, (x, y), height, false, (from, u32::MAX), "banner");
-                self.problem("0202", bbox, "banner");
+            }
+            Plot::SmallAd => {
+                let sheet = choice(&assets.prints.small_ads, random);
+                let height = uniform(random, 60.0, 110.0);
+                self.hang(sheet, height, from, random, Some(("0201", "small ad")));
+            }
+            Plot::Board => {
+                let (x, foot) = (uniform(random, 0.1 * W, 0.8 * W), uniform(random, 0.74 * H, 0.95 * H));
+                let height = 0.55 * person_height(foot);
+                let board = choice(&assets.prints.boards, random);
+                let bbox = self.put(board, (x, foot - height), height, true, (from, u32::MAX), "board");
+                self.problem("0203", bbox, &format!("board of {height:.0} pixels"));
+            }
+            Plot::Notice => {
+                let sheet = choice(&assets.prints.lawful, random);
+                let height = uniform(random, 60.0, 110.0);
+                self.hang(sheet, height, from, random, None);
+                let foot = (uniform(random, 0.1 * W, 0.8 * W), uniform(random, 0.75 * H, 0.95 * H));
+                let tall = person_height(foot.1);
+                let times = (from + 10, from + 22);
+                self.put_person(&assets.people.standing[random.usize(..2)], foot, times);
+                let size = 0.28 * tall;
+                let beside = (foot.0 - 0.7 * size, foot.1 - size);
+                self.put(Cutout(suitcase(random)), beside, size, true, times, "suitcase");
             }
             Plot::Quiet => {
                 // Bags that are collected after ten minutes, somebody who waits for twenty, and a bicycle.
@@ -128,6 +166,25 @@ impl<'a> Script<'a> {
                 let foot = (uniform(random, 0.1 * W, 0.8 * W), uniform(random, 0.75 * H, 0.95 * H));
                 self.put_person(&assets.people.standing[random.usize(..2)], foot, (from + 10, from + 50));
             }
+        }
+    }
+
+    /// Something on the wall, `height` pixels high; a problem of the category, with its name, if given.
+    fn hang(
+        &mut self,
+        sheet: Cutout,
+        height: f32,
+        from: u32,
+        random: &mut fastrand::Rng,
+        problem: Option<(&'static str, &str)>,
+    ) {
+        let (w, h) = sheet.0.dimensions();
+        let width = height * w as f32 / h as f32;
+        let x = uniform(random, 30.0, (W - width - 30.0).max(31.0));
+        let y = uniform(random, 0.12 * H, 0.40 * H);
+        let bbox = self.put(sheet, (x, y), height, false, (from, u32::MAX), "print");
+        if let Some((category, name)) = problem {
+            self.problem(category, bbox, &format!("{name} of {height:.0} pixels"));
         }
     }
 
@@ -216,9 +273,8 @@ impl<'a> Script<'a> {
     }
 }
 
-fn person_height(foot: f32) -> f32 {
-    let depth = ((foot / H - PAVEMENT) / (1.0 - PAVEMENT)).clamp(0.0, 1.0);
-    FAR + (NEAR - FAR) * depth
+fn choice(cutouts: &[Cutout], random: &mut fastrand::Rng) -> Cutout {
+    cutouts[random.usize(..cutouts.len())].clone()
 }
 
 /// A cloth on the ground with small things on it.
@@ -252,4 +308,26 @@ fn goods_on_a_cloth(random: &mut fastrand::Rng) -> image::RgbaImage {
         }
     }
     cloth
+}
+
+/// A suitcase on wheels, seen from the side: ribs, a handle, wheels.
+fn suitcase(random: &mut fastrand::Rng) -> image::RgbaImage {
+    let colour: [f32; 3] = std::array::from_fn(|_| uniform(random, 20.0, 160.0));
+    image::RgbaImage::from_fn(90, 170, |x, y| {
+        let (x, y) = (x as f32, y as f32);
+        let is_handle =
+            y < 45.0 && ((x - 30.0).abs() < 3.0 || (x - 60.0).abs() < 3.0 || y < 7.0 && (27.0..63.0).contains(&x));
+        let is_wheel = y >= 158.0 && ((x - 16.0).hypot(y - 162.0) < 8.0 || (x - 74.0).hypot(y - 162.0) < 8.0);
+        let corner = ((6.0 - x).max(x - 83.0).max(0.0)).hypot((51.0 - y).max(y - 153.0).max(0.0));
+        if is_handle || is_wheel {
+            return image::Rgba([60, 60, 62, 255]);
+        }
+        if corner > 6.0 || !(45.0..160.0).contains(&y) {
+            return image::Rgba([0; 4]);
+        }
+        let rib = 1.0 + 0.22 * (x * 0.55).sin();
+        let light = 1.1 - 0.35 * x / 90.0;
+        let [r, g, b] = colour.map(|v| (v * rib * light).clamp(0.0, 255.0) as u8);
+        image::Rgba([r, g, b, 255])
+    })
 }

@@ -1,0 +1,154 @@
+//! Judges real footage of a fixed camera in which nothing unlawful happens: every case is a false one.
+
+use std::path::{Path, PathBuf};
+
+use jiff::SignedDuration;
+use serde::Serialize;
+
+use super::pipeline::{Pipeline, Setup};
+use crate::newness::AssetsError;
+use gridwatch_engine::BBox;
+use gridwatch_model::ModelError;
+
+/// What was filed on a quiet clip.
+#[derive(Debug, Serialize)]
+pub struct ClipReport {
+    /// The folder of its frames.
+    pub clip: PathBuf,
+    /// Different frames.
+    pub frames: usize,
+    /// Looks: the frames forwards and backwards, over and over.
+    pub looks: u32,
+    /// Days of a camera that these looks stand for.
+    pub camera_days: f64,
+    /// Cases: category and box.
+    pub cases: Vec<(String, [f32; 4])>,
+    /// Upper 95 % limit of false cases in ten camera-days (Poisson). The frames repeat, so it holds for this street only.
+    pub upper_limit_per_10_days: f64,
+}
+
+/// The frames of a clip: the pictures of a folder in the order of their names.
+///
+/// # Errors
+/// The folder cannot be read, or holds no picture.
+fn frames(folder: &Path) -> Result<Vec<PathBuf>, AssetsError> {
+    let entries = std::fs::read_dir(folder).map_err(|source| AssetsError::Io {
+        path: folder.to_path_buf(),
+        source,
+    })?;
+    let mut paths: Vec<PathBuf> = entries
+        .filter_map(|e| Some(e.ok()?.path()))
+        .filter(|path| image::ImageFormat::from_path(path).is_ok())
+        .collect();
+    if paths.is_empty() {
+        return Err(AssetsError::Empty {
+            path: folder.to_path_buf(),
+            wanted: "JPEG or PNG frames of a clip",
+        });
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// Looks at a clip `looks` times, `period` apart.
+///
+/// # Errors
+/// A model fails; a frame that cannot be read is an error of its own.
+pub fn quiet_clip(
+    setup: &Setup,
+    folder: &Path,
+    looks: u32,
+    period: SignedDuration,
+    mut progress: impl FnMut(u32),
+) -> Result<ClipReport, ClipError> {
+    let frames = frames(folder)?;
+    let mut pipeline = Pipeline::new(setup)?;
+    pipeline.start();
+    let mut cases = Vec::new();
+    for look in 0..looks {
+        let path = &frames[swing(look as usize, frames.len())];
+        let picture = image::open(path).map_err(|source| ClipError::Frame {
+            path: path.clone(),
+            source,
+        })?;
+        for case in pipeline.look(&picture.into_rgb8(), period)? {
+            let BBox { x1, y1, x2, y2 } = case.bbox;
+            cases.push((case.category, [x1, y1, x2, y2]));
+        }
+        progress(look + 1);
+    }
+    let camera_days = f64::from(looks) * period.as_secs_f64() / 86_400.0;
+    Ok(ClipReport {
+        clip: folder.to_path_buf(),
+        frames: frames.len(),
+        looks,
+        camera_days,
+        upper_limit_per_10_days: 10.0 * upper_limit(cases.len()) / camera_days,
+        cases,
+    })
+}
+
+/// Why a clip cannot be judged.
+#[derive(Debug, thiserror::Error)]
+pub enum ClipError {
+    /// The folder holds no clip.
+    #[error(transparent)]
+    Folder(#[from] AssetsError),
+    /// A frame cannot be read.
+    #[error("cannot read {}: {source}", .path.display())]
+    Frame {
+        /// Its file.
+        path: PathBuf,
+        /// The cause.
+        source: image::ImageError,
+    },
+    /// A model fails.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
+/// Index of the frame at a look: forwards, backwards, forwards, so that nobody jumps.
+fn swing(look: usize, frames: usize) -> usize {
+    let turn = (2 * frames).saturating_sub(2).max(1);
+    let at = look % turn;
+    if at < frames { at } else { turn - at }
+}
+
+/// Upper limit of the 95 % interval of a Poisson mean after `count` events (Garwood 1936), by bisection.
+fn upper_limit(count: usize) -> f64 {
+    let (mut low, mut high) = (0.0, 10.0 + 3.0 * count as f64);
+    for _ in 0..60 {
+        let mean: f64 = f64::midpoint(low, high);
+        let mut term = (-mean).exp();
+        let mut below = term;
+        for k in 1..=count {
+            term *= mean / k as f64;
+            below += term;
+        }
+        if below > 0.025 {
+            low = mean;
+        } else {
+            high = mean;
+        }
+    }
+    low
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_swing_forwards_and_backwards() {
+        let order: Vec<usize> = (0..8).map(|look| swing(look, 4)).collect();
+        assert_eq!(order, [0, 1, 2, 3, 2, 1, 0, 1]);
+        assert_eq!(swing(7, 1), 0);
+    }
+
+    #[test]
+    fn the_limit_of_a_poisson_mean_is_garwoods() {
+        for (count, expected) in [(0, 3.689), (1, 5.572), (10, 18.39)] {
+            assert!((upper_limit(count) - expected).abs() < 0.01, "{count}");
+        }
+    }
+}
