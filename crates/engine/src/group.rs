@@ -94,12 +94,32 @@ fn newest(a: Newness, b: Newness) -> Newness {
     }
 }
 
-/// True if a detection with one of the labels and at least `least_score` is close enough to the object at `bbox`, and not too large for it.
-pub(super) fn is_attended(bbox: &BBox, by: &Attended, detections: &[Detection], least_score: f32) -> bool {
+/// The boxes of the detections with one of the labels and at least `least_score` that are close enough to the object at `bbox`, and not too
+/// large for it.
+pub(super) fn attendants(bbox: &BBox, by: &Attended, detections: &[Detection], least_score: f32) -> Vec<BBox> {
     detections
         .iter()
         .filter(|d| d.score >= least_score && by.labels.contains(&d.label))
-        .any(|d| gap(bbox, &d.bbox) <= f64::from(by.within) && bbox.area() >= f64::from(by.min_size) * d.bbox.area())
+        .filter(|d| gap(bbox, &d.bbox) <= f64::from(by.within))
+        .filter(|d| bbox.area() >= f64::from(by.min_size) * d.bbox.area())
+        .map(|d| d.bbox)
+        .collect()
+}
+
+/// Share of an object that a detection of another rule's label must cover.
+const TAKEN_SHARE: f64 = 0.4;
+
+/// True if a network takes most of the object for one of the rule's exceptions.
+pub(super) fn is_taken_for_other(rule: &Rule, object: &Detection, detections: &[Detection]) -> bool {
+    let Some(except) = &rule.except_labels else {
+        return false;
+    };
+    let others = detections
+        .iter()
+        .filter(|d| d.score >= except.score && except.labels.contains(&d.label));
+    others
+        .map(|d| d.bbox.intersection_area(&object.bbox))
+        .any(|common| common >= TAKEN_SHARE * object.bbox.area() && common > 0.0)
 }
 
 /// Width on the ground of the object at `bbox`, in metres; `None` without a calibration, for objects on walls, or if
@@ -225,12 +245,10 @@ mod tests {
         };
         let stall = group(0.4, 0.9).bbox;
         let person = |label: &str, x: f32, score| Detection::new(label, score, group(x, score).bbox);
-        assert!(is_attended(&stall, &by, &[person("person", 0.52, 0.6)], 0.4));
-        assert!(
-            !is_attended(&stall, &by, &[person("person", 0.58, 0.6)], 0.4),
-            "0.57 diagonals away"
-        );
-        assert!(!is_attended(&stall, &by, &[person("person", 0.52, 0.3)], 0.4));
-        assert!(!is_attended(&stall, &by, &[person("dog", 0.52, 0.6)], 0.4));
+        let is_attended = |person: Detection| !attendants(&stall, &by, &[person], 0.4).is_empty();
+        assert!(is_attended(person("person", 0.52, 0.6)));
+        assert!(!is_attended(person("person", 0.58, 0.6)), "0.57 diagonals away");
+        assert!(!is_attended(person("person", 0.52, 0.3)));
+        assert!(!is_attended(person("dog", 0.52, 0.6)));
     }
 }

@@ -222,13 +222,14 @@ mod tests {
         Reason::LetGo,
     ];
 
-    const NOT_FILED: [NotFiled; 25] = [
+    const NOT_FILED: [NotFiled; 26] = [
         NotFiled::ScoreTooLow,
         NotFiled::NotNew,
         NotFiled::OutsideZones,
         NotFiled::ApprovedSign,
         NotFiled::NoBaseline,
         NotFiled::Permitted,
+        NotFiled::OtherLabel,
         NotFiled::TooSmall,
         NotFiled::LeftBeforeDwell,
         NotFiled::SeenTooRarely,
@@ -297,6 +298,7 @@ mod tests {
                 "....... approved_sign",
                 "....... no_baseline",
                 "PPPP... permitted",
+                "....... other_label",
                 "....... too_small",
                 ".-..... left_before_dwell",
                 ".-..... seen_too_rarely",

@@ -49,6 +49,9 @@ pub(super) struct Track {
     pub last_seen: Timestamp,
     /// Presence since it became a candidate.
     pub presence: Presence,
+    /// Who was near it in its newest sightings, the newest first; empty unless its rule requires an attendant.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    attendants: Vec<Vec<BBox>>,
     /// Changed by [`Track::change_stage`] only.
     stage: Stage,
     /// In the order in which each reason first occurred.
@@ -109,7 +112,28 @@ impl<'a> TransitionContext<'a> {
     }
 }
 
+/// Sightings whose attendants are remembered.
+const REMEMBERED: usize = 3;
+/// Overlap of the boxes of one person who stays, from sighting to sighting.
+const SAME_PERSON_IOU: f64 = 0.3;
+/// Attendants remembered for one sighting; a crowd is more than one can stand beside.
+const MAX_ATTENDANTS: usize = 8;
+
 impl Track {
+    /// True if somebody `near` it was there before: who passes does not attend. True without a requirement.
+    pub(super) fn is_attended(&mut self, near: Option<Vec<BBox>>) -> bool {
+        let Some(mut near) = near else { return true };
+        near.truncate(MAX_ATTENDANTS);
+        let was_there = |now: &BBox| {
+            let mut before = self.attendants.iter().flatten();
+            before.any(|b| b.iou(now) >= SAME_PERSON_IOU)
+        };
+        let is_attended = near.iter().any(was_there);
+        self.attendants.insert(0, near);
+        self.attendants.truncate(REMEMBERED);
+        is_attended
+    }
+
     /// A new track, idle, from its first sighting.
     pub(super) fn new(group: &DetectionGroup<'_>, at: Timestamp, attended: bool) -> Self {
         Self {
@@ -120,6 +144,7 @@ impl Track {
             text: group.text.clone(),
             last_seen: at,
             presence: Presence::new(group.score, attended),
+            attendants: Vec::new(),
             stage: Stage::Idle,
             journal: Vec::new(),
         }

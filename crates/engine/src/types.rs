@@ -436,6 +436,8 @@ pub enum NotFiled {
     ApprovedSign,
     /// The rule exempts approved signs, but the camera has no approved-sign baseline.
     NoBaseline,
+    /// A network takes most of it for something that is another rule's.
+    OtherLabel,
     /// It is smaller than the rule's minimum.
     TooSmall,
     /// It left before its dwell was reached.
@@ -486,6 +488,7 @@ impl NotFiled {
             Self::Permitted => "permitted",
             Self::ApprovedSign => "approved_sign",
             Self::NoBaseline => "no_baseline",
+            Self::OtherLabel => "other_label",
             Self::TooSmall => "too_small",
             Self::LeftBeforeDwell => "left_before_dwell",
             Self::SeenTooRarely => "seen_too_rarely",

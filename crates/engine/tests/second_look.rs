@@ -126,9 +126,10 @@ fn a_doubted_object_is_not_filed_just_because_no_second_look_follows() {
 }
 
 #[test]
-fn something_new_that_nothing_explains_is_never_filed_without_its_second_look() {
+fn a_rule_that_requires_its_second_look_files_nothing_without_it() {
     let object = Rule {
-        labels: vec![gridwatch_engine::Label::object()],
+        labels: vec!["object".into()],
+        second_look_is_required: true,
         ..second_look_rule()
     };
     let mut harness = Harness::new(plan([("gate", fixed())], vec![object]));

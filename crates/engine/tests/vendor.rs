@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::engine_support::{HERE, Harness, Pinhole, bbox, fixed, plan, rule};
-use gridwatch_engine::{Attended, BBox, Detection, NotFiled, Rule, geometry::distance_m};
+use gridwatch_engine::{Attended, BBox, Detection, ExceptLabels, NotFiled, Rule, geometry::distance_m};
 
 fn vendor() -> Rule {
     Rule {
@@ -78,6 +78,47 @@ fn luggage_is_small_beside_its_owner() {
         assert_eq!(harness.opened().len(), cases, "{min_size}");
         harness.close();
     }
+}
+
+#[test]
+fn goods_that_people_only_pass_are_not_attended() {
+    let file = |stays: bool| {
+        let mut harness = harness();
+        for (i, s) in (0..=400_u32).step_by(10).enumerate() {
+            // Always somebody near it, and somebody else each time.
+            let x = if stays { 0.52 } else { 0.36 + 0.06 * (i % 4) as f32 };
+            harness.look("gate", s.into(), vec![object("table", TABLE), seller(x)]);
+        }
+        harness.opened().len()
+    };
+    assert_eq!((file(true), file(false)), (1, 0));
+}
+
+#[test]
+fn what_is_taken_for_garbage_is_not_a_vendor() {
+    let file = |garbage_in: usize, share: f32| {
+        let rule = Rule {
+            except_labels: Some(ExceptLabels {
+                labels: vec!["garbage".into()],
+                score: 0.5,
+            }),
+            present_share: 0.8,
+            ..vendor()
+        };
+        let mut harness = Harness::new(plan([("gate", fixed())], vec![rule]));
+        for (i, s) in (0..=400_u32).step_by(10).enumerate() {
+            let mut found = vec![object("table", TABLE), seller(0.52)];
+            if i % 10 < garbage_in {
+                let part = bbox(TABLE.x1, TABLE.y1, TABLE.x1 + share * 0.1, TABLE.y2);
+                found.push(object("garbage", part));
+            }
+            harness.look("gate", s.into(), found);
+        }
+        harness.opened().len()
+    };
+    assert_eq!(file(1, 0.5), 1, "in one look of ten");
+    assert_eq!(file(4, 0.5), 0, "in four of ten");
+    assert_eq!(file(10, 0.3), 1, "a bag beside it");
 }
 
 #[test]

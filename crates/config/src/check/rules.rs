@@ -11,7 +11,7 @@ use crate::{Model, OcrSettings, raw};
 use gridwatch_base::document::schema::nearest;
 use gridwatch_engine as engine;
 use gridwatch_engine::{
-    Appeared, Attended, Beyond, Category, Label, RuleId, Scores, Stands, ZoneKind, calendar::Hours,
+    Appeared, Attended, Beyond, Category, ExceptLabels, Label, RuleId, Scores, Stands, ZoneKind, calendar::Hours,
 };
 use gridwatch_model::{Manifest, manifest::Adapter};
 
@@ -414,9 +414,11 @@ impl Checker<'_> {
         }
         let by = raw.attended.iter().flat_map(|a| a.by.iter().enumerate());
         let by = by.map(|(i, label)| (at.key("attended").key("by").index(i), label));
+        let except = raw.except_labels.iter().flat_map(|e| e.labels.iter().enumerate());
+        let except = except.map(|(i, label)| (at.key("except_labels").key("labels").index(i), label));
         let own = raw.labels.iter().enumerate();
         let own = own.map(|(i, label)| (at.key("labels").index(i), label));
-        for (at, label) in own.chain(by).filter(|(_, l)| !known.contains(l.as_str())) {
+        for (at, label) in own.chain(by).chain(except).filter(|(_, l)| !known.contains(l.as_str())) {
             let remedy = match nearest(label, known.iter().copied()) {
                 _ if *label == *object.as_str() => {
                     "set change.enabled = true: new objects are found by the change map".into()
@@ -569,7 +571,13 @@ fn compile(raw: raw::Rule, category: Category, hours: Hours) -> engine::Rule {
             share: a.share,
             min_size: a.min_size,
         }),
+        second_look_is_required: (raw.second_look.as_ref().and_then(|s| s.text))
+            .is_some_and(|t| t != raw::TextNeeded::Any),
         second_look: raw.second_look.map(|s| s.score),
+        except_labels: raw.except_labels.map(|e| ExceptLabels {
+            labels: e.labels.into_iter().map(Label::from).collect(),
+            score: e.score,
+        }),
         forget_after: raw.forget_after.0,
         max_gap: raw.max_gap.0,
         merge_radius_m: raw.merge_radius_m,

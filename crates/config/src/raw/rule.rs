@@ -78,6 +78,9 @@ pub struct Rule {
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 10.0))]
     pub gather: f32,
+    /// Labels of other rules: in looks in which a detection with one of them covers most of an object, the object does not count here. Keeps garbage with somebody waiting beside it from being a vendor. Unset: none.
+    #[serde(default)]
+    pub except_labels: Option<ExceptLabels>,
     /// Requires people near the object: unattended goods are not a vendor. Unset: no one is required.
     #[serde(default)]
     pub attended: Option<Attended>,
@@ -147,6 +150,19 @@ pub enum Stands {
     Ground,
     /// A wall, a pole or a fence: signs and banners.
     Wall,
+}
+
+/// Labels that tell that an object is another rule's.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExceptLabels {
+    /// Labels, such as `["garbage"]`.
+    #[schemars(length(min = 1))]
+    pub labels: Vec<String>,
+    /// Minimum score of such a detection, 0..1. Default 0.5.
+    #[serde(default = "defaults::start_score")]
+    #[schemars(range(min = 0.01, max = 1.0))]
+    pub score: f32,
 }
 
 /// People required near an object.

@@ -6,7 +6,7 @@ use super::WaitingQueue;
 use crate::{
     approved::approval,
     geometry::distance_m,
-    group::{DetectionGroup, is_attended, is_large_enough, merge_nearby},
+    group::{DetectionGroup, attendants, is_large_enough, is_taken_for_other, merge_nearby},
     presence::{LookInterval, Presence},
     site::CaseRegister,
     stage::{Candidate, Sighting, Stage},
@@ -79,6 +79,10 @@ impl<'a> RuleEvaluation<'a> {
         let mut groups: Vec<DetectionGroup<'a>> = Vec::new();
         let mut rejected: Vec<Rejected> = Vec::new();
         for detection in detections.iter().filter(|d| self.rule.labels.contains(&d.label)) {
+            if is_taken_for_other(self.rule, detection, detections) {
+                rejected.push(Rejected::at(detection.bbox, NotFiled::OtherLabel));
+                continue;
+            }
             match self.accept(detection) {
                 Ok(group) => groups.push(group),
                 Err(why) => rejected.push(why),
@@ -133,7 +137,8 @@ impl<'a> RuleEvaluation<'a> {
         let mut group_of = group_of.into_iter();
         tracks.retain_mut(|track| match group_of.next().flatten() {
             Some(group) => {
-                let attended = self.is_attended(group, detections);
+                let near = self.attendants(group, detections);
+                let attended = track.is_attended(near);
                 self.saw(track, group, attended);
                 true
             }
@@ -144,8 +149,10 @@ impl<'a> RuleEvaluation<'a> {
                 self.not_filed(reason);
                 continue;
             }
-            let attended = self.is_attended(group, detections);
+            let near = self.attendants(group, detections);
+            let attended = near.as_ref().is_none_or(|near| !near.is_empty());
             let mut track = Track::new(group, self.at, attended);
+            track.is_attended(near);
             if group.zone_match.is_permitted {
                 self.permit(&mut track, group);
             } else {
@@ -263,9 +270,10 @@ impl<'a> RuleEvaluation<'a> {
         }
     }
 
-    fn is_attended(&self, group: &DetectionGroup<'_>, detections: &[Detection]) -> bool {
-        let by = self.rule.attended.as_ref();
-        by.is_none_or(|by| is_attended(&group.bbox, by, detections, self.scores.keep))
+    /// The boxes of those near the object who may attend it; `None` if the rule requires no attendant.
+    fn attendants(&self, group: &DetectionGroup<'_>, detections: &[Detection]) -> Option<Vec<BBox>> {
+        let by = self.rule.attended.as_ref()?;
+        Some(attendants(&group.bbox, by, detections, self.scores.keep))
     }
 
     /// True if the object moved farther from where it was first judged than the rule allows.

@@ -13,11 +13,11 @@ use crate::{
     site::{LocatedCandidate, RecurrenceAction, locate},
     stage::{SecondLook, Sighting, Stage},
     track::Track,
-    types::{Case, CaseId, CaseState, Effect, Label, Location, NotFiled, Reason, Recurrence, ScheduleId},
+    types::{Case, CaseId, CaseState, Effect, Location, NotFiled, Reason, Recurrence, ScheduleId},
 };
 
 /// How many deciding looks wait for a second look that does not come, because its model fails or the recording has
-/// none. After that the case is filed without one, unless the rule files unexplained objects: a missed problem is worse than an unchecked case.
+/// none. After that the case is filed without one, unless the rule requires it: a missed problem is worse than an unchecked case.
 const SECOND_LOOK_TRIES: u32 = 3;
 
 /// A candidate that becomes a case at this look.
@@ -247,8 +247,7 @@ impl<'a> RuleEvaluation<'a> {
         }
         match &mut candidate.second_look {
             SecondLook::Sure(score) => return Some(Some(*score)),
-            // Something new that nothing explains is never a case without it.
-            SecondLook::Unanswered(SECOND_LOOK_TRIES) if self.rule.labels.contains(&Label::object()) => {}
+            SecondLook::Unanswered(SECOND_LOOK_TRIES) if self.rule.second_look_is_required => {}
             SecondLook::Unanswered(SECOND_LOOK_TRIES) => return Some(None),
             SecondLook::Unanswered(looks) => *looks += 1,
             SecondLook::Doubted => {}

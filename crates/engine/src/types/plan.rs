@@ -204,6 +204,15 @@ pub struct Attended {
     pub min_size: f32,
 }
 
+/// Labels that tell that an object is another rule's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExceptLabels {
+    /// The labels.
+    pub labels: Vec<Label>,
+    /// Minimum score of such a detection, 0..=1.
+    pub score: f32,
+}
+
 /// Score thresholds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scores {
@@ -315,6 +324,10 @@ pub struct Rule {
     pub stands: Stands,
     /// Minimum second-look score before a case is filed, 0..=1; `None`: no second look.
     pub second_look: Option<f32>,
+    /// Nothing is filed without its second look, however long that fails: the text on the object decides.
+    pub second_look_is_required: bool,
+    /// What is mostly taken for one of these is not this rule's.
+    pub except_labels: Option<ExceptLabels>,
     /// Signs in the camera's baseline ([`CameraPlan::approved`]) do not count.
     pub except_approved: bool,
     /// When the rule is active; other time is neither presence nor absence.

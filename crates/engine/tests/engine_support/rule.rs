@@ -29,6 +29,8 @@ pub fn rule() -> Rule {
         appeared: None,
         attended: None,
         second_look: None,
+        second_look_is_required: false,
+        except_labels: None,
         min_area: 0.0005,
         forget_after: Duration::from_secs(120),
         max_gap: Duration::from_secs(90),

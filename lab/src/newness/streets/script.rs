@@ -79,10 +79,10 @@ impl<'a> Script<'a> {
         let light = index as usize % WEATHERS.len();
         let weather = WEATHERS[light];
         let (background, canvas) = &assets.backgrounds[index as usize % assets.backgrounds.len()];
-        // Long dwells need fewer looks an hour; all rules allow a look every 80 s.
+        // Long dwells need fewer looks an hour; all rules allow a look every 80 s. A doubted advert is read again after its dwell of two hours.
         let (seconds, looks) = match plot {
-            Plot::Bags => (30, 150),
-            Plot::Banner | Plot::SmallAd | Plot::Board | Plot::Notice => (60, 210),
+            Plot::Bags => (30, 170),
+            Plot::Banner | Plot::SmallAd | Plot::Board | Plot::Notice => (80, 280),
             Plot::Stall | Plot::StallWithoutParasol | Plot::GoodsOnTheGround => (10, 130),
             Plot::Quiet => (30, 200),
         };
