@@ -247,7 +247,7 @@ mod tests {
     use super::*;
     use crate::ocr::{
         lines::LineBox,
-        phrases::{Banner, IdForm, Messenger, Trade},
+        phrases::{Banner, IdForm, Messenger, Notices, Trade},
     };
 
     fn book() -> Phrasebook {
@@ -259,6 +259,7 @@ mod tests {
                 min_chars: 8,
                 min_aspect: 5.0,
             },
+            notices: Notices::new(&strings(&["严禁烟火"])),
         }
     }
 
@@ -341,6 +342,23 @@ mod tests {
             found.iter().all(|text| !text.text.text.as_str().contains("1949")),
             "{found:?}"
         );
+    }
+
+    #[test]
+    fn a_public_notice_is_no_banner_unless_a_number_is_on_it() {
+        let place = BBox {
+            x1: 0.0,
+            y1: 0.0,
+            x2: 1.0,
+            y2: 1.0,
+        };
+        let kind = |text: &str| {
+            let lines = [line(text, 400.0, 100.0)];
+            at_place(&lines, &place, &book(), 0.5).map(|text| (text.kind, find(&lines, &book(), 0.5).len()))
+        };
+        assert_eq!(kind("林区防火重点严禁烟火"), Some((Some(AdvertKind::Notice), 0)));
+        assert_eq!(kind("全场商品一律五折起售"), Some((Some(AdvertKind::Banner), 1)));
+        assert_eq!(kind("严禁烟火13800138000"), Some((Some(AdvertKind::SmallAd), 1)));
     }
 
     #[test]
