@@ -11,6 +11,8 @@ use super::types::{Reason, Rule};
 
 /// Shares are ratios of small counts; this is far below the smallest difference between two of them.
 const SHARE_EPSILON: f64 = 1e-6;
+/// Looks in which an object must have been attended, however few there were.
+const MIN_ATTENDED: u32 = 8;
 
 /// The interval since the camera's previous clear look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,11 +158,11 @@ impl Presence {
             && f64::from(self.present) / f64::from(self.looks) + SHARE_EPSILON >= rule.present_share.into()
     }
 
-    /// Attended in the required share of the looks that saw it.
+    /// Attended in the required share of the looks that saw it, and in enough of them: of few looks, passers-by reach any share.
     pub(super) fn is_attended(&self, rule: &Rule) -> bool {
-        rule.attended
-            .as_ref()
-            .is_none_or(|by| f64::from(self.attended) / f64::from(self.seen) + SHARE_EPSILON >= by.share.into())
+        let Some(by) = &rule.attended else { return true };
+        let share = f64::from(self.attended) / f64::from(self.seen);
+        self.attended >= MIN_ATTENDED && share + SHARE_EPSILON >= by.share.into()
     }
 
     /// Time missing from the rule's dwell if one more sighting would then confirm; `None` if it would not, or nothing
@@ -302,7 +304,12 @@ mod tests {
         };
         let mut p = Presence::new(0.8, true);
         p.saw(&rule, TEN, 0.8, false);
-        assert!(p.is_attended(&rule), "one of two");
+        assert!(!p.is_attended(&rule), "one of two");
+        for _ in 0..7 {
+            p.saw(&rule, TEN, 0.8, false);
+            p.saw(&rule, TEN, 0.8, true);
+        }
+        assert!(p.is_attended(&rule), "eight of 16");
         p.saw(&rule, TEN, 0.8, false);
         assert!(!p.is_attended(&rule));
         p.missed(&rule, TEN);

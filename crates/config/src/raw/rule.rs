@@ -215,7 +215,7 @@ pub enum TextNeeded {
     Advert,
     /// Any text of four or more Chinese characters that is no public notice.
     Writing,
-    /// Whatever is neither a small ad nor a public notice, with or without legible text: a sign or a banner.
+    /// Any text that is neither a small ad nor a public notice, and names no trade of small ads: a sign or a banner.
     Sign,
 }
 

@@ -40,16 +40,14 @@ pub enum TextNeeded {
     Advert,
     /// Any text of four or more Chinese characters that is no public notice.
     Writing,
-    /// Whatever is neither a small ad nor a public notice, with or without legible text: a sign or a banner.
+    /// Any text that is neither a small ad nor a public notice, and names no trade of small ads: a sign or a banner.
     Sign,
 }
 
 impl TextNeeded {
     /// Score of what was read, 0..=1; 0 if it is not what is needed.
     pub fn score(self, text: Option<&WallText>) -> f32 {
-        let Some(text) = text else {
-            return if self == Self::Sign { 1.0 } else { 0.0 };
-        };
+        let Some(text) = text else { return 0.0 };
         let kind = text.kind;
         match self {
             Self::Any => text.score,
@@ -57,7 +55,8 @@ impl TextNeeded {
             Self::Banner if kind == Some(AdvertKind::Banner) => text.score,
             Self::Advert if matches!(kind, Some(AdvertKind::SmallAd | AdvertKind::Banner)) => text.score,
             Self::Writing if kind != Some(AdvertKind::Notice) && is_writing(text) => text.text.score,
-            Self::Sign if !matches!(kind, Some(AdvertKind::SmallAd | AdvertKind::Notice)) => 1.0,
+            // A small ad whose number cannot be read still names its trade.
+            Self::Sign if matches!(kind, None | Some(AdvertKind::Banner)) && text.trades.is_empty() => text.text.score,
             Self::SmallAd | Self::Banner | Self::Advert | Self::Writing | Self::Sign => 0.0,
         }
     }
@@ -296,7 +295,7 @@ mod tests {
             (TextNeeded::Banner, [0.0, 0.7, 0.0, 0.0, 0.0, 0.0]),
             (TextNeeded::Advert, [0.8, 0.7, 0.0, 0.0, 0.0, 0.0]),
             (TextNeeded::Writing, [0.0, 0.9, 0.9, 0.0, 0.0, 0.0]),
-            (TextNeeded::Sign, [0.0, 1.0, 1.0, 1.0, 0.0, 1.0]),
+            (TextNeeded::Sign, [0.0, 0.9, 0.9, 0.9, 0.0, 0.0]),
         ] {
             let texts = [
                 Some(&small_ad),

@@ -31,7 +31,7 @@ const GONE_AFTER: u8 = 2;
 const MAX_COMPONENTS: usize = 64;
 /// Least cells of a component, and its largest share of the view.
 const MIN_CELLS: usize = 2;
-const MAX_SHARE: f32 = 0.12;
+const MAX_SHARE: f32 = 0.2;
 /// Share of a region that a vehicle's box must cover to explain it, and smallest share of the vehicle's box that the region must take up: a bag
 /// before a parked car is not the car.
 const EXPLAINED: f64 = 0.5;
