@@ -205,7 +205,7 @@ fn print(args: &CasesArgs, out: &mut impl Write) -> Result<(), CasesError> {
 }
 
 /// The only case id that starts with `prefix`.
-fn full_id(store: &Store, prefix: &str) -> Result<String, CasesError> {
+pub(super) fn full_id(store: &Store, prefix: &str) -> Result<String, CasesError> {
     let mut ids = store.case_ids(prefix)?;
     match (ids.pop(), ids.len()) {
         (Some(id), 0) => Ok(id),

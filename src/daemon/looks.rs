@@ -536,6 +536,10 @@ impl LookWorker {
             )
             .ok()
         });
+        if let Some(changes) = &changes {
+            let explain = |region: &_| new_regions.explanation(region, found);
+            camera.view_monitor().publish_changes(preset, changes, look.at, explain);
+        }
         has_searched && camera.view_monitor().knows_held(preset)
     }
 }

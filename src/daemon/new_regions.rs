@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use gridwatch_config::Config;
 use gridwatch_engine::{BBox, Detection, Label};
-use gridwatch_vision::change::{ChangeLook, ChangeMap, ChangeState, CloseLooks};
+use gridwatch_vision::change::{ChangeLook, ChangeMap, ChangeState, CloseLooks, NewRegion};
 
 /// Absorptions that wait for the view's next look; later ones are dropped, and `absorb_after` will do.
 const MAX_ABSORB: usize = 64;
@@ -81,6 +81,12 @@ impl NewRegions {
         let mut close_looks = self.close_looks.lock().unwrap_or_else(PoisonError::into_inner);
         close_looks.add(&look.regions, found, search);
         true
+    }
+
+    /// What explains a region that no person, animal or vehicle explains; `found` are the detections of its look.
+    pub(super) fn explanation(&self, region: &NewRegion, found: &[Detection]) -> Option<Label> {
+        let close_looks = self.close_looks.lock().unwrap_or_else(PoisonError::into_inner);
+        close_looks.explanation(region, found)
     }
 
     fn requests(&self) -> MutexGuard<'_, ChangeRequests> {

@@ -43,3 +43,4 @@ mod store_commands;
 mod store_retention;
 mod take_over;
 mod tune;
+mod view;

@@ -86,6 +86,16 @@ impl CloseLooks {
         self.regions = searched;
     }
 
+    /// The label of the most certain of these detections that explains the region. `None`: it is an unknown object.
+    pub fn explanation(&self, region: &NewRegion, found: &[Detection]) -> Option<Label> {
+        let object = Label::object();
+        found
+            .iter()
+            .filter(|d| d.label != object && self.explains(d) && d.bbox.is_part_of(&region.bbox))
+            .max_by(|a, b| a.score.total_cmp(&b.score))
+            .map(|d| d.label.clone())
+    }
+
     fn explains(&self, detection: &Detection) -> bool {
         let is_known = self.labels.contains(&detection.label) && detection.score >= EXPLAINED_SCORE;
         is_known || LUGGAGE.contains(&detection.label.as_str()) && detection.score >= LUGGAGE_SCORE
@@ -178,6 +188,8 @@ mod tests {
             let mut found = vec![Detection::new("bench", score, bbox(0.21))];
             looks.add(&[region(0.2, 1)], &mut found, |_| None);
             assert_eq!(labels(&found), expected);
+            let is_explained = looks.explanation(&region(0.2, 1), &found) == Some("bench".into());
+            assert_eq!(is_explained, expected.len() == 1, "{found:?}");
         }
     }
 
