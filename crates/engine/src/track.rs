@@ -119,7 +119,7 @@ impl Track {
             number: group.number.clone(),
             text: group.text.clone(),
             last_seen: at,
-            presence: Presence::new(group.score, attended),
+            presence: Presence::new(group.score, attended, group.is_unknown),
             stage: Stage::Idle,
             journal: Vec::new(),
         }
@@ -350,6 +350,7 @@ mod tests {
             text: None,
             second_look: None,
             newness: None,
+            is_unknown: false,
         })
     }
 
