@@ -30,6 +30,7 @@ mod evidence_mask;
 mod first_hour;
 mod hostile_files;
 mod ledger_export;
+mod ledger_places;
 mod model_inspect;
 mod moved;
 mod ocr;

@@ -12,7 +12,13 @@ use std::{
 use jiff::{Timestamp, TimestampRound, Unit};
 use serde::Serialize;
 
-use crate::cli::{Failure, case_place::view_of, json_line, options::must_be_new, print};
+use crate::cli::{
+    Failure,
+    case_place::{decision, view_of},
+    json_line,
+    options::must_be_new,
+    print,
+};
 use gridwatch_base::{error::Class, text::counted};
 use gridwatch_config as config;
 use gridwatch_config::Config;
@@ -128,20 +134,6 @@ pub(super) fn run(args: &LedgerExportArgs) -> Result<ExitCode, Failure> {
         return Err(Failure::new(Class::Data, message));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Whether the platform accepted (`true`) or rejected (`false`) the case; `None` if it has not decided.
-fn decision(state: CaseState) -> Option<bool> {
-    match state {
-        CaseState::Accepted
-        | CaseState::Dispatched
-        | CaseState::Disposed
-        | CaseState::VerifyRequested
-        | CaseState::Closed
-        | CaseState::Reopened => Some(true),
-        CaseState::Rejected => Some(false),
-        CaseState::Filed | CaseState::DuplicateOf | CaseState::Withdrawn => None,
-    }
 }
 
 fn captures(store: &Store, state_dir: &Path, summary: &mut ExportSummary) -> Result<Vec<Capture>, Failure> {
