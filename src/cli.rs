@@ -6,6 +6,7 @@
 //! command prints a credential.
 
 pub mod calibrate;
+mod case_place;
 pub mod cases;
 pub mod check;
 #[cfg(feature = "gst")]

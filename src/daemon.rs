@@ -2,6 +2,7 @@
 //! evidence worker, the store and the link on the other. Logic that belongs to a crate stays in that crate.
 
 mod activity;
+mod change_report;
 mod core;
 mod disk_probe;
 mod error;

@@ -205,7 +205,7 @@ fn print(args: &CasesArgs, out: &mut impl Write) -> Result<(), CasesError> {
 }
 
 /// The only case id that starts with `prefix`.
-fn full_id(store: &Store, prefix: &str) -> Result<String, CasesError> {
+pub(super) fn full_id(store: &Store, prefix: &str) -> Result<String, CasesError> {
     let mut ids = store.case_ids(prefix)?;
     match (ids.pop(), ids.len()) {
         (Some(id), 0) => Ok(id),
@@ -236,7 +236,7 @@ fn list(out: &mut impl Write, cases: &[CaseSummary], zone: &TimeZone, json: bool
             When::new(case.confirmed_at.timestamp(), zone).to_string(),
             case.category_code,
             format!("{}{mark}", case.queued),
-            case.category_name,
+            category(&case.category_name, case.unidentified),
             case.cell_code
         )?;
     }
@@ -247,6 +247,14 @@ fn list(out: &mut impl Write, cases: &[CaseSummary], zone: &TimeZone, json: bool
         )?;
     }
     Ok(())
+}
+
+/// The category's name; of an object that no model recognised, it does not say what the object is.
+fn category(name: &str, is_unidentified: bool) -> String {
+    match is_unidentified {
+        true => format!("unidentified object, filed as {name}"),
+        false => name.into(),
+    }
 }
 
 fn show(out: &mut impl Write, case: &CaseFile, zone: &TimeZone, json: bool) -> io::Result<()> {
@@ -263,7 +271,9 @@ fn show(out: &mut impl Write, case: &CaseFile, zone: &TimeZone, json: bool) -> i
     writeln!(
         out,
         "Category    {} {} ({})",
-        r.category_code, r.category_name, r.category_scheme
+        r.category_code,
+        category(&r.category_name, r.unidentified),
+        r.category_scheme
     )?;
     writeln!(out, "Cell        {} (grid {})", r.cell_code, r.grid_version)?;
     let location = &r.location;

@@ -93,7 +93,7 @@ impl Layer {
         }
     }
 
-    /// Draws digits, `-` and `.` in a 3×5 font of `dot`-pixel squares, from the top left. Any other character becomes a point.
+    /// Draws digits, `-`, `:` and `.` in a 3×5 font of `dot`-pixel squares, from the top left. Any other character becomes a point.
     pub fn text(&mut self, text: &str, (left, top): (f64, f64), dot: f64) {
         for (n, character) in text.chars().enumerate() {
             // One bit per dot, row by row from the top left.
@@ -109,6 +109,8 @@ impl Layer {
                 '8' => 0b111_101_111_101_111,
                 '9' => 0b111_101_111_001_111,
                 '-' => 0b000_000_111_000_000,
+                ':' => 0b000_010_000_010_000,
+                ' ' => 0,
                 _ => 0b000_000_000_000_010,
             };
             for i in (0..15).filter(|i| dots >> (14 - i) & 1 == 1) {

@@ -1,6 +1,7 @@
-//! `gridwatch ledger`: exports from the recorded observations.
+//! `gridwatch ledger`: exports from the recorded observations, and places where things stand regularly.
 
 mod export;
+mod places;
 
 use std::process::ExitCode;
 
@@ -9,7 +10,8 @@ use super::Failure;
 /// Export data from the box's ledger.
 ///
 /// The ledger is the append-only record of every look and its detections. `export` combines it with the platform's decisions
-/// into a labelled picture set for training or evaluating a model. To try another configuration on the ledger, use
+/// into a labelled picture set for training or evaluating a model. `places` finds where goods and tables stand on most days, and proposes
+/// hours in which they are permitted. To try another configuration on the ledger, use
 /// `gridwatch replay` and `gridwatch tune`.
 #[derive(Debug, clap::Args)]
 pub struct LedgerArgs {
@@ -24,6 +26,7 @@ pub struct LedgerArgs {
 )]
 enum Command {
     Export(export::LedgerExportArgs),
+    Places(places::LedgerPlacesArgs),
 }
 
 /// Runs the command.
@@ -33,5 +36,6 @@ enum Command {
 pub fn run(args: &LedgerArgs) -> Result<ExitCode, Failure> {
     match &args.command {
         Command::Export(args) => export::run(args),
+        Command::Places(args) => places::run(args),
     }
 }

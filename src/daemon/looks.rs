@@ -434,7 +434,7 @@ impl LookWorker {
             is_requested,
         } = look;
         let (mut found, mut by) = self.models.detect(index, &camera.id, at, frame)?;
-        let can_find_objects = self.look_at_changes(look, preset, frame, &mut found);
+        let can_find_objects = self.look_at_changes(look, preset, frame, &mut found, &mut by);
         let view = preset;
         let preset = &camera.presets[preset];
         // A requested look decides, so text is read whatever the schedule.
@@ -512,13 +512,15 @@ impl LookWorker {
 }
 
 impl LookWorker {
-    /// Compares the look with its view's background, and searches crops around what is new. False if the comparison was not possible.
+    /// Compares the look with its view's background, and searches crops around what is new. False if the comparison was not possible;
+    /// otherwise what found the unknown objects is added to `by`.
     fn look_at_changes(
         &mut self,
         look: CurrentLook<'_>,
         preset: usize,
         frame: &Frame,
         found: &mut Vec<Detection>,
+        by: &mut Arc<[ModelDescriptor]>,
     ) -> bool {
         let CurrentLook { index, camera, .. } = look;
         let new_regions = &camera.presets[preset].new_regions;
@@ -536,6 +538,13 @@ impl LookWorker {
             )
             .ok()
         });
+        if let Some(change_map) = new_regions.searched_by(changes.as_ref()) {
+            *by = by.iter().chain([change_map]).cloned().collect();
+        }
+        if let Some(changes) = &changes {
+            let explain = |region: &_| new_regions.explanation(region, found);
+            camera.view_monitor().publish_changes(preset, changes, look.at, explain);
+        }
         has_searched && camera.view_monitor().knows_held(preset)
     }
 }

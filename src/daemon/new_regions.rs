@@ -3,9 +3,11 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::record::ModelDescriptor;
 use gridwatch_config::Config;
+use gridwatch_contract::ModelInfo;
 use gridwatch_engine::{BBox, Detection, Label};
-use gridwatch_vision::change::{ChangeLook, ChangeMap, ChangeState, CloseLooks};
+use gridwatch_vision::change::{ChangeLook, ChangeMap, ChangeState, CloseLooks, NewRegion, weights_sha256};
 
 /// Absorptions that wait for the view's next look; later ones are dropped, and `absorb_after` will do.
 const MAX_ABSORB: usize = 64;
@@ -14,6 +16,8 @@ const MAX_ABSORB: usize = 64;
 pub(super) struct NewRegions {
     /// A rule asks for newness or for unknown objects.
     is_wanted: bool,
+    /// What finds unknown objects, for the records of cases about them.
+    change_map: ModelDescriptor,
     close_looks: Mutex<CloseLooks>,
     requests: Mutex<ChangeRequests>,
 }
@@ -32,6 +36,7 @@ impl NewRegions {
         let is_asking = |r: &gridwatch_engine::Rule| r.appeared.is_some() || r.labels.contains(&Label::object());
         Self {
             is_wanted: config.plan.rules.iter().any(is_asking),
+            change_map: describe_change_map(),
             close_looks: Mutex::new(CloseLooks::new(
                 config.plan.rules.iter().flat_map(|r| r.labels.iter().cloned()),
             )),
@@ -83,7 +88,32 @@ impl NewRegions {
         true
     }
 
+    /// The change map as a model, if it searched this look for unknown objects.
+    pub(super) fn searched_by(&self, look: Option<&ChangeLook>) -> Option<&ModelDescriptor> {
+        let has_searched = self.is_wanted && look.is_some_and(|look| look.state == ChangeState::Judged);
+        has_searched.then_some(&self.change_map)
+    }
+
+    /// What explains a region that no person, animal or vehicle explains; `found` are the detections of its look.
+    pub(super) fn explanation(&self, region: &NewRegion, found: &[Detection]) -> Option<Label> {
+        let close_looks = self.close_looks.lock().unwrap_or_else(PoisonError::into_inner);
+        close_looks.explanation(region, found)
+    }
+
     fn requests(&self) -> MutexGuard<'_, ChangeRequests> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The change map, described like a model: a case about an unknown object must name what found it.
+pub(super) fn describe_change_map() -> ModelDescriptor {
+    ModelDescriptor {
+        info: ModelInfo {
+            id: "change_map".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            sha256: weights_sha256(),
+            runtime: concat!("gridwatch ", env!("CARGO_PKG_VERSION")).into(),
+        },
+        labels: vec![Label::object()],
     }
 }

@@ -131,3 +131,105 @@ impl RecordBuilder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::{
+        new_regions::describe_change_map,
+        test_config::{demo_config, root},
+    };
+    use gridwatch_config::raw;
+    use gridwatch_engine::{BBox, Location, LonLat, PlaceMethod};
+
+    /// A case about an unknown object names the change map as what found it: no network has that label, and a record without a model could
+    /// not be filed.
+    #[test]
+    fn a_left_object_is_filed_as_found_by_the_change_map() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = demo_config(dir.path(), |file| {
+            let catalogue = std::fs::read_to_string(root().join("configs/rules/catalogue.toml")).unwrap();
+            let catalogue: toml::Table = toml::from_str(&catalogue).unwrap();
+            let rules = catalogue["rules"].as_array().unwrap();
+            let left = rules.iter().find(|r| r["id"].as_str() == Some("left-object")).unwrap();
+            let rule: raw::Rule = left.clone().try_into().unwrap();
+            // Of a category that the demo has.
+            let category = file.rules[0].category.clone();
+            file.rules = vec![raw::Rule { category, ..rule }];
+        });
+        let rule = &config.plan.rules[0];
+        assert_eq!(rule.labels, [Label::object()]);
+        let (at, bbox) = (
+            Timestamp::UNIX_EPOCH,
+            BBox {
+                x1: 0.1,
+                y1: 0.1,
+                x2: 0.2,
+                y2: 0.2,
+            },
+        );
+        let case = Case {
+            id: "01KQGKEW010000000000000001".into(),
+            rule: rule.id.clone(),
+            category: rule.category.clone(),
+            camera: config.cameras[0].presets[0].view.clone(),
+            zone: None,
+            schedule: None,
+            located: Location {
+                at: LonLat { lon: 121.5, lat: 31.2 },
+                uncertainty_m: 4.5,
+                method: PlaceMethod::CameraPoint,
+                cell: "310115001001042".into(),
+            },
+            dedup_key: "310115001001042/0507/site".into(),
+            first_seen_at: at,
+            first_box: bbox,
+            confirmed_at: at,
+            confirmed_box: bbox,
+            dwell: rule.dwell,
+            looks_seen: 300,
+            looks: 300,
+            confidence: 0.8,
+            second_look_score: None,
+            appearance: None,
+            number: None,
+            text: None,
+            count: 1,
+            area_m2: None,
+            is_unidentified: true,
+            merge_radius_m: rule.merge_radius_m,
+            recurrence: None,
+            journal: Vec::new(),
+        };
+        let scene = EvidencePicture {
+            role: Role::Scene,
+            jpeg: vec![0],
+            sha256: "ab".repeat(32),
+            width: 1920,
+            height: 1080,
+            captured_at: at,
+            derived_from: None,
+            masked: true,
+            masked_share: 0.0,
+        };
+        let builder = RecordBuilder::new(&config);
+        let network = ModelDescriptor {
+            labels: vec!["umbrella".into()],
+            ..describe_change_map()
+        };
+        let networks = std::slice::from_ref(&network);
+        assert!(
+            builder
+                .case_record(&config, &case, std::slice::from_ref(&scene), networks)
+                .is_none()
+        );
+        let record = builder
+            .case_record(&config, &case, &[scene], &[network.clone(), describe_change_map()])
+            .unwrap();
+        assert_eq!(
+            (record.model.id.as_str(), record.model.sha256.len()),
+            ("change_map", 64)
+        );
+        assert!(record.unidentified && record.other_models.is_empty());
+    }
+}

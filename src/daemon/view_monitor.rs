@@ -12,17 +12,21 @@ use std::{
 use jiff::Timestamp;
 use metrics::{counter, gauge, histogram};
 
-use super::{messages::CoreEvent, new_regions::NewRegions};
+use super::{
+    change_report::{Absorptions, ChangeReport},
+    messages::CoreEvent,
+    new_regions::NewRegions,
+};
 use gridwatch_base::metric;
 use gridwatch_config as config;
 use gridwatch_config::{Camera, Config};
 use gridwatch_custody::vault::VaultKey;
-use gridwatch_engine::{BBox, CameraId, Detection, Light, View};
+use gridwatch_engine::{BBox, CameraId, Detection, Label, Light, View};
 use gridwatch_frame::Frame;
 use gridwatch_vision::{
     Aim, AimChange, AimLimits, Health, Luma, Shift, Tour, TourChange, VisionError,
-    change::{ChangeBuffers, ChangeLook, ChangeMap, ChangeState, Occupant},
-    views::{Standing, ViewFiles, ViewRequest, ViewStatus, ViewsError},
+    change::{ChangeBuffers, ChangeLook, ChangeMap, ChangeState, NewRegion, Occupant},
+    views::{ChangeStatus, Standing, ViewFiles, ViewRequest, ViewStatus, ViewsError},
 };
 
 /// The preset that a camera stands at as of its newest look.
@@ -70,6 +74,8 @@ struct ViewState {
     picture_requested: bool,
     /// `None` if the camera has no change maps.
     change: Option<ChangeMap>,
+    absorptions: Absorptions,
+    report: ChangeReport,
 }
 
 /// The assessment of one look.
@@ -92,6 +98,8 @@ impl ViewMonitor {
             files: ViewFiles::new(&config.state_dir, preset.view.clone(), Some(Arc::clone(key))),
             picture_requested: false,
             change: camera.change.map(ChangeMap::new),
+            absorptions: Absorptions::default(),
+            report: ChangeReport::default(),
         };
         let mut this = Self {
             camera: camera.id.clone(),
@@ -107,9 +115,12 @@ impl ViewMonitor {
         this.current_preset.set(this.only_preset());
         for preset in 0..this.views.len() {
             this.restore(preset);
-            let ViewState { files, change, .. } = &mut this.views[preset];
+            let ViewState {
+                files, change, report, ..
+            } = &mut this.views[preset];
             if let Some(map) = change {
                 files.restore_change(map);
+                *report = ChangeReport::restore(files);
             }
         }
         this
@@ -165,10 +176,28 @@ impl ViewMonitor {
                 Ok(None) => {}
                 Ok(Some(ViewRequest::Picture)) => self.views[preset].picture_requested = true,
                 Ok(Some(ViewRequest::Confirm)) => event = self.confirm(preset).or(event),
+                Ok(Some(ViewRequest::Absorb(bbox))) => self.absorb(preset, bbox),
                 Err(error) => warn_on_error(&self.views[preset].id, Err(error)),
             }
         }
         event
+    }
+
+    fn absorb(&mut self, preset: usize, bbox: BBox) {
+        let ViewState {
+            id,
+            change,
+            absorptions,
+            ..
+        } = &mut self.views[preset];
+        let BBox { x1, y1, x2, y2 } = bbox;
+        if change.is_none() {
+            tracing::warn!(camera = %id, "Operator asked to absorb a place, but the camera has no change map (change.enabled); ignored");
+        } else if absorptions.add(bbox) {
+            tracing::info!(camera = %id, x1, y1, x2, y2, "Operator absorbs a place; it becomes part of the background with the next clear look");
+        } else {
+            tracing::warn!(camera = %id, x1, y1, x2, y2, "Too many places wait to be absorbed; this one is ignored. Ask again after the next clear look");
+        }
     }
 
     fn confirm(&mut self, preset: usize) -> Option<CoreEvent> {
@@ -265,9 +294,17 @@ impl ViewMonitor {
         new_regions: &NewRegions,
         buffers: &mut ChangeBuffers,
     ) -> Option<ChangeLook> {
-        let ViewState { id, files, change, .. } = self.views.get_mut(preset)?;
+        let ViewState {
+            id,
+            files,
+            change,
+            absorptions,
+            ..
+        } = self.views.get_mut(preset)?;
         let map = change.as_mut()?;
+        // The boxes of open cases first, so that an operator's box leaves them out.
         new_regions.apply_requests(map);
+        let has_absorbed = absorptions.apply(map);
         let start = Instant::now();
         let look = map.look(frame, occupants, buffers).ok()?;
         histogram!(metric::CHANGE).record(start.elapsed());
@@ -283,10 +320,32 @@ impl ViewMonitor {
             let BBox { x1, y1, x2, y2 } = region.bbox;
             tracing::debug!(camera = %id, x1, y1, x2, y2, score = region.score, since = %region.since, explained_by, "New still region");
         }
-        if look.should_save {
+        if look.should_save || has_absorbed {
             warn_on_error(id, files.save_change(map));
         }
         Some(look)
+    }
+
+    /// Publishes what a look at a preset brought, if an operator would want to know. `explain` names what explains a region that no
+    /// person, animal or vehicle explains.
+    pub(super) fn publish_changes(
+        &mut self,
+        preset: usize,
+        look: &ChangeLook,
+        at: Timestamp,
+        explain: impl Fn(&NewRegion) -> Option<Label>,
+    ) {
+        if let Some(ViewState {
+            id,
+            files,
+            change: Some(map),
+            report,
+            ..
+        }) = self.views.get_mut(preset)
+        {
+            let status = ChangeStatus::new(map, look, at, explain);
+            warn_on_error(id, report.update(files, status));
+        }
     }
 
     /// Whether the newest look at a preset could tell for every open case there if something new is in its place.
@@ -391,6 +450,8 @@ impl ViewState {
     fn forget_changes(&mut self) {
         if let Some(map) = &mut self.change {
             map.reset();
+            self.absorptions.clear();
+            self.report = ChangeReport::default();
             warn_on_error(&self.id, self.files.delete_change());
         }
     }
@@ -412,6 +473,7 @@ fn warn_on_error(camera: &CameraId, done: Result<(), ViewsError>) {
 mod tests {
     use super::*;
     use crate::daemon::test_config::{demo_config, make_tour, root};
+    use gridwatch_vision::views::ChangeStanding;
 
     fn key() -> Arc<VaultKey> {
         Arc::new(VaultKey::new(&[7; 32]).unwrap())
@@ -448,5 +510,81 @@ mod tests {
                 .get(),
             Some(0)
         );
+    }
+
+    /// A street, and the street with a bag.
+    fn street() -> [image::RgbImage; 2] {
+        let open = |name: &str| image::open(root().join("demo/assets").join(name)).unwrap();
+        let street = open("facade_488.jpg").resize_exact(480, 270, image::imageops::FilterType::Triangle);
+        let bag = open("bag_0200.png").resize_exact(30, 30, image::imageops::FilterType::Triangle);
+        let mut with_bag = street.to_rgba8();
+        image::imageops::overlay(&mut with_bag, &bag, 250, 220);
+        [street, image::DynamicImage::ImageRgba8(with_bag)].map(image::DynamicImage::into_rgb8)
+    }
+
+    /// A look at the picture, with noise of its own as a sensor's.
+    fn noisy(picture: &image::RgbImage, second: i64) -> Frame {
+        let mut picture = picture.clone();
+        let mut random = fastrand::Rng::with_seed(second as u64);
+        for v in picture.iter_mut() {
+            *v = v.saturating_add_signed(random.i8(-4..=4));
+        }
+        Frame::from_rgb(&picture, Timestamp::from_second(1_760_000_000 + second).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn an_operator_absorbs_what_the_status_file_lists_unless_a_case_is_open_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = demo_config(dir.path(), |_| {});
+        let mut monitor = ViewMonitor::new(&config, &config.cameras[0], &key());
+        let new_regions = NewRegions::new(&config);
+        let files = monitor.views[0].files.clone();
+        let mut buffers = ChangeBuffers::default();
+        let [street, with_bag] = street();
+        let mut look = |monitor: &mut ViewMonitor, bag: bool, second: i64| {
+            let frame = noisy(if bag { &with_bag } else { &street }, second);
+            monitor.process_requests();
+            let look = monitor
+                .look_for_changes(0, &frame, &[], &new_regions, &mut buffers)
+                .unwrap();
+            monitor.publish_changes(0, &look, frame.captured_at, |_| None);
+            look.regions.len()
+        };
+        let status = || files.change_status().unwrap().unwrap();
+        for n in 0..50 {
+            look(&mut monitor, n >= 33, n * 10);
+        }
+        let published = status();
+        let [region] = &published.regions[..] else {
+            panic!("{published:?}")
+        };
+        assert_eq!((published.state, published.variants), (ChangeStanding::Judging, 1));
+        assert!(
+            region.explained_by.is_none() && region.since.as_second() == 1_760_000_330,
+            "{region:?}"
+        );
+
+        new_regions.hold(vec![region.bbox]);
+        files.request(ViewRequest::Absorb(region.bbox)).unwrap();
+        assert_eq!(look(&mut monitor, true, 600), 1, "a case is open there");
+        assert!(!files.has_request());
+        new_regions.hold(Vec::new());
+        files.request(ViewRequest::Absorb(region.bbox)).unwrap();
+        assert_eq!(look(&mut monitor, true, 610), 0);
+        assert_eq!(status().regions, []);
+        // The next run knows it too.
+        let mut monitor = ViewMonitor::new(&config, &config.cameras[0], &key());
+        for n in 62..100 {
+            assert_eq!(look(&mut monitor, true, n * 10), 0, "look {n}");
+        }
+        assert_eq!(
+            (look(&mut monitor, true, 1000), status().state),
+            (0, ChangeStanding::Judging)
+        );
+        // Now its removal is new.
+        let gone = (101..115).map(|n| look(&mut monitor, false, n * 10)).max();
+        assert_eq!(gone, Some(1));
+        monitor.confirm(0);
+        assert_eq!(files.change_status().unwrap(), None);
     }
 }

@@ -23,6 +23,11 @@ struct Box {
 impl Box {
     /// Two accepted cases (one with an unmasked picture), a rejected and an undecided one, all confirmed by the same look.
     fn new() -> Self {
+        Self::with("umbrella")
+    }
+
+    /// The same with another label of the rule and of its objects.
+    fn with(label: &str) -> Self {
         let this = Self {
             dir: tempfile::tempdir().unwrap(),
         };
@@ -33,6 +38,7 @@ impl Box {
             .unwrap()
             .replace("@ROOT@", env!("CARGO_MANIFEST_DIR"))
             .replace("id = \"vendor\"", "id = \"garbage\"")
+            .replace("labels = [\"umbrella\"]", &format!("labels = [{label:?}]"))
             .replace("rules = [\"vendor\"]", "rules = [\"garbage\"]");
         fs::write(this.config(), text).unwrap();
 
@@ -51,8 +57,8 @@ impl Box {
                 store.revise(&revision, &filing::form()).unwrap();
             }
         }
-        let thing = |label: &str, score, x1, y1, x2, y2| Detection {
-            label: label.into(),
+        let thing = |name: &str, score, x1, y1, x2, y2| Detection {
+            label: name.into(),
             score,
             appearance: None,
             number: None,
@@ -69,9 +75,9 @@ impl Box {
             not_searched: Vec::new(),
             detections: vec![
                 // In the case's box: the judged object.
-                thing("umbrella", 0.8, 0.26, 0.5, 0.5, 0.74),
+                thing(label, 0.8, 0.26, 0.5, 0.5, 0.74),
                 // The same label outside the box, and another label inside it: high scores, but not judged.
-                thing("umbrella", 0.7, 0.7, 0.5, 0.9, 0.7),
+                thing(label, 0.7, 0.7, 0.5, 0.9, 0.7),
                 thing("person", 0.9, 0.3, 0.5, 0.4, 0.75),
                 thing("person", 0.2, 0.0, 0.0, 0.1, 0.1),
             ],
@@ -173,4 +179,34 @@ fn an_existing_folder_is_not_written_to() {
     assert_eq!(output.status.code(), Some(3));
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(stderr.contains("already exists; name a new folder"), "{stderr}");
+}
+
+/// An unidentified object that a clerk accepted is exported under the label `object`, to be renamed in a labelling tool.
+#[test]
+fn an_accepted_left_object_is_exported_with_its_box() {
+    let it = Box::with("object");
+    let output = it.export();
+    assert!(output.status.success(), "{output:?}");
+    let set = data::read(&it.out()).unwrap();
+    assert_eq!(set.names, ["object", "person"]);
+    let truths = set.pictures[0].truths((100, 100), Some);
+    let [x1, y1, x2, y2] = truths[0].corners;
+    for (have, want) in [(x1, 26.0), (y1, 50.0), (x2, 50.0), (y2, 74.0)] {
+        assert!((have - want).abs() < 0.01, "{have} {want}");
+    }
+    let lines = fs::read_to_string(it.out().join("provenance.jsonl")).unwrap();
+    let lines: Vec<Value> = lines.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let accepted = lines.iter().find(|l| l["verdict"] == "accepted").unwrap();
+    assert_eq!(accepted["judged"][0]["label"], "object");
+    // The rejected one is a hard negative: its box is judged, but not labelled.
+    let rejected = lines.iter().find(|l| l["verdict"] == "rejected").unwrap();
+    assert_eq!(rejected["judged"][0]["label"], "object");
+    let classes = |n: usize| {
+        set.pictures[n]
+            .truths((100, 100), Some)
+            .iter()
+            .map(|t| t.class)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!((classes(0), classes(1)), (vec![0, 0, 1], vec![0, 1]));
 }

@@ -124,6 +124,8 @@ fn the_rules_of_the_catalogue_are_valid() {
     labels.extend(["person".into(), "car".into()]);
     labels.sort_unstable();
     labels.dedup();
+    // From the change map, not from a model.
+    labels.retain(|l| l != "object");
 
     // good.toml with the catalogue in place of its own rule.
     let good = fs::read_to_string("tests/golden/good.toml").unwrap();

@@ -7,6 +7,7 @@ mod engine_support;
 mod ledger_support;
 
 mod damage;
+mod places;
 mod replay;
 mod rotation;
 mod truth;

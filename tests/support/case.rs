@@ -75,6 +75,7 @@ pub fn case(n: u32) -> Case {
         second_look_score: None,
         count: 1,
         area_m2: None,
+        is_unidentified: false,
         merge_radius_m: 8.0,
         recurrence: None,
         journal: vec![
@@ -111,11 +112,15 @@ pub fn evidence_item(i: usize, role: EvidenceRole, bytes: usize, sha256: String)
 }
 
 pub fn record(case: &Case, evidence: Vec<EvidenceItem>) -> CaseRecord {
+    record_in(Language::Zh, case, evidence)
+}
+
+pub fn record_in(language: Language, case: &Case, evidence: Vec<EvidenceItem>) -> CaseRecord {
     CaseRecord::new(
         case,
         RecordContext {
             node: NODE,
-            language: Language::Zh,
+            language,
             zone: &zone(),
             grid_version: "2026-01",
             crs: "EPSG:4490",

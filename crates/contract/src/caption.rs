@@ -1,4 +1,5 @@
-//! Picture captions in Chinese and English: what the picture shows, the category, the camera and the local time.
+//! Picture captions in Chinese and English: what the picture shows, the category (or that the object is unidentified), the camera and the
+//! local time.
 
 use std::fmt;
 
@@ -40,7 +41,10 @@ impl CaseRecord {
         let (zh, en) = content(item.role, occasion);
         // Records of older versions have the category name in one language only.
         let name = |names: fn(&Bilingual) -> &String| self.category_names.as_ref().map_or(&self.category_name, names);
-        let (name_zh, name_en) = (name(|n| &n.zh), name(|n| &n.en));
+        let (name_zh, name_en) = match self.unidentified {
+            true => ("不明物体", "unidentified object"),
+            false => (name(|n| &n.zh).as_str(), name(|n| &n.en).as_str()),
+        };
         let (camera, at) = (&self.camera.local_id, LocalTime(item.captured_at));
         let (preset_zh, preset_en) = match &self.camera.preset_id {
             Some(preset) => (format!("，预置位{preset}"), format!(", preset {preset}")),

@@ -139,6 +139,10 @@ pub struct CaseRecord {
     /// Category name in Chinese and English.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub category_names: Option<Bilingual>,
+    /// True if the object is new in the view and no model recognises it: the category is where such objects are filed, and what it is
+    /// must be seen in the pictures （不明物体）. Absent: a model recognised it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub unidentified: bool,
     /// Code of the unit grid cell; a string, as leading zeros are significant （单元网格编码）.
     pub cell_code: String,
     /// Version of the grid that defines the cell.
@@ -228,6 +232,10 @@ pub struct CaseRecord {
     /// Ed25519 signature of the box over the record without this member, in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A text in Chinese and English.
@@ -324,11 +332,11 @@ pub struct CameraInfo {
 /// A model, identified exactly enough to reproduce a detection.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelInfo {
-    /// Model id from its manifest.
+    /// Model id from its manifest; `change_map` for unknown objects that are new in the view.
     pub id: String,
-    /// Model version from its manifest.
+    /// Model version from its manifest; of the change map, the version of the program.
     pub version: String,
-    /// SHA-256 of the model file.
+    /// SHA-256 of the model file; of the change map, of the weights of its score.
     #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
     pub sha256: String,
     /// Inference runtime and version, such as `onnxruntime 1.31.1`.

@@ -95,6 +95,7 @@ impl CaseRecord {
                 zh: case.category.name_zh.clone(),
                 en: case.category.name_en.clone(),
             }),
+            unidentified: case.is_unidentified,
             cell_code: case.located.cell.to_string(),
             grid_version: context.grid_version.into(),
             location: Location {
@@ -241,7 +242,8 @@ fn round3(v: f64) -> f64 {
 }
 
 /// The description for the clerk: what, where, since when, for how long, and in how many looks it was detected. It states
-/// facts only; whether a violation exists is for the clerk to decide.
+/// facts only; whether a violation exists is for the clerk to decide. What no model recognised is described as such, and not as what the
+/// category usually is.
 fn describe(case: &Case, address: Option<&str>, language: Language, zone: &TimeZone) -> String {
     let since = case
         .first_seen_at
@@ -251,6 +253,7 @@ fn describe(case: &Case, address: Option<&str>, language: Language, zone: &TimeZ
     let (cell, camera) = (&case.located.cell, &case.camera);
     let (seen, looks, near) = (case.looks_seen, case.looks, case.located.uncertainty_m.ceil());
     let seconds = case.dwell.as_secs();
+    let what = what_was_found(case, language);
     match language {
         Language::Zh => {
             let place = address.map_or_else(|| format!("单元网格{cell}（点位{camera}）"), ToString::to_string);
@@ -258,16 +261,15 @@ fn describe(case: &Case, address: Option<&str>, language: Language, zone: &TimeZ
                 0..120 => format!("{seconds}秒"),
                 _ => format!("{}分钟", seconds / 60),
             };
-            let number = case.number.as_ref().map(|n| format!("电话{n}"));
-            let text = case.text.as_ref().map(|t| format!("文字“{}”", t.text));
-            let advert: Vec<String> = number.into_iter().chain(text).collect();
-            let advert = match advert.is_empty() {
-                true => String::new(),
-                false => format!("（{}）", advert.join("，")),
+            let filed_as = match case.is_unidentified {
+                true => format!(
+                    "模型无法识别该物体，暂按“{}”上报，请核实是何物。",
+                    case.category.name_zh
+                ),
+                false => String::new(),
             };
             format!(
-                "视频AI在{place}发现{}{advert}，首次发现时间{since}，已持续{dwell}，巡检{looks}次、检出{seen}次。所属单元网格{cell}，定位误差约{near}米。请核实。",
-                case.category.name_zh
+                "视频AI在{place}发现{what}，首次发现时间{since}，已持续{dwell}，巡检{looks}次、检出{seen}次。{filed_as}所属单元网格{cell}，定位误差约{near}米。请核实。"
             )
         }
         Language::En => {
@@ -276,17 +278,39 @@ fn describe(case: &Case, address: Option<&str>, language: Language, zone: &TimeZ
                 0..120 => format!("{seconds} seconds"),
                 _ => format!("{} minutes", seconds / 60),
             };
-            let number = case.number.as_ref().map(|n| format!("telephone {n}"));
-            let text = case.text.as_ref().map(|t| format!("text “{}”", t.text));
-            let advert: Vec<String> = number.into_iter().chain(text).collect();
-            let advert = match advert.is_empty() {
-                true => String::new(),
-                false => format!(" ({})", advert.join(", ")),
+            let filed_as = match case.is_unidentified {
+                true => format!(
+                    " No model recognises it; it is filed under “{}” so that a person looks at it.",
+                    case.category.name_en
+                ),
+                false => String::new(),
             };
             format!(
-                "Video AI detected {}{advert} at {place}: first seen {since}, present for {dwell}, detected in {seen} of {looks} looks. Grid cell {cell}, location accurate to about {near} m. Please verify.",
-                case.category.name_en
+                "Video AI detected {what} at {place}: first seen {since}, present for {dwell}, detected in {seen} of {looks} looks.{filed_as} Grid cell {cell}, location accurate to about {near} m. Please verify."
             )
         }
+    }
+}
+
+/// The object: its category with what was read on it, or that it is unidentified and was not there before.
+fn what_was_found(case: &Case, language: Language) -> String {
+    let (number, text) = (case.number.as_ref(), case.text.as_ref().map(|t| &t.text));
+    let read: Vec<String> = match language {
+        Language::Zh => [number.map(|n| format!("电话{n}")), text.map(|t| format!("文字“{t}”"))],
+        Language::En => [
+            number.map(|n| format!("telephone {n}")),
+            text.map(|t| format!("text “{t}”")),
+        ],
+    }
+    .into_iter()
+    .flatten()
+    .collect();
+    match (language, case.is_unidentified) {
+        (Language::Zh, true) => "此前没有的不明物体".into(),
+        (Language::En, true) => "an unidentified object that was not there before".into(),
+        (Language::Zh, false) if read.is_empty() => case.category.name_zh.clone(),
+        (Language::Zh, false) => format!("{}（{}）", case.category.name_zh, read.join("，")),
+        (Language::En, false) if read.is_empty() => case.category.name_en.clone(),
+        (Language::En, false) => format!("{} ({})", case.category.name_en, read.join(", ")),
     }
 }

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use case_fixture::{NODE, at, case, evidence_item, picture_bytes, record, zone};
+use case_fixture::{NODE, at, case, evidence_item, picture_bytes, record, record_in, zone};
 use gridwatch_base::digest::sha256_hex;
 use gridwatch_contract as contract;
 use gridwatch_contract::{
@@ -322,6 +322,46 @@ fn a_reply_with_an_unknown_field_is_rejected() {
     let wrong = json!({"case_id": "x", "state": "accepted", "plattform_task_no": "1"});
     let error = serde_json::from_value::<ReplyMessage>(wrong).unwrap_err().to_string();
     assert!(error.contains("plattform_task_no"), "{error}");
+}
+
+/// A clerk reads that nobody knows what it is, in both languages, and not that it is what its category usually is.
+#[test]
+fn an_unidentified_object_is_described_as_such() {
+    let unknown = gridwatch_engine::Case {
+        is_unidentified: true,
+        ..case(1)
+    };
+    let filed = record(&unknown, pictures());
+    let said = "发现此前没有的不明物体，首次发现时间2026-05-01 09:46:40，";
+    assert!(filed.description.contains(said), "{}", filed.description);
+    let said = "模型无法识别该物体，暂按“暴露垃圾”上报，请核实是何物。";
+    assert!(filed.description.contains(said), "{}", filed.description);
+    for item in &filed.evidence {
+        let caption = item.caption.as_ref().unwrap();
+        assert!(
+            caption.zh.contains("：不明物体，") && !caption.zh.contains("暴露垃圾"),
+            "{}",
+            caption.zh
+        );
+        assert!(caption.en.contains(": unidentified object, "), "{}", caption.en);
+    }
+    let english = record_in(contract::Language::En, &unknown, pictures()).description;
+    let said = "detected an unidentified object that was not there before at 世纪大道88号门前: first seen 2026-05-01 09:46:40, ";
+    assert!(english.contains(said), "{english}");
+    assert!(
+        english.contains("filed under “exposed garbage” so that a person looks at it"),
+        "{english}"
+    );
+    let schema: Value = serde_json::from_str(&MessageType::Case.schema()).unwrap();
+    let value = serde_json::to_value(&filed).unwrap();
+    assert!(
+        value["unidentified"] == true && jsonschema::is_valid(&schema, &value),
+        "{value}"
+    );
+    // A record of an older version, or of a recognised object, has no such member.
+    let value = serde_json::to_value(sample()).unwrap();
+    assert_eq!(value.get("unidentified"), None);
+    assert!(!serde_json::from_value::<CaseRecord>(value).unwrap().unidentified);
 }
 
 #[test]

@@ -87,6 +87,14 @@ impl BBox {
         common >= MIN_INSIDE * self.area() && common >= MIN_COVERED * place.area() && common > 0.0
     }
 
+    /// The share of its area that lies in `other`, 0..=1; 0 for a box without area.
+    pub fn share_in(&self, other: &Self) -> f64 {
+        match self.area() {
+            area if area > 0.0 => (self.intersection_area(other) / area).min(1.0),
+            _ => 0.0,
+        }
+    }
+
     /// Area of the intersection.
     pub fn intersection_area(&self, other: &Self) -> f64 {
         let w = f64::from(self.x2.min(other.x2)) - f64::from(self.x1.max(other.x1));

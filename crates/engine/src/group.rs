@@ -31,6 +31,8 @@ pub(super) struct DetectionGroup<'a> {
     pub second_look: Option<f32>,
     /// Newness of the newest one, and the earliest time of any.
     pub newness: Option<Newness>,
+    /// None of them was recognised: all are [`Label::object`](super::types::Label::object).
+    pub is_unknown: bool,
 }
 
 impl DetectionGroup<'_> {
@@ -68,6 +70,7 @@ pub(super) fn merge_nearby(groups: &mut Vec<DetectionGroup<'_>>, reach: f64) {
                     .flatten()
                     .reduce(f32::max),
                 newness: [other.newness, whole.newness].into_iter().flatten().reduce(newest),
+                is_unknown: other.is_unknown && whole.is_unknown,
                 text: [&other.text, &whole.text]
                     .into_iter()
                     .flatten()
@@ -204,6 +207,7 @@ mod tests {
             text: None,
             second_look: None,
             newness: None,
+            is_unknown: false,
         }
     }
 

@@ -14,6 +14,10 @@ const SHARE_EPSILON: f64 = 1e-6;
 /// Looks in which an object must have been attended, however few there were.
 const MIN_ATTENDED: u32 = 8;
 
+/// Share of the looks that saw it above which an object stays unidentified. A single box of a passer-by's umbrella does not make
+/// goods on a cloth an umbrella; a network that recognises a thing in one look of four at its keep score knows it.
+const MIN_UNKNOWN_SHARE: f64 = 0.75;
+
 /// The interval since the camera's previous clear look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LookInterval {
@@ -59,11 +63,14 @@ pub(super) struct Presence {
     scores: f64,
     /// Looks that saw it attended.
     attended: u32,
+    /// Looks that saw it as an unknown object.
+    #[serde(default)]
+    unknown: u32,
 }
 
 impl Presence {
     /// Starts with the first look that saw it.
-    pub(super) fn new(score: f32, attended: bool) -> Self {
+    pub(super) fn new(score: f32, attended: bool, is_unknown: bool) -> Self {
         Self {
             dwell: Duration::ZERO,
             unseen: Duration::ZERO,
@@ -76,6 +83,7 @@ impl Presence {
             window: 1,
             scores: score.into(),
             attended: attended.into(),
+            unknown: is_unknown.into(),
         }
     }
 
@@ -89,6 +97,11 @@ impl Presence {
         self.scores += f64::from(score);
         self.attended = self.attended.saturating_add(attended.into());
         self.update_present(rule)
+    }
+
+    /// The look that saw it saw an unknown object.
+    pub(super) fn count_unknown(&mut self) {
+        self.unknown = self.unknown.saturating_add(1);
     }
 
     /// A clear look missed it. Returns the presence event, if any.
@@ -165,6 +178,11 @@ impl Presence {
         self.attended >= MIN_ATTENDED && share + SHARE_EPSILON >= by.share.into()
     }
 
+    /// Nearly all looks that saw it saw an unknown object: what it is cannot be told.
+    pub(super) fn is_unidentified(&self) -> bool {
+        f64::from(self.unknown) / f64::from(self.seen) > MIN_UNKNOWN_SHARE
+    }
+
     /// Time missing from the rule's dwell if one more sighting would then confirm; `None` if it would not, or nothing
     /// is missing.
     pub(super) fn missing_dwell(&self, rule: &Rule) -> Option<Duration> {
@@ -204,7 +222,7 @@ mod tests {
 
     #[test]
     fn an_occlusion_counts_once_the_object_is_seen_again() {
-        let mut p = Presence::new(0.8, true);
+        let mut p = Presence::new(0.8, true, false);
         p.saw(&rule(), TEN, 0.6, true);
         p.missed(&rule(), TEN);
         p.missed(&rule(), TEN);
@@ -217,7 +235,7 @@ mod tests {
 
     #[test]
     fn blind_time_is_neither_presence_nor_absence() {
-        let mut p = Presence::new(0.8, true);
+        let mut p = Presence::new(0.8, true, false);
         p.saw(&rule(), LookInterval::Blind, 0.8, true);
         assert_eq!(p.dwell(), Duration::ZERO);
         for _ in 0..100 {
@@ -233,7 +251,7 @@ mod tests {
     #[test]
     fn tour_time_counts_once_the_object_is_seen_again_and_never_as_absence() {
         let tour = LookInterval::Away(Duration::from_mins(10));
-        let mut p = Presence::new(0.8, true);
+        let mut p = Presence::new(0.8, true, false);
         p.missed(&rule(), tour);
         assert_eq!(p.dwell(), Duration::ZERO, "not yet known whether it stayed");
         assert!(!p.is_gone(&rule()), "one miss after a tour is a flicker");
@@ -251,7 +269,7 @@ mod tests {
     #[test]
     fn n_of_m_and_share_are_both_required() {
         let rule = rule();
-        let mut p = Presence::new(0.8, true);
+        let mut p = Presence::new(0.8, true, false);
         p.saw(&rule, TEN, 0.8, true);
         assert!(!p.is_steady(&rule), "two looks are not three");
         p.saw(&rule, TEN, 0.8, true);
@@ -274,7 +292,7 @@ mod tests {
             seen_m: 64,
             ..rule()
         };
-        let mut p = Presence::new(0.8, true);
+        let mut p = Presence::new(0.8, true, false);
         for _ in 0..62 {
             p.saw(&rule, TEN, 0.8, true);
         }
@@ -285,7 +303,7 @@ mod tests {
 
     #[test]
     fn missing_dwell_assumes_one_more_sighting() {
-        let mut p = Presence::new(0.8, true);
+        let mut p = Presence::new(0.8, true, false);
         assert_eq!(p.missing_dwell(&rule()), None, "two of five would not confirm");
         p.saw(&rule(), TEN, 0.8, true);
         assert_eq!(p.missing_dwell(&rule()), Some(Duration::from_secs(50)));
@@ -302,7 +320,7 @@ mod tests {
             }),
             ..rule()
         };
-        let mut p = Presence::new(0.8, true);
+        let mut p = Presence::new(0.8, true, false);
         p.saw(&rule, TEN, 0.8, false);
         assert!(!p.is_attended(&rule), "one of two");
         for _ in 0..7 {

@@ -143,7 +143,7 @@ impl Track {
             number: group.number.clone(),
             text: group.text.clone(),
             last_seen: at,
-            presence: Presence::new(group.score, attended),
+            presence: Presence::new(group.score, attended, group.is_unknown),
             attendants: Vec::new(),
             stage: Stage::Idle,
             journal: Vec::new(),
@@ -375,6 +375,7 @@ mod tests {
             text: None,
             second_look: None,
             newness: None,
+            is_unknown: false,
         })
     }
 

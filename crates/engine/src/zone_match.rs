@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::{
     calendar::Calendar,
     geometry::{Side, side_of},
-    types::{Beyond, Point, Rule, ScheduleId, Zone, ZoneId, ZoneKind},
+    types::{Beyond, CameraPlan, Detection, Light, Point, Rule, ScheduleId, Zone, ZoneId, ZoneKind},
 };
 
 /// Where a point that counts lies.
@@ -72,6 +72,30 @@ pub(super) fn match_zones<'a>(
         permit,
         is_permitted,
     })
+}
+
+impl Rule {
+    /// Whether a detection counts for the rule where and when it was seen: label, score to keep, least area, and zones. Not if it is
+    /// permitted at that time. Newness, size on the ground and approved signs are not looked at.
+    pub fn counts(
+        &self,
+        camera: &CameraPlan,
+        calendar: &Calendar,
+        light: Light,
+        at: Timestamp,
+        detection: &Detection,
+    ) -> bool {
+        if !self.labels.contains(&detection.label) {
+            return false;
+        }
+        let Some(bbox) = detection.bbox.within_picture() else {
+            return false;
+        };
+        // False for NaN.
+        let is_seen = detection.score >= self.scores(light).keep && bbox.area() >= self.min_area.into();
+        let zone = || match_zones(&camera.zones, self, calendar, self.anchor(&bbox), at);
+        is_seen && zone().is_some_and(|zone| !zone.is_permitted)
+    }
 }
 
 #[cfg(test)]

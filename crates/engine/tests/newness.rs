@@ -150,3 +150,54 @@ fn a_look_that_left_a_label_out_shows_no_absence() {
     assert_eq!(harness.opened().len(), 1);
     harness.close();
 }
+
+/// A case is about an unidentified object if nearly all looks saw one; a single false box of a known label changes nothing, nor does a
+/// snapshot of a version that did not count.
+#[test]
+fn a_case_tells_whether_its_object_was_recognised() {
+    let opened = |known_every: Option<i32>| {
+        let rule = Rule {
+            labels: vec!["umbrella".into(), Label::object()],
+            ..rule()
+        };
+        let mut harness = Harness::new(plan([("gate", fixed())], vec![rule]));
+        for i in 0..=60 {
+            let is_known = known_every.is_some_and(|every| i % every == 0);
+            let label = if is_known { "umbrella".into() } else { Label::object() };
+            harness.look("gate", (i * 10).into(), vec![Detection::new(label, 0.9, HEAP)]);
+        }
+        let [case] = &harness.opened()[..] else {
+            panic!("{:?}", harness.opened())
+        };
+        let is_unidentified = case.is_unidentified;
+        harness.close();
+        is_unidentified
+    };
+    assert!(opened(None));
+    assert!(opened(Some(6)), "now and then a box of something that passes");
+    assert!(!opened(Some(2)));
+    assert!(!opened(Some(1)));
+}
+
+/// A box of a known label on the same object tells what it is, whichever of the two has the higher score.
+#[test]
+fn a_recognised_duplicate_identifies_the_object() {
+    let rule = Rule {
+        labels: vec!["umbrella".into(), Label::object()],
+        ..rule()
+    };
+    let mut harness = Harness::new(plan([("gate", fixed())], vec![rule]));
+    for s in (0..=600).step_by(10) {
+        let both = [(Label::object(), 0.9), ("umbrella".into(), 0.6)];
+        harness.look(
+            "gate",
+            s.into(),
+            both.map(|(l, score)| Detection::new(l, score, HEAP)).to_vec(),
+        );
+    }
+    assert_eq!(
+        harness.opened().iter().map(|c| c.is_unidentified).collect::<Vec<_>>(),
+        [false]
+    );
+    harness.close();
+}

@@ -50,6 +50,7 @@
 //! A look without detections takes 17 to 19 bytes, a detection 21, or 34 with its appearance. Version 1 had no
 //! appearances and no resumed engines; it is still read. CRC-32 is the one of IEEE 802.3.
 
+pub mod places;
 pub mod replay;
 
 mod code;

@@ -37,6 +37,9 @@ pub struct CaseSummary {
     pub category_code: String,
     /// Category name, in the box's language.
     pub category_name: String,
+    /// No model recognised the object.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unidentified: bool,
     /// Grid cell code.
     pub cell_code: String,
     /// Current state.
@@ -134,6 +137,7 @@ impl Store {
                     case_id: record.case_id,
                     category_code: record.category_code,
                     category_name: record.category_name,
+                    unidentified: record.unidentified,
                     cell_code: record.cell_code,
                     state: record.state,
                     revision: record.revision,

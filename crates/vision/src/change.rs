@@ -32,5 +32,6 @@ pub use self::{
     map::ChangeMap,
     region::FEATURES,
     saved::FormatError,
+    score::weights_sha256,
     types::{ChangeLook, ChangeSettings, ChangeState, Measured, NewRegion, Occupant, occupants},
 };

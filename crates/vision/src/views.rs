@@ -5,12 +5,15 @@
 //! | `CAMERA.view` | daemon | the references ([`SavedView`]), encrypted |
 //! | `CAMERA.change` | daemon, every six hours and after news | the [`ChangeMap`], encrypted |
 //! | `CAMERA.status.json` | daemon, at each change | [`ViewStatus`] |
+//! | `CAMERA.changes.json` | daemon, when new regions change, at most every minute | [`ChangeStatus`] |
 //! | `CAMERA.newest` | daemon, when the camera was moved and on request | the newest look as PNG in greyscale, 320 pixels across, encrypted |
 //! | `CAMERA.request.json` | `gridwatch view` | [`ViewRequest`], processed at the next look |
 //!
 //! Pictures are not masked, so they are encrypted with the key of the originals ([`VaultKey::seal_file`]); references of older
 //! versions, which are not, are read and written anew. Files are written atomically. A corrupt reference file or change map is
 //! renamed, never deleted.
+
+mod status;
 
 use std::{
     fs,
@@ -21,9 +24,10 @@ use std::{
 
 use image::GrayImage;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 
-use crate::{Luma, SavedView, Shift, change::ChangeMap};
+pub use self::status::{ChangeStanding, ChangeStatus, RegionStatus, Standing, ViewRequest, ViewStatus};
+use crate::{Luma, SavedView, change::ChangeMap};
 use gridwatch_base::{disk, error::Class};
 use gridwatch_custody::vault::{VaultKey, is_sealed};
 use gridwatch_engine::CameraId;
@@ -66,41 +70,6 @@ impl ViewsError {
             Self::Corrupt { .. } => Class::Data,
         }
     }
-}
-
-/// State of a camera's aim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Standing {
-    /// No reference has been learned yet; the view is assumed to be right.
-    Learning,
-    /// The camera points at its learned view.
-    Aimed,
-    /// The camera was moved, or no longer comes to the preset. Nothing is confirmed or cleared there.
-    Moved,
-}
-
-/// The status file of a camera or preset.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ViewStatus {
-    /// State of the aim.
-    pub standing: Standing,
-    /// Time of the last change of `standing`.
-    pub since: Timestamp,
-    /// Displacement of the learned view, if the camera was moved and the view was found.
-    #[serde(default)]
-    pub shift: Option<Shift>,
-}
-
-/// A request of `gridwatch view` to the daemon.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ViewRequest {
-    /// Write the newest look.
-    Picture,
-    /// Learn the current view as the right one.
-    Confirm,
 }
 
 /// The files of one camera or preset.
@@ -223,12 +192,29 @@ impl ViewFiles {
         }
     }
 
-    /// Deletes the change map.
+    /// Deletes the change map, and what was published about it.
     ///
     /// # Errors
-    /// The file cannot be removed.
+    /// A file cannot be removed.
     pub fn delete_change(&self) -> Result<(), ViewsError> {
+        remove(&self.path(CHANGES))?;
         remove(&self.path(CHANGE))
+    }
+
+    /// Reads what was published about the change map; `None` if it was not yet, or no longer applies.
+    ///
+    /// # Errors
+    /// The file cannot be read or is corrupt.
+    pub fn change_status(&self) -> Result<Option<ChangeStatus>, ViewsError> {
+        read_json(&self.path(CHANGES))
+    }
+
+    /// Publishes the state of the change map.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_change_status(&self, status: &ChangeStatus) -> Result<(), ViewsError> {
+        self.write(CHANGES, &serde_json::to_vec(status).unwrap_or_default())
     }
 
     /// Reads the status; `None` before the first look.
@@ -384,6 +370,7 @@ impl ViewFiles {
 const VIEW: &str = "view";
 const CHANGE: &str = "change";
 const STATUS: &str = "status.json";
+const CHANGES: &str = "changes.json";
 const NEWEST: &str = "newest";
 /// Of older versions: not encrypted.
 const UNENCRYPTED_NEWEST: &str = "newest.png";

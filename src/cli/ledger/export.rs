@@ -12,7 +12,13 @@ use std::{
 use jiff::{Timestamp, TimestampRound, Unit};
 use serde::Serialize;
 
-use crate::cli::{Failure, json_line, options::must_be_new, print};
+use crate::cli::{
+    Failure,
+    case_place::{decision, view_of},
+    json_line,
+    options::must_be_new,
+    print,
+};
 use gridwatch_base::{error::Class, text::counted};
 use gridwatch_config as config;
 use gridwatch_config::Config;
@@ -130,20 +136,6 @@ pub(super) fn run(args: &LedgerExportArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether the platform accepted (`true`) or rejected (`false`) the case; `None` if it has not decided.
-fn decision(state: CaseState) -> Option<bool> {
-    match state {
-        CaseState::Accepted
-        | CaseState::Dispatched
-        | CaseState::Disposed
-        | CaseState::VerifyRequested
-        | CaseState::Closed
-        | CaseState::Reopened => Some(true),
-        CaseState::Rejected => Some(false),
-        CaseState::Filed | CaseState::DuplicateOf | CaseState::Withdrawn => None,
-    }
-}
-
 fn captures(store: &Store, state_dir: &Path, summary: &mut ExportSummary) -> Result<Vec<Capture>, Failure> {
     let all = Filter {
         state: None,
@@ -182,11 +174,7 @@ type LookKey = (String, Timestamp);
 
 impl Capture {
     fn view(&self) -> String {
-        let camera = &self.record.camera;
-        match &camera.preset_id {
-            Some(preset) => format!("{}.{preset}", camera.local_id),
-            None => camera.local_id.clone(),
-        }
+        view_of(&self.record)
     }
 
     fn key(&self) -> LookKey {
@@ -334,7 +322,7 @@ fn labelled_boxes<'a>(
     let is_counted = |d: &Detection| rule.is_some_and(|r| r.labels.contains(&d.label));
     // The box is from another look, so part of the object may extend beyond it.
     let min_share = if capture.is_last() { 0.6 } else { 0.4 };
-    let is_inside = |d: &Detection| share_in(d.bbox, case_box) >= min_share;
+    let is_inside = |d: &Detection| d.bbox.share_in(&case_box) >= min_share;
     let labelled = |d: &'a Detection| {
         let BBox { x1, y1, x2, y2 } = d.bbox;
         LabelledBox {
@@ -350,20 +338,6 @@ fn labelled_boxes<'a>(
         .map(labelled)
         .collect();
     (judged, others)
-}
-
-/// The share of the area of `a` that lies in `b`, 0..=1.
-fn share_in(a: BBox, b: BBox) -> f64 {
-    let common = BBox {
-        x1: a.x1.max(b.x1),
-        y1: a.y1.max(b.y1),
-        x2: a.x2.min(b.x2),
-        y2: a.y2.min(b.y2),
-    };
-    match a.area() {
-        area if area > 0.0 && common.x1 < common.x2 && common.y1 < common.y2 => common.area() / area,
-        _ => 0.0,
-    }
 }
 
 fn summary_text(out: &Path, summary: &ExportSummary) -> String {

@@ -11,7 +11,7 @@ use crate::{
     site::CaseRegister,
     stage::{Candidate, Sighting, Stage},
     track::{Track, TransitionContext, affinity, associate, is_duplicate},
-    types::{BBox, CameraId, CameraPlan, CaseState, Detection, Effect, NotFiled, Plan, Reason, Rule, Scores},
+    types::{BBox, CameraId, CameraPlan, CaseState, Detection, Effect, Label, NotFiled, Plan, Reason, Rule, Scores},
     verification::Occupancy,
     zone_match::match_zones,
 };
@@ -38,6 +38,22 @@ const MIN_HIDDEN_SHARE: f64 = 0.5;
 /// True if the object in `b` may be the one recorded at `place`.
 fn overlaps_place(place: &BBox, b: &BBox, reach: f64) -> bool {
     place.contains(b.centre()) || affinity(place, b, reach, None) > 0.0
+}
+
+/// The groups (sorted by score, highest first) without those that duplicate a better one. A duplicate that was recognised tells what
+/// the better one is.
+fn without_duplicates(groups: Vec<DetectionGroup<'_>>) -> Vec<DetectionGroup<'_>> {
+    let mut kept: Vec<DetectionGroup<'_>> = Vec::with_capacity(groups.len());
+    for group in groups {
+        match kept
+            .iter_mut()
+            .find(|k| is_duplicate(&group.bbox, [&k.bbox].into_iter()))
+        {
+            Some(better) => better.is_unknown &= group.is_unknown,
+            None => kept.push(group),
+        }
+    }
+    kept
 }
 
 /// One clear look of one camera, evaluated under one rule.
@@ -89,14 +105,7 @@ impl<'a> RuleEvaluation<'a> {
             }
         }
         groups.sort_by(|a, b| b.score.total_cmp(&a.score));
-        let mut boxes: Vec<BBox> = Vec::with_capacity(groups.len());
-        groups.retain(|s| {
-            let is_new = !is_duplicate(&s.bbox, boxes.iter());
-            if is_new {
-                boxes.push(s.bbox);
-            }
-            is_new
-        });
+        let mut groups = without_duplicates(groups);
         merge_nearby(&mut groups, self.rule.gather.into());
         groups.retain(|group| {
             let is_large = is_large_enough(self.rule, self.camera, group);
@@ -257,6 +266,7 @@ impl<'a> RuleEvaluation<'a> {
             text: detection.text.clone(),
             second_look: detection.second_look_for(&self.rule.id),
             newness: detection.newness,
+            is_unknown: detection.label == Label::object(),
         })
     }
 
@@ -313,7 +323,7 @@ impl<'a> RuleEvaluation<'a> {
     /// Starts a candidate with this look, which is pinned.
     fn begin(&mut self, track: &mut Track, group: &DetectionGroup<'a>, attended: bool) {
         track.origin = group.bbox;
-        track.presence = Presence::new(group.score, attended);
+        track.presence = Presence::new(group.score, attended, group.is_unknown);
         self.watch(track, group, None, Reason::Appeared);
     }
 
@@ -348,6 +358,9 @@ impl<'a> RuleEvaluation<'a> {
         let blind = (self.interval == LookInterval::Blind).then_some(Reason::Blind);
         self.record_event(track, blind);
         let changed = track.presence.saw(self.rule, self.interval, group.score, attended);
+        if group.is_unknown {
+            track.presence.count_unknown();
+        }
         self.record_event(track, changed);
         let is_held = matches!(track.stage(), Stage::AtCase(_) | Stage::HeldBack(_));
         if group.zone_match.is_permitted && !is_held {

@@ -203,6 +203,7 @@ impl<'a> RuleEvaluation<'a> {
             text: track.text.clone(),
             count: group.count,
             area_m2: area_m2(self.rule, self.camera, &group.bbox),
+            is_unidentified: track.presence.is_unidentified(),
             merge_radius_m: self.rule.merge_radius_m,
             recurrence,
             journal: track.journal().to_vec(),

@@ -82,6 +82,9 @@ pub struct Case {
     pub count: u32,
     /// Ground area in that look, m², if the camera is calibrated: a square as wide as its box.
     pub area_m2: Option<f64>,
+    /// Nearly all looks that saw it saw an unknown object ([`Label::object`](super::Label::object)): it is new in the view, and what it
+    /// is cannot be told.
+    pub is_unidentified: bool,
     /// Merge radius of its rule, metres.
     pub merge_radius_m: f64,
     /// The earlier case at this site that it repeats （回潮）.

@@ -17,6 +17,8 @@ const MAX_PAUSE: u32 = 32;
 const MAX_REGIONS: usize = 32;
 /// Two boxes of one region in consecutive looks overlap by this IoU.
 const SAME_REGION_IOU: f64 = 0.3;
+/// Score from which a network's word tells what a region is.
+const EXPLAINED_SCORE: f32 = 0.3;
 
 /// What the models found in the new regions of one view.
 #[derive(Debug, Default)]
@@ -75,6 +77,18 @@ impl CloseLooks {
             found.push(Detection::new(Label::object(), region.score, region.bbox));
         }
         self.regions = searched;
+    }
+
+    /// The label of the most certain of these detections that tells what the region is. `None`: it is an unknown object.
+    pub fn explanation(&self, region: &NewRegion, found: &[Detection]) -> Option<Label> {
+        let explains =
+            |d: &&Detection| self.labels.contains(&d.label) && d.label != Label::object() && d.score >= EXPLAINED_SCORE;
+        found
+            .iter()
+            .filter(explains)
+            .filter(|d| d.bbox.is_part_of(&region.bbox))
+            .max_by(|a, b| a.score.total_cmp(&b.score))
+            .map(|d| d.label.clone())
     }
 
     /// The region as it was searched before, one look later.
@@ -163,6 +177,9 @@ mod tests {
         let mut found = vec![Detection::new("bench", 0.9, bbox(0.21))];
         looks.add(&[region(0.2, 1)], &mut found, |_| None);
         assert_eq!(labels(&found), ["bench", "object"]);
+        assert_eq!(looks.explanation(&region(0.2, 1), &found), Some("bench".into()));
+        found[0].score = 0.29;
+        assert_eq!(looks.explanation(&region(0.2, 1), &found), None);
     }
 
     #[test]

@@ -190,6 +190,18 @@ impl Learned {
         known as f32 / background.learned.len() as f32
     }
 
+    /// Looks until the variant in use can be judged by, at least: as many as the share of cells that must be known still needs.
+    pub(super) fn looks_left(&self) -> u8 {
+        let learned = &self.variants[self.current].learned;
+        let mut left: Vec<u8> = learned.iter().map(|n| LEARN_LOOKS.saturating_sub(*n)).collect();
+        let last = (left.len() as f32 * MIN_KNOWN).ceil() as usize;
+        let last = last.saturating_sub(1).min(left.len().saturating_sub(1));
+        if left.is_empty() {
+            return 0;
+        }
+        *left.select_nth_unstable(last).1
+    }
+
     /// The learned variant of the look's light, other than the one in use, that agrees best with it.
     fn best_other(&self, b: &mut Buffers, light: Light) -> Option<(usize, Comparison)> {
         let is_wanted = |i: usize| self.variants[i].light == light;

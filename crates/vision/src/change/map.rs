@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
+    background::LEARN_LOOKS,
     buffers::ChangeBuffers,
     grid::Grid,
     learned::Learned,
@@ -59,6 +60,16 @@ impl ChangeMap {
     /// in place, it could not.
     pub fn knows_held(&self) -> bool {
         self.held.iter().all(|bbox| self.new_share(bbox).is_some())
+    }
+
+    /// Number of lights in which the view is learned or being learned.
+    pub fn variants(&self) -> usize {
+        self.learned.as_ref().map_or(0, |l| l.variants.len())
+    }
+
+    /// Looks that are needed at least before most of the view is learned in the light of the newest look; 0 if it is.
+    pub fn looks_left(&self) -> u8 {
+        self.learned.as_ref().map_or(LEARN_LOOKS, Learned::looks_left)
     }
 
     /// Makes what is in `bbox` part of the background, apart from what is held. It is learned from the next looks.

@@ -4,6 +4,7 @@ use super::{
     region::FEATURES,
     weights::{BIAS, CENTRES, LINEAR, SCALES, SQUARE},
 };
+use gridwatch_base::digest::sha256_hex;
 
 /// Standard deviations beyond which a feature counts no further: the fit saw nothing there.
 const FARTHEST: f32 = 4.0;
@@ -16,6 +17,14 @@ pub(super) fn log_odds(features: &[f32; FEATURES]) -> f32 {
         sum += LINEAR[i] * z + SQUARE[i] * z * z;
     }
     sum
+}
+
+/// SHA-256 of the weights, as 64 lower-case hex digits: it tells versions of the score apart.
+pub fn weights_sha256() -> String {
+    let tables = [&CENTRES, &SCALES, &LINEAR, &SQUARE];
+    let numbers = [BIAS].into_iter().chain(tables.into_iter().flatten().copied());
+    let bytes: Vec<u8> = numbers.flat_map(f32::to_le_bytes).collect();
+    sha256_hex(&bytes)
 }
 
 /// The probability of log odds.

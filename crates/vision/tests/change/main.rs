@@ -99,7 +99,11 @@ fn a_bag_is_a_new_region_since_it_was_put_down_and_no_longer_when_it_was_taken_a
     let street = street();
     let (picture, bag) = with_bag(&street);
     let mut camera = Camera::new();
-    let before = camera.looks(&street, LEARNED + 20);
+    assert_eq!((camera.map.looks_left(), camera.map.variants()), (30, 0));
+    camera.looks(&street, 10);
+    assert_eq!((camera.map.looks_left(), camera.map.variants()), (20, 1));
+    let before = camera.looks(&street, LEARNED + 10);
+    assert_eq!(camera.map.looks_left(), 0);
     assert_eq!(before.state, ChangeState::Judged);
     assert_eq!(before.regions, []);
     assert!(camera.map.new_share(&bag).unwrap().share < 0.05);
