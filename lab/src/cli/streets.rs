@@ -89,9 +89,9 @@ pub(super) fn run(args: &StreetsArgs) -> Result<ExitCode, Failure> {
     let assets = Assets::read(backgrounds, bags, args.count.into()).and_then(|a| a.with_people(&demo.join("cutouts")));
     let assets = assets.and_then(|a| a.with_prints(&demo.join("prints")));
     let assets = assets.map_err(|e| Failure::new(Class::Data, e.to_string()))?;
+    let threads = std::thread::available_parallelism().map_or(1, |n| u16::try_from(n.get().min(8)).unwrap_or(1));
     let judge = |name: &str, with_newness: bool| -> Result<StreetsReport, Failure> {
-        let setup =
-            Setup::new(&street_config(with_newness)?).map_err(|e| Failure::new(Class::Config, e.to_string()))?;
+        let setup = set_up(with_newness, threads)?;
         let progress = |done| show_progress(name, done, args.scenes, "streets");
         let report = streets(&assets, &setup, args.scenes, args.seed, progress);
         eprintln!();
@@ -137,11 +137,16 @@ fn write_sheet(path: &Path, mistakes: &[Mistake]) -> Result<(), Failure> {
         .map_err(failed)
 }
 
+fn set_up(with_newness: bool, threads: u16) -> Result<Setup, Failure> {
+    Setup::new(&street_config(with_newness)?, threads).map_err(|e| Failure::new(Class::Config, e.to_string()))
+}
+
 fn run_quiet(args: &StreetsArgs) -> Result<ExitCode, Failure> {
-    let setup = Setup::new(&street_config(true)?).map_err(|e| Failure::new(Class::Config, e.to_string()))?;
+    // As on a box: one thread.
+    let (setup, baseline) = (set_up(true, 1)?, set_up(false, 1)?);
     let judge = |folder: &PathBuf| {
         let name = folder.display().to_string();
-        let report = quiet_clip(&setup, folder, args.looks, CLIP_PERIOD, |done| {
+        let report = quiet_clip([&setup, &baseline], folder, args.looks, CLIP_PERIOD, |done| {
             if done % 20 == 0 || done == args.looks {
                 show_progress(&name, done, args.looks, "looks");
             }
@@ -155,13 +160,16 @@ fn run_quiet(args: &StreetsArgs) -> Result<ExitCode, Failure> {
 
 fn describe_clip(report: &ClipReport) -> String {
     let mut text = format!(
-        "{}: {} frames, {} looks, {:.2} camera-days: {} cases; at most {:.1} in 10 camera-days of this street (95 %)\n",
+        "{}: {} frames, {} looks, {:.2} camera-days: {} cases; at most {:.1} in 10 camera-days of this street (95 %); \
+         {:.1} ms of CPU time a look, {:.1} without the change map\n",
         report.clip.display(),
         report.frames,
         report.looks,
         report.camera_days,
         report.cases.len(),
         report.upper_limit_per_10_days,
+        report.cpu_ms_per_look,
+        report.baseline_cpu_ms_per_look,
     );
     for (category, [x1, y1, x2, y2]) in &report.cases {
         text += &format!("  {category} at {x1:.2} {y1:.2} {x2:.2} {y2:.2}\n");

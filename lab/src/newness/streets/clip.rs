@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use jiff::SignedDuration;
+use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 use super::pipeline::{Pipeline, Setup};
@@ -21,6 +22,10 @@ pub struct ClipReport {
     pub looks: u32,
     /// Days of a camera that these looks stand for.
     pub camera_days: f64,
+    /// CPU time of a look in ms, on one thread: models, change map, close and second looks, engine.
+    pub cpu_ms_per_look: f64,
+    /// The same without the change map.
+    pub baseline_cpu_ms_per_look: f64,
     /// Cases: category and box.
     pub cases: Vec<(String, [f32; 4])>,
     /// Upper 95 % limit of false cases in ten camera-days (Poisson). The frames repeat, so it holds for this street only.
@@ -50,28 +55,40 @@ fn frames(folder: &Path) -> Result<Vec<PathBuf>, AssetsError> {
     Ok(paths)
 }
 
-/// Looks at a clip `looks` times, `period` apart.
+/// Looks at a clip `looks` times, `period` apart; with `baseline` only as often as the CPU time needs it.
 ///
 /// # Errors
-/// A model fails; a frame that cannot be read is an error of its own.
+/// A model fails, or a frame cannot be read.
 pub fn quiet_clip(
-    setup: &Setup,
+    [setup, baseline]: [&Setup; 2],
     folder: &Path,
     looks: u32,
     period: SignedDuration,
     mut progress: impl FnMut(u32),
 ) -> Result<ClipReport, ClipError> {
     let frames = frames(folder)?;
-    let mut pipeline = Pipeline::new(setup)?;
+    let (mut pipeline, mut without) = (Pipeline::new(setup)?, Pipeline::new(baseline)?);
     pipeline.start();
+    without.start();
     let mut cases = Vec::new();
+    let (mut cpu_ms, mut baseline_ms, mut compared) = (0.0, 0.0, 0);
     for look in 0..looks {
         let path = &frames[swing(look as usize, frames.len())];
         let picture = image::open(path).map_err(|source| ClipError::Frame {
             path: path.clone(),
             source,
         })?;
-        for case in pipeline.look(&picture.into_rgb8(), period)? {
+        let picture = picture.into_rgb8();
+        if look >= LEARNED && look % COMPARE_EVERY == 0 {
+            let start = process_cpu_ms();
+            without.look(&picture, period)?;
+            baseline_ms += process_cpu_ms() - start;
+            compared += 1;
+        }
+        let start = process_cpu_ms();
+        let filed = pipeline.look(&picture, period)?;
+        cpu_ms += process_cpu_ms() - start;
+        for case in filed {
             let BBox { x1, y1, x2, y2 } = case.bbox;
             cases.push((case.category, [x1, y1, x2, y2]));
         }
@@ -83,9 +100,21 @@ pub fn quiet_clip(
         frames: frames.len(),
         looks,
         camera_days,
+        cpu_ms_per_look: cpu_ms / f64::from(looks),
+        baseline_cpu_ms_per_look: baseline_ms / f64::from(compared.max(1)),
         upper_limit_per_10_days: 10.0 * upper_limit(cases.len()) / camera_days,
         cases,
     })
+}
+
+/// Looks until the background is learned, and how often a look is compared with one without the change map.
+const LEARNED: u32 = 40;
+const COMPARE_EVERY: u32 = 7;
+
+/// CPU time of this process so far, in ms.
+fn process_cpu_ms() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 * 1e3 + time.tv_nsec as f64 / 1e6
 }
 
 /// Why a clip cannot be judged.

@@ -48,15 +48,12 @@ pub enum SetupError {
 }
 
 impl Setup {
-    /// Judges by the rules and models of `config`, for its first camera.
+    /// Judges by the rules and models of `config`, for its first camera, with `threads` for each inference.
     ///
     /// # Errors
     /// See [`SetupError`].
-    pub fn new(config: &Config) -> Result<Self, SetupError> {
+    pub fn new(config: &Config, threads: u16) -> Result<Self, SetupError> {
         let camera = config.cameras.first().ok_or(SetupError::NoCamera)?;
-        let threads = std::thread::available_parallelism()
-            .ok()
-            .and_then(|n| u16::try_from(n.get().min(8)).ok());
         Ok(Self {
             plan: Arc::clone(&config.plan),
             camera: camera.presets.first().ok_or(SetupError::NoCamera)?.view.clone(),
@@ -69,7 +66,7 @@ impl Setup {
             reading: config.reading.clone(),
             text_looks: config.text_looks.clone(),
             runtime: runtime::init(None)?.with(Options {
-                threads,
+                threads: Some(threads),
                 ..Options::default()
             }),
         })
