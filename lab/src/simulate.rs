@@ -8,23 +8,27 @@
 //!
 //! Time is simulated; nothing here reads a clock.
 
+mod background;
+mod changed_place;
 mod clock;
 mod config;
 mod detector;
 mod error;
 mod kinds;
+mod options;
 mod platform;
 mod random;
 mod sighting;
 mod street;
 mod town;
+mod truths;
 mod views;
 
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap},
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -32,20 +36,26 @@ use std::{
 use fastrand::Rng;
 use jiff::Timestamp;
 
-pub use self::error::SimulateError;
+pub use self::{
+    background::FALSE_REGIONS,
+    error::SimulateError,
+    options::{Options, Summary},
+};
 use self::{
+    background::{ChangeProfile, SimulatedChangeMap},
     clock::{DAY, Ms, TownClock},
     detector::{DetectorProfile, SimulatedDetector, SimulatedLook},
     platform::PlatformAction,
     random::{Distributions, stream},
     street::Streets,
     town::Town,
+    truths::SpotTruth,
     views::{LookCondition, Occluders, ViewFaults},
 };
 use gridwatch_config::{ReplayConfig, examine, raw::Span};
 use gridwatch_engine::{
-    BBox, Case, CaseId, CaseState, Detection, Effect, Input, Light, Observation, OpenCase, Plan, Reply, Resumed,
-    Snapshot, View,
+    BBox, CameraId, Case, CaseId, CaseState, Detection, Effect, Input, Label, Light, Observation, OpenCase, Plan,
+    Reply, Resumed, Snapshot, View,
 };
 use gridwatch_ledger::{RecordedEngine, Recorder, RunInfo, Settings};
 
@@ -60,46 +70,6 @@ const DOWNTIME_S: (f64, f64) = (20.0, 120.0);
 const LEDGER_FILE: u64 = 64 << 20;
 /// Minimum IoU of a case's box with an object's box for a clerk to recognise the object.
 const CLERK_MIN_IOU: f64 = 0.15;
-
-/// The parameters of a simulation.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Number of cameras, 1..=10000.
-    pub cameras: usize,
-    /// Number of days, 1..=366.
-    pub days: u32,
-    /// Random seed.
-    pub seed: u64,
-    /// Interval between a camera's looks.
-    pub look_every: Duration,
-    /// Fraction of daytime looks that detect an unobstructed object, at the rule's keep score; 0.01..=0.99.
-    pub recall: f64,
-    /// False detections per look, at the rule's keep score; 0..=10.
-    pub false_per_look: f64,
-    /// Fraction of the looks that detect the most persistent false object while it lasts, 0..=1; others are detected less often.
-    pub stubborn: f64,
-    /// Start of the simulated time.
-    pub start: Timestamp,
-    /// A configuration whose rules and hours replace the shipped ones.
-    pub rules: Option<PathBuf>,
-}
-
-/// The counts of a simulation.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Summary {
-    /// Looks that reached the engine.
-    pub looks: u64,
-    /// Detections in them.
-    pub boxes: u64,
-    /// Cases that the engine opened.
-    pub cases: u64,
-    /// Starts of the daemon.
-    pub starts: u64,
-    /// Entries of the truth file, lawful objects included.
-    pub truths: u64,
-    /// Entries that are problems.
-    pub problems: u64,
-}
 
 /// A scheduled event. Events of the same millisecond are ordered by variant, then by field.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -117,9 +87,19 @@ enum SimEvent {
 pub fn run(options: &Options, out: &Path, progress: &mut dyn FnMut(u32)) -> Result<Summary, SimulateError> {
     prepare_output(out)?;
     let town = Town::build(options.seed, options.cameras);
-    let file = config::write(out, &town, options.rules.as_deref(), Span(options.look_every))?;
-    let judged = examine(&file).into_replay_config()?;
-    let mut simulation = Simulation::new(options, town, judged, out)?;
+    let written = config::write(
+        out,
+        &town,
+        options.rules.as_deref(),
+        Span(options.look_every),
+        options.has_change_map,
+    )?;
+    let judged = examine(&written.path).into_replay_config()?;
+    let change = written.change.enabled.then(|| {
+        let absorb_after = written.change.absorb_after.0.as_millis() as Ms;
+        ChangeProfile::new(absorb_after, options.false_regions, &judged.plan)
+    });
+    let mut simulation = Simulation::new(options, town, judged, change, out)?;
     for day in 0..options.days {
         simulation.day(day)?;
         progress(day + 1);
@@ -146,6 +126,7 @@ fn prepare_output(dir: &Path) -> Result<(), SimulateError> {
 /// A camera's state: its detector, its view, and its next look.
 struct CameraState {
     detector: SimulatedDetector,
+    change_map: Option<SimulatedChangeMap>,
     view_faults: ViewFaults,
     occluders: Occluders,
     rng: Rng,
@@ -154,6 +135,8 @@ struct CameraState {
     /// Time of its next scheduled look, whatever the engine requests before.
     next_scheduled: Ms,
     last_detections: Vec<Detection>,
+    /// The last look searched for unknown objects.
+    last_searched: bool,
 }
 
 impl CameraState {
@@ -171,6 +154,8 @@ struct Simulation<'a> {
     settings: Settings,
     clock: TownClock,
     profile: DetectorProfile,
+    change: Option<ChangeProfile>,
+    false_spots: Vec<SpotTruth>,
     streets: Streets,
     cameras: Vec<CameraState>,
     events: BinaryHeap<Reverse<(Ms, SimEvent)>>,
@@ -185,7 +170,13 @@ struct Simulation<'a> {
 }
 
 impl<'a> Simulation<'a> {
-    fn new(options: &'a Options, town: Town, judged: ReplayConfig, out: &Path) -> Result<Self, SimulateError> {
+    fn new(
+        options: &'a Options,
+        town: Town,
+        judged: ReplayConfig,
+        change: Option<ChangeProfile>,
+        out: &Path,
+    ) -> Result<Self, SimulateError> {
         let ReplayConfig {
             plan, config_sha256, ..
         } = judged;
@@ -200,12 +191,14 @@ impl<'a> Simulation<'a> {
                 events.push(Reverse((next_scheduled, SimEvent::Look(camera))));
                 CameraState {
                     detector: SimulatedDetector::new(seed, camera),
+                    change_map: change.as_ref().map(|c| SimulatedChangeMap::new(seed, camera, c)),
                     view_faults: ViewFaults::new(seed, camera, days, &clock),
                     occluders: Occluders::new(seed, camera),
                     rng,
                     due: next_scheduled,
                     next_scheduled,
                     last_detections: Vec::new(),
+                    last_searched: true,
                 }
             })
             .collect();
@@ -215,6 +208,8 @@ impl<'a> Simulation<'a> {
         let mut this = Self {
             options,
             profile: DetectorProfile::new(options.recall, options.false_per_look, options.stubborn, &plan),
+            change,
+            false_spots: Vec::new(),
             streets,
             town,
             config_sha256,
@@ -269,8 +264,10 @@ impl<'a> Simulation<'a> {
 
     fn day(&mut self, day: u32) -> Result<(), SimulateError> {
         self.streets.day(day, &self.town);
-        for camera_state in &mut self.cameras {
-            camera_state.detector.day(day, &self.profile);
+        for (camera, camera_state) in self.cameras.iter_mut().enumerate() {
+            let spots = camera_state.detector.day(day, &self.profile);
+            let spots = spots.into_iter().map(|(spot, label)| SpotTruth { camera, spot, label });
+            self.false_spots.extend(spots);
             camera_state.occluders.day(day, &self.clock);
         }
         let end = Ms::from(day + 1) * DAY;
@@ -289,6 +286,10 @@ impl<'a> Simulation<'a> {
         let before = engine.as_ref().map(|e| e.engine().snapshot());
         if let Some(engine) = engine {
             engine.finish()?;
+        }
+        if let Some(change) = &self.change {
+            let maps = self.cameras.iter_mut().filter_map(|c| c.change_map.as_mut());
+            maps.for_each(|map| map.restart(now, change));
         }
         self.down_until = now + (self.rng.between(DOWNTIME_S.0, DOWNTIME_S.1) * 1000.0) as Ms;
         self.start(self.down_until, before)?;
@@ -326,36 +327,54 @@ impl<'a> Simulation<'a> {
         } else {
             Light::Day
         };
-        let (view, detections) = match camera_state.view_faults.look(now) {
+        let (view, detections, searched) = match camera_state.view_faults.look(now) {
             LookCondition::NoPicture => return,
-            LookCondition::Bad(view) => (view, Vec::new()),
-            LookCondition::Stale => (View::Clear, camera_state.last_detections.clone()),
+            LookCondition::Bad(view) => (view, Vec::new(), true),
+            LookCondition::Stale => {
+                let CameraState {
+                    last_detections,
+                    last_searched,
+                    ..
+                } = camera_state;
+                (View::Clear, last_detections.clone(), *last_searched)
+            }
             LookCondition::Clear { shift } => {
                 let nth = corner.cameras.iter().position(|c| *c == camera).unwrap_or_default();
                 let objects = self.streets.at(station.corner);
+                let CameraState {
+                    detector,
+                    change_map,
+                    occluders,
+                    ..
+                } = camera_state;
                 let look = SimulatedLook {
                     camera: station,
                     nth,
-                    occluders: &camera_state.occluders,
+                    occluders,
                     now,
                     hour: self.clock.hour(now),
                     light,
                     profile: &self.profile,
                 };
-                let found = camera_state.detector.look(&look, objects);
+                let mut found = detector.look(&look, objects);
+                let mut searched = true;
+                if let Some((map, change)) = change_map.as_mut().zip(self.change.as_ref()) {
+                    let is_aimed = shift == (0.0, 0.0);
+                    searched = map.look(&look, (objects, detector), (change, &self.clock), is_aimed, &mut found);
+                }
                 camera_state.last_detections = shift_detections(found, shift);
-                (View::Clear, camera_state.last_detections.clone())
+                camera_state.last_searched = searched;
+                (View::Clear, camera_state.last_detections.clone(), searched)
             }
         };
-        self.summary.looks += 1;
-        self.summary.boxes += detections.len() as u64;
+        self.summary.count(&detections, searched);
         let look = Observation {
             camera: station.id.as_str().into(),
             at: self.clock.at(now),
             view,
             light,
             detections,
-            not_searched: Vec::new(),
+            not_searched: if searched { Vec::new() } else { vec![Label::object()] },
         };
         self.tick(now);
         self.apply(Input::Observed(look), now);
@@ -381,7 +400,10 @@ impl<'a> Simulation<'a> {
         let effects = self.engine.as_mut().map(|e| e.apply(input)).unwrap_or_default();
         for effect in effects {
             match effect {
-                Effect::Open(case) => self.case_opened(&case, now),
+                Effect::Open(case) => {
+                    self.case_opened(&case, now);
+                    self.hold_open_cases(&case.camera);
+                }
                 Effect::Revise { case, state, at, .. } => {
                     if let Some(known) = self.store.get_mut(&case) {
                         known.was_reopened |= state == CaseState::Reopened;
@@ -393,10 +415,27 @@ impl<'a> Simulation<'a> {
                             self.submit_to_platform(&known, now);
                         }
                     }
+                    if let Some(camera) = self.store.get(&case).map(|c| c.camera.clone()) {
+                        self.hold_open_cases(&camera);
+                    }
                 }
                 Effect::Look { camera, by } => self.request_look(camera.as_str(), by),
                 _ => {}
             }
+        }
+    }
+
+    fn change_map(&mut self, camera: &CameraId) -> Option<&mut SimulatedChangeMap> {
+        let camera = self.town.cameras.iter().position(|c| c.id == camera.as_str())?;
+        self.cameras[camera].change_map.as_mut()
+    }
+
+    /// Tells the camera's change map which places have open cases.
+    fn hold_open_cases(&mut self, camera: &CameraId) {
+        let open = self.store.values().filter(|c| c.camera == *camera && c.state.is_open());
+        let boxes = open.map(|c| c.bbox).collect();
+        if let Some(map) = self.change_map(camera) {
+            map.hold(boxes);
         }
     }
 
@@ -462,6 +501,8 @@ impl<'a> Simulation<'a> {
             PlatformAction::Reply(state) => {
                 let at = self.clock.at(now);
                 let reason = None;
+                let rejected = self.store.get(&case).filter(|_| state == CaseState::Rejected);
+                let rejected = rejected.map(|c| (c.camera.clone(), c.bbox));
                 self.apply(
                     Input::Reply(Reply {
                         case,
@@ -472,6 +513,12 @@ impl<'a> Simulation<'a> {
                     }),
                     now,
                 );
+                // What a clerk rejects belongs to the street.
+                if let Some((camera, bbox)) = rejected
+                    && let Some(map) = self.change_map(&camera)
+                {
+                    map.absorb(&bbox);
+                }
             }
         }
     }
@@ -482,11 +529,17 @@ impl<'a> Simulation<'a> {
             engine.finish()?;
         }
         let end = Ms::from(self.options.days) * DAY;
-        let truths = self.streets.finish(end, &self.town);
+        let objects = self.streets.finish(end, &self.town);
+        self.summary.truths = objects.len() as u64;
+        self.summary.problems = objects.iter().filter(|t| t.problem).count() as u64;
+        let maps = self.cameras.into_iter().enumerate();
+        let regions = maps.filter_map(|(camera, state)| Some((camera, state.change_map?.finish(end))));
+        let false_places = truths::false_places(&self.false_spots, regions, &self.town, &self.plan, (&self.clock, end));
+        self.summary.false_places = false_places.len() as u64;
+        let mut truths = [objects, false_places].concat();
+        truths.sort_by(|a, b| (a.from, &a.id).cmp(&(b.from, &b.id)));
         let mut text = String::new();
         for truth in &truths {
-            self.summary.truths += 1;
-            self.summary.problems += u64::from(truth.problem);
             text.push_str(&serde_json::to_string(truth).map_err(|e| SimulateError::Bug(e.to_string()))?);
             text.push('\n');
         }

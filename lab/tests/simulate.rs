@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use gridwatch_lab::simulate::{Options, SimulateError, Summary, run};
+use gridwatch_lab::simulate::{FALSE_REGIONS, Options, SimulateError, Summary, run};
 use serde_json::Value;
 
 fn options(cameras: usize, days: u32, seed: u64) -> Options {
@@ -24,6 +24,8 @@ fn options(cameras: usize, days: u32, seed: u64) -> Options {
         recall: 0.7,
         false_per_look: 0.05,
         stubborn: 0.33,
+        has_change_map: true,
+        false_regions: FALSE_REGIONS / 1000.0,
         start: "2026-06-01T00:00:00+08:00".parse().unwrap(),
         rules: None,
     }
@@ -134,6 +136,72 @@ fn a_town_of_twelve_cameras_is_judged_well_and_replays_to_the_same_cases() {
     assert_eq!(configuration[0]["state"], "ok", "{report}");
     let faults: Vec<&Value> = configuration[1..].iter().map(|c| &c["fault"]["path"]).collect();
     assert_eq!(faults, ["evidence.mask"], "{report}");
+}
+
+#[test]
+fn change_maps_tell_what_is_new_and_find_what_no_network_has_a_label_for() {
+    let (dir, summary) = simulate(&options(8, 1, 7));
+    assert!(summary.new_boxes > summary.unlabelled, "{summary:?}");
+    assert!(summary.unlabelled > 0, "{summary:?}");
+    // Each view is learned from 30 looks, and with infrared from 33 more in its other light.
+    assert!(
+        summary.untold >= 8 * 30 && summary.untold < summary.looks / 10,
+        "{summary:?}"
+    );
+    let truth = fs::read_to_string(dir.path().join("truth.jsonl")).unwrap();
+    let truths = || truth.lines().map(|l| serde_json::from_str::<Value>(l).unwrap());
+    let appeared = |kind: &str| -> Vec<Value> {
+        let of_kind = truths().filter(|t| t["kind"] == kind);
+        of_kind.map(|t| t["views"][0]["appeared"].clone()).collect()
+    };
+    let signs = appeared("sign with a permit");
+    assert!(!signs.is_empty() && signs.iter().all(|a| a == false), "{signs:?}");
+    let spots = appeared("stain or façade");
+    assert!(!spots.is_empty() && spots.iter().all(|a| a == false), "{spots:?}");
+    let bags = appeared("rubbish that a sweeper takes");
+    assert!(bags.iter().any(|a| a == true), "{bags:?}");
+    let problems = truths().filter(|t| t["problem"] == true).count();
+    assert_eq!(problems as u64, summary.problems);
+
+    let lines = replay(dir.path());
+    let newness = &lines.last().unwrap()["newness"];
+    let judged = |which: &str| newness[which]["judged"].as_u64().unwrap();
+    assert!(judged("new") > judged("old") + judged("unknown"), "{newness}");
+}
+
+#[test]
+fn a_town_without_change_maps_has_no_newness_and_finds_nothing_unlabelled() {
+    let without = Options {
+        has_change_map: false,
+        ..options(8, 1, 7)
+    };
+    let (dir, summary) = simulate(&without);
+    assert_eq!((summary.new_boxes, summary.unlabelled, summary.untold), (0, 0, 0));
+    let config = fs::read_to_string(dir.path().join("config.toml")).unwrap();
+    assert!(config.contains("enabled = false"), "{config}");
+    assert!(
+        !config.contains("appeared") && !config.contains("\"object\""),
+        "{config}"
+    );
+    let truth = fs::read_to_string(dir.path().join("truth.jsonl")).unwrap();
+    assert!(!truth.contains("light taken for something new"));
+    let lines = replay(dir.path());
+    let sum = lines.last().unwrap();
+    assert_eq!(sum["cases"], summary.cases, "the replay gives the same cases");
+    assert_eq!(sum["newness"], Value::Null);
+}
+
+#[test]
+fn more_light_taken_for_something_new_gives_more_unlabelled_regions() {
+    let unlabelled = |false_regions| {
+        simulate(&Options {
+            false_regions,
+            ..options(4, 1, 7)
+        })
+        .1
+        .unlabelled
+    };
+    assert!(unlabelled(0.02) > 2 * unlabelled(0.0));
 }
 
 #[test]

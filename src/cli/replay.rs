@@ -23,7 +23,9 @@ use gridwatch_ledger::{
         compare::{CaseChange, ChangeCounts, Comparison},
         truth::{
             self,
-            evaluation::{CaseVerdict, EvaluatedCase, EvaluationCounts, EvaluationReport, Evaluator, MissedProblem},
+            evaluation::{
+                CaseVerdict, EvaluatedCase, EvaluationCounts, EvaluationReport, Evaluator, JudgedCases, MissedProblem,
+            },
         },
     },
 };
@@ -454,6 +456,15 @@ fn write_outcome(outcome: &EvaluationReport, out: &mut impl Write) -> io::Result
             counted(*recurrences, "recurrence", "recurrences"),
         )?;
     }
+    if let Some(newness) = &outcome.newness {
+        writeln!(
+            out,
+            "Cases of rules with appeared: {} new in the view; {} there when the view was learned; {} where the view could not tell",
+            precision_of(newness.new),
+            precision_of(newness.old),
+            precision_of(newness.unknown)
+        )?;
+    }
     for (what, kinds) in [
         ("False", &outcome.all.wrong_about),
         ("Missed", &outcome.all.missed_kinds),
@@ -463,6 +474,14 @@ fn write_outcome(outcome: &EvaluationReport, out: &mut impl Write) -> io::Result
         }
     }
     writeln!(out)
+}
+
+/// The number of cases, and how many of them are right.
+fn precision_of(JudgedCases { judged, right }: JudgedCases) -> String {
+    match judged {
+        0 => "none".into(),
+        _ => format!("{judged} ({:.1} % right)", right as f64 / judged as f64 * 100.0),
+    }
 }
 
 fn truths(path: &Path, plan: &Plan) -> Result<Vec<truth::GroundTruth>, Failure> {
@@ -517,6 +536,10 @@ mod tests {
         let mut text = Vec::new();
         write_outcome(&outcome, &mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
+        assert!(
+            !text.contains("rules with appeared"),
+            "an old ledger does not tell: {text}"
+        );
         assert!(
             text.contains("(1 of 1 case), recall - (0 of 1 problem)") && text.contains("; 1 recurrence,"),
             "{text}"

@@ -17,21 +17,25 @@ use gridwatch_base::{error::Class, file, text::counted};
 use gridwatch_ledger::{
     Reader,
     replay::{
-        Window,
+        CaseNewness, Window,
         tune::{
-            CurvePoint, RuleCurve, Sweep, SweepResult,
+            CurvePoint, RuleCurve, RuleTuning, Setting, Sweep, SweepResult,
             labels::{self, CaseLabel},
             svg,
         },
     },
 };
 
-/// Choose each rule's start_score from labelled cases.
+/// Choose each rule's start scores from labelled cases.
 ///
 /// Use it after some weeks in service, when clerks have judged enough cases. It replays the ledger under every threshold from
 /// 0.30 to 0.95 at once, and counts for each how many cases are right (precision) and how many of the known problems are
 /// found (recall). It recommends the threshold with the highest recall among those that reach --precision; of several equal
 /// ones, the middle one. It changes no file but --svg.
+///
+/// A rule with `appeared` has three start scores, each with a table of its own: `new_start_score` from the cases of objects that were
+/// new in the view, `old_start_score` (with "preferred") from those that were there when the view was learned, and `start_score`
+/// from those where the view could not tell. Nothing is recommended for a score that the ledger cannot tell about.
 ///
 /// LABELS is JSON Lines, or CSV with a header line. Each label has `right` and either `case_id` (from `gridwatch replay` or
 /// `gridwatch cases list`), or `camera`, `rule`, `at`, `x1`, `y1`, `x2`, `y2` for a problem that no case was opened for.
@@ -87,34 +91,14 @@ fn read_labels(path: &Path) -> Result<Vec<CaseLabel>, Failure> {
 
 fn table(tuned: &SweepResult) -> String {
     let mut text = String::new();
-    for curve in &tuned.rules {
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "Rule {}, current start_score {:.2}\n\n  {:>5}  {:>6}  {:>5}  {:>5}  {:>10}  {:>9}  {:>6}",
-            curve.rule, curve.configured, "SCORE", "CASES", "RIGHT", "WRONG", "UNLABELLED", "PRECISION", "RECALL"
-        );
-        for (i, point) in curve.points.iter().enumerate() {
-            let mark = if curve.chosen.as_ref().is_some_and(|c| c.index == i) {
-                '>'
-            } else {
-                ' '
-            };
-            let _ = writeln!(
-                text,
-                "{mark} {:5.2}  {:6}  {:5}  {:5}  {:10}  {:>9}  {:>6}",
-                point.score,
-                point.cases,
-                point.right,
-                point.wrong,
-                point.cases - point.right - point.wrong,
-                percent(point.precision()),
-                percent(point.recall())
-            );
+    for rule in &tuned.rules {
+        for curve in &rule.curves {
+            curve_table(curve, tuned.min_precision, &mut text);
         }
-        let _ = writeln!(text, "\n{}\n", recommendation(curve, tuned.min_precision));
+        text.push_str(&cannot_tell(rule));
     }
     if tuned.unmatched_labels > 0 {
+        // Writing to a String cannot fail.
         let _ = writeln!(
             text,
             "Ignored {}: no threshold opens the case from this ledger.",
@@ -122,6 +106,62 @@ fn table(tuned: &SweepResult) -> String {
         );
     }
     text
+}
+
+/// Which scores of a rule the ledger cannot tell about, and why.
+fn cannot_tell(tuning: &RuleTuning) -> String {
+    if tuning.cannot_tell.is_empty() {
+        return String::new();
+    }
+    let names: Vec<&str> = tuning.cannot_tell.iter().map(|s| s.name()).collect();
+    format!(
+        "Rule {}, {}: cannot tell: no looks with newness in the ledger. Keep the configured values until cameras with a change map have \
+         recorded some weeks.\n\n",
+        tuning.rule,
+        names.join(" and ")
+    )
+}
+
+fn curve_table(curve: &RuleCurve, min_precision: f64, text: &mut String) {
+    let objects = match curve.newness {
+        None => "",
+        Some(CaseNewness::New) => ", objects that are new in the view",
+        Some(CaseNewness::Old) => ", objects that were there when the view was learned",
+        Some(CaseNewness::Unknown) => ", objects of which the view could not tell",
+    };
+    let _ = writeln!(
+        text,
+        "Rule {}{objects}, current {} {:.2}\n\n  {:>5}  {:>6}  {:>5}  {:>5}  {:>10}  {:>9}  {:>6}",
+        curve.rule,
+        curve.setting.name(),
+        curve.configured,
+        "SCORE",
+        "CASES",
+        "RIGHT",
+        "WRONG",
+        "UNLABELLED",
+        "PRECISION",
+        "RECALL"
+    );
+    for (i, point) in curve.points.iter().enumerate() {
+        let mark = if curve.chosen.as_ref().is_some_and(|c| c.index == i) {
+            '>'
+        } else {
+            ' '
+        };
+        let _ = writeln!(
+            text,
+            "{mark} {:5.2}  {:6}  {:5}  {:5}  {:10}  {:>9}  {:>6}",
+            point.score,
+            point.cases,
+            point.right,
+            point.wrong,
+            point.cases - point.right - point.wrong,
+            percent(point.precision()),
+            percent(point.recall())
+        );
+    }
+    let _ = writeln!(text, "\n{}\n", recommendation(curve, min_precision));
 }
 
 fn percent(share: Option<f64>) -> String {
@@ -134,7 +174,17 @@ fn recommendation(curve: &RuleCurve, wanted: f64) -> String {
         .as_ref()
         .and_then(|c| Some((c, curve.points.get(c.index)?)))
     else {
-        return "No recommendation: no label refers to a case of this rule.".into();
+        return match (curve.newness, curve.setting) {
+            (None, _) => "No recommendation: no label refers to a case of this rule.",
+            (_, Setting::Start) => "No recommendation: no label refers to such a case of this rule.",
+            (_, Setting::NewStart) => {
+                "No recommendation: no label refers to such a case of this rule at a value up to start_score."
+            }
+            (_, Setting::OldStart) => {
+                "No recommendation: no label refers to such a case of this rule at a value from start_score on."
+            }
+        }
+        .into();
     };
     let CurvePoint {
         score,
@@ -148,17 +198,18 @@ fn recommendation(curve: &RuleCurve, wanted: f64) -> String {
         0 | 1 => String::new(),
         n => format!(" (the middle of {n} equally good values)"),
     };
+    let setting = curve.setting.name();
     let labelled = counted(right + wrong, "labelled case", "labelled cases");
     let problems = counted(*problems, "problem", "problems");
     if choice.is_precise_enough {
         format!(
-            "Recommended: start_score = {score:.2}{of_equals}. It has the highest recall of those with a precision of {:.0} % or more: \
+            "Recommended: {setting} = {score:.2}{of_equals}. It has the highest recall of those with a precision of {:.0} % or more: \
              {found} of {problems} found, {right} of {labelled} right.",
             wanted * 100.0
         )
     } else {
         format!(
-            "No threshold reaches a precision of {:.0} %; start_score = {score:.2}{of_equals} comes nearest: {right} of {labelled} \
+            "No threshold reaches a precision of {:.0} %; {setting} = {score:.2}{of_equals} comes nearest: {right} of {labelled} \
              right, {found} of {problems} found. Draw zones, raise the dwell, or train the model on its \
              false detections.",
             wanted * 100.0
@@ -175,6 +226,8 @@ mod tests {
     fn a_recommendation_from_one_case_is_in_the_singular() {
         let mut curve = RuleCurve {
             rule: "garbage".into(),
+            setting: Setting::Start,
+            newness: None,
             configured: 0.5,
             points: vec![CurvePoint {
                 score: 0.4,

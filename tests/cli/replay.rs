@@ -39,6 +39,18 @@ fn the_same_ledger_and_configuration_give_the_same_bytes() {
 }
 
 #[test]
+fn a_ledger_without_newness_gives_the_same_cases_under_a_rule_that_prefers_what_is_new() {
+    let folder = Folder::new();
+    let plain = folder.config("edge.toml", &[]);
+    let prefers = "dwell = \"5m\"\nappeared = \"preferred\"\nnew_start_score = 0.3\nold_start_score = 0.99";
+    let preferred = folder.config("preferred.toml", &[("dwell = \"5m\"", prefers)]);
+    let before = folder.replay(&plain, &["--json"]);
+    let now = folder.replay(&preferred, &["--json"]);
+    assert_eq!(lines(&before)[2]["cases"], 2);
+    assert_eq!(now.stdout, before.stdout, "byte for byte");
+}
+
+#[test]
 fn a_comparison_lists_missing_cases_with_the_reason() {
     let folder = Folder::new();
     let (config, strict) = (folder.config("edge.toml", &[]), folder.config("strict.toml", &[STRICT]));

@@ -4,6 +4,7 @@ use std::{fs, path::Path, process::Output};
 
 use crate::engine_support::at;
 use crate::ledger_support::folder::{Folder, lines};
+use gridwatch_engine::Newness;
 
 fn tune(folder: &Folder, config: &Path, labels: &str, arguments: &[&str]) -> Output {
     let file = folder.dir.path().join("labels");
@@ -80,4 +81,122 @@ fn an_invalid_label_is_reported_with_its_line() {
         told.contains("labels: line 2: right: invalid value \"perhaps\""),
         "{told}"
     );
+}
+
+/// The rule of good.toml with `appeared`, and scores that file all stalls of the tests below.
+fn with_appeared(appeared: &str) -> (&'static str, String) {
+    let rule = "dwell = \"5m\"\n";
+    (rule, format!("{rule}{appeared}\n"))
+}
+
+fn newness(share: f32) -> Option<Newness> {
+    Some(Newness { share, since: None })
+}
+
+/// The part of the output about `objects`.
+fn part<'a>(table: &'a str, objects: &str) -> &'a str {
+    let parts = table.split("Rule vendor");
+    parts.filter(|p| p.contains(objects)).next().unwrap()
+}
+
+#[test]
+fn each_start_score_is_chosen_from_the_objects_that_it_decides_about() {
+    let folder = Folder::new();
+    let (old, new) = with_appeared("appeared = \"preferred\"\nnew_start_score = 0.3\nold_start_score = 0.55");
+    let config = folder.config("edge.toml", &[(old, &new)]);
+    // Right, wrong; new, there before, unknown. The stalls that were there before need more, the new ones less.
+    let stalls = [
+        (0.47, newness(0.8), true),
+        (0.37, newness(0.7), false),
+        (0.92, newness(0.0), true),
+        (0.72, newness(0.1), false),
+        (0.66, None, true),
+        (0.57, None, false),
+    ];
+    let recorded = stalls.map(|(score, newness, _)| (score, newness));
+    let ids = folder.record_stalls(&config, &recorded);
+    assert_eq!(ids.len(), stalls.len());
+    let labels = ids
+        .iter()
+        .zip(stalls)
+        .map(|(id, (.., right))| format!("{id},{right}\n"));
+    let labels = format!("case_id,right\n{}", labels.collect::<String>());
+    let svg = folder.dir.path().join("tune.svg");
+    let table = text(&tune(&folder, &config, &labels, &["--svg", svg.to_str().unwrap()]));
+    for (objects, recommended, lowest) in [
+        (
+            "new in the view, current new_start_score 0.30",
+            "new_start_score = 0.45",
+            "0.30 2 1 1 0 50 % 100 %",
+        ),
+        (
+            "could not tell, current start_score 0.50",
+            "start_score = 0.65",
+            "0.30 2 1 1 0 50 % 100 %",
+        ),
+        (
+            "view was learned, current old_start_score 0.55",
+            "old_start_score = 0.85",
+            "0.30 2 1 1 0 50 % 100 %",
+        ),
+    ] {
+        let part = part(&table, objects);
+        assert!(
+            part.contains(&format!("Recommended: {recommended}")),
+            "{objects}: {part}"
+        );
+        assert_eq!(row(part, "0.30"), lowest, "{objects}");
+    }
+    assert!(!table.contains("cannot tell"), "{table}");
+    let svg = fs::read_to_string(svg).unwrap();
+    assert!(
+        svg.contains("vendor new_start_score, now 0.30") && svg.contains("vendor old_start_score"),
+        "{svg}"
+    );
+}
+
+#[test]
+fn a_new_start_score_above_start_score_is_not_recommended() {
+    let folder = Folder::new();
+    let (old, new) = with_appeared("start_score = 0.5\nappeared = \"required\"\nnew_start_score = 0.3");
+    let config = folder.config("edge.toml", &[(old, &new)]);
+    let ids = folder.record_stalls(&config, &[(0.9, newness(0.8)), (0.8, newness(0.8))]);
+    let labels = format!("case_id,right\n{},true\n{},false\n", ids[0], ids[1]);
+    let table = text(&tune(&folder, &config, &labels, &[]));
+    // Only above 0.80 would all be right.
+    assert!(
+        table.contains("No threshold reaches a precision of 90 %; new_start_score = 0.40"),
+        "{table}"
+    );
+    assert!(
+        !table.contains("current start_score"),
+        "with `required`, it decides nothing: {table}"
+    );
+}
+
+#[test]
+fn a_ledger_without_newness_gives_the_start_score_as_before_and_tells_nothing_about_the_others() {
+    let folder = Folder::new();
+    let plain = folder.config("edge.toml", &[]);
+    let cases = lines(&folder.replay(&plain, &["--json"]));
+    let id = |i: usize| cases[i]["case_id"].as_str().unwrap().to_owned();
+    let labels = format!("case_id,right\n{},true\n{},false\n", id(0), id(1));
+    let before = text(&tune(&folder, &plain, &labels, &[]));
+
+    let (old, new) = with_appeared("appeared = \"preferred\"\nnew_start_score = 0.3");
+    let preferred = folder.config("preferred.toml", &[(old, &new)]);
+    let now = text(&tune(&folder, &preferred, &labels, &[]));
+    let untold = "Rule vendor, new_start_score and old_start_score: cannot tell: no looks with newness in the ledger.";
+    assert!(now.starts_with(&before), "{before}\n{now}");
+    assert!(now.contains(untold), "{now}");
+    assert!(
+        !now.contains("Recommended: new") && !now.contains("Recommended: old"),
+        "{now}"
+    );
+
+    let (old, new) = with_appeared("appeared = \"required\"");
+    let required = folder.config("required.toml", &[(old, &new)]);
+    let now = text(&tune(&folder, &required, &labels, &[]));
+    assert!(now.starts_with("Rule vendor, new_start_score: cannot tell"), "{now}");
+    assert!(!now.contains("Recommended"), "{now}");
 }

@@ -7,10 +7,12 @@ use crate::ledger_support::{
     folder::{Folder, lines},
     look,
 };
-use gridwatch_engine::{BBox, CaseState, Detection, Input, LonLat, Observation, Plan, Reply, View, ZoneKind};
+use gridwatch_engine::{
+    Appeared, BBox, CaseState, Detection, Input, LonLat, Newness, Observation, Plan, Reply, Rule, View, ZoneKind,
+};
 use gridwatch_ledger::replay::truth::{
     GroundTruth, TruthView as Seen,
-    evaluation::{CaseVerdict, EvaluationReport, Evaluator, MissedProblem},
+    evaluation::{CaseVerdict, EvaluationReport, Evaluator, JudgedCases, MissedProblem},
     parse,
 };
 
@@ -30,6 +32,7 @@ fn heap(id: &str, from: u32, to: u32) -> GroundTruth {
             camera: "gate".into(),
             bbox: HEAP,
             hidden_s: Vec::new(),
+            appeared: None,
         }],
     }
 }
@@ -134,6 +137,34 @@ fn an_unfiled_problem_is_missed_and_a_case_elsewhere_is_false() {
 }
 
 #[test]
+fn cases_of_rules_with_appeared_are_counted_by_how_new_their_objects_are() {
+    let newness = |share| Some(Newness { share, since: None });
+    let with = |newness, bbox| {
+        vec![Detection {
+            newness,
+            ..garbage(0.9, bbox)
+        }]
+    };
+    let scenario = |appeared, newness: Option<Newness>, bbox| {
+        let rule = Rule { appeared, ..rule() };
+        let mut scenario = Scenario::new(plan([("gate", fixed())], vec![rule]), vec![heap("h", 0, 600)]);
+        scenario.looks(0..=590, View::Clear, &with(newness, bbox));
+        scenario.end().0.newness
+    };
+    let preferred = Some(Appeared {
+        new_start: 0.3,
+        old_start: Some(0.6),
+    });
+    let of = |judged, right| JudgedCases { judged, right };
+    let new = scenario(preferred, newness(0.7), HEAP).unwrap();
+    assert_eq!((new.new, new.old, new.unknown), (of(1, 1), of(0, 0), of(0, 0)));
+    let old = scenario(preferred, newness(0.1), ELSEWHERE).unwrap();
+    assert_eq!((old.new, old.old, old.unknown), (of(0, 0), of(1, 0), of(0, 0)));
+    assert_eq!(scenario(preferred, None, HEAP), None, "no look tells");
+    assert_eq!(scenario(None, newness(0.7), HEAP), None, "no rule asks");
+}
+
+#[test]
 fn a_false_case_names_the_lawful_object_it_is_about() {
     let lawful = GroundTruth {
         problem: false,
@@ -168,6 +199,7 @@ fn problems_visible_too_briefly_or_without_a_clear_view_are_not_expected() {
     let hidden = GroundTruth {
         views: vec![Seen {
             hidden_s: vec![(20.0, 50.0), (60.0, 70.0)],
+            appeared: None,
             ..enough.views[0].clone()
         }],
         ..heap("hidden", 0, 190)
@@ -294,6 +326,7 @@ fn an_invalid_line_is_reported_with_file_and_line() {
     let hidden = GroundTruth {
         views: vec![Seen {
             hidden_s: vec![(30.0, 20.0)],
+            appeared: Some(true),
             ..heap("b", 0, 1).views[0].clone()
         }],
         ..heap("b", 0, 600)
@@ -333,6 +366,7 @@ fn replay_reports_precision_recall_and_repeated_cases() {
             camera: "gate".into(),
             bbox: bbox(0.3, 0.5, 0.4, 0.7),
             hidden_s: Vec::new(),
+            appeared: None,
         }],
     };
     let text = |truths: &[GroundTruth]| -> String {

@@ -14,6 +14,7 @@
 //!   later cases there.
 
 pub mod compare;
+mod newness;
 pub mod truth;
 pub mod tune;
 
@@ -25,6 +26,7 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use self::newness::CaseNewness;
 use crate::{Entry, FileHead, Reaimed, RecordedEvent};
 use gridwatch_engine::{BBox, CaseId, CaseState, Effect, Engine, Input, OpenCase, Plan, Resumed, Snapshot};
 

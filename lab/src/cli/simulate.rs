@@ -8,7 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use crate::simulate::{self, Options};
+use crate::simulate::{self, FALSE_REGIONS, Options};
 use gridwatch::cli::{Failure, print};
 use gridwatch_base::text::counted;
 use gridwatch_config::raw::Span;
@@ -51,6 +51,14 @@ pub struct SimulateArgs {
     /// Fraction of the looks that detect the most persistent false object (a reflection, a bin's lid) while it lasts.
     #[arg(long, value_name = "0..1", default_value_t = 0.33, value_parser = share)]
     stubborn: f64,
+    /// False new regions per 1,000 looks: shadows, wet ground and lamps that the change map takes for something new; and as many at
+    /// each passing false object of the detector.
+    #[arg(long, value_name = "N", default_value_t = FALSE_REGIONS, value_parser = false_regions)]
+    false_regions: f64,
+    /// Leave out the change map, and what the rules say about newness: nothing is known to be new, and what no network has a label
+    /// for is not found.
+    #[arg(long)]
+    no_change_map: bool,
     /// Start of the simulation.
     #[arg(long, value_name = "RFC3339", default_value = "2026-06-01T00:00:00+08:00")]
     start: Timestamp,
@@ -87,6 +95,10 @@ fn share(text: &str) -> Result<f64, String> {
     number_in(text, 0.0, 1.0)
 }
 
+fn false_regions(text: &str) -> Result<f64, String> {
+    number_in(text, 0.0, 1000.0)
+}
+
 fn false_per_look(text: &str) -> Result<f64, String> {
     number_in(text, 0.0, 10.0)
 }
@@ -105,6 +117,8 @@ pub fn run(args: SimulateArgs) -> Result<ExitCode, Failure> {
         recall: args.detector_recall,
         false_per_look: args.false_per_look,
         stubborn: args.stubborn,
+        has_change_map: !args.no_change_map,
+        false_regions: args.false_regions / 1000.0,
         start: args.start,
         rules: args.rules,
     };
@@ -125,9 +139,10 @@ pub fn run(args: SimulateArgs) -> Result<ExitCode, Failure> {
     }
     let out = args.out.display();
     print(&format!(
-        "{}\n\
+        "{}\n{}\n\
          gridwatch replay --ledger {out}/ledger --config {out}/config.toml --truth {out}/truth.jsonl\n",
-        headline(cameras, days, &summary)
+        headline(cameras, days, &summary),
+        newness(&summary, options.has_change_map)
     ))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -141,6 +156,7 @@ fn headline(cameras: u32, days: u32, summary: &simulate::Summary) -> String {
         starts,
         truths,
         problems,
+        ..
     } = *summary;
     format!(
         "{}, {}: {}, {}, {}; {} among {}; {}.",
@@ -152,6 +168,27 @@ fn headline(cameras: u32, days: u32, summary: &simulate::Summary) -> String {
         counted(problems, "problem", "problems"),
         counted(truths, "object", "objects"),
         counted(cases, "case", "cases"),
+    )
+}
+
+/// What the change maps told, in one line.
+fn newness(summary: &simulate::Summary, has_change_map: bool) -> String {
+    let simulate::Summary {
+        looks,
+        untold,
+        new_boxes,
+        unlabelled,
+        ..
+    } = *summary;
+    if !has_change_map {
+        return "No change map.".into();
+    }
+    format!(
+        "Change map: {} of something new, {} without a network's label; nothing was told in {} of {}.",
+        counted(new_boxes, "box", "boxes"),
+        counted(unlabelled, "box", "boxes"),
+        untold,
+        counted(looks, "look", "looks"),
     )
 }
 
@@ -168,6 +205,7 @@ mod tests {
             starts: 1,
             truths: 1,
             problems: 1,
+            ..simulate::Summary::default()
         };
         assert_eq!(
             headline(1, 1, &summary),

@@ -30,6 +30,15 @@ impl TownClock {
         }
     }
 
+    /// A clock that starts at midnight.
+    #[cfg(test)]
+    pub(super) fn midnight() -> Self {
+        Self {
+            start: Timestamp::UNIX_EPOCH,
+            local_at_start: 0,
+        }
+    }
+
     pub(super) fn at(&self, now: Ms) -> Timestamp {
         self.start
             .saturating_add(Duration::from_millis(now.max(0).unsigned_abs()))

@@ -10,7 +10,7 @@ use toml::{Table, Value};
 
 use super::{
     error::SimulateError,
-    kinds::SIGN,
+    kinds::{SIGN, UNLABELLED},
     town::{Corner, Ground, StreetCamera, Town},
 };
 use gridwatch_base::{digest::sha256_hex, file};
@@ -30,8 +30,9 @@ const MAX_UNCERTAINTY_M: f64 = 8.0;
 /// Location uncertainty of a view without a calibration.
 const VIEW_M: f64 = 20.0;
 /// Sections taken over from the given configuration; the others are the town's.
-const SECTIONS: [&str; 9] = [
+const SECTIONS: [&str; 10] = [
     "rules",
+    "change",
     "schedules",
     "intake",
     "view",
@@ -54,15 +55,28 @@ const RECORDED: &str = "2026-01-01T12:00:00+08:00";
 /// The content of the placeholder model file.
 const NO_NETWORK: &str = "Placeholder: the simulated detector has no network, and gridwatch replay needs none.\n";
 
-/// Writes `config.toml` and the files that it names into `out`.
+/// A written configuration.
+pub(super) struct WrittenConfig {
+    pub(super) path: PathBuf,
+    /// `[change]`, or its defaults.
+    pub(super) change: raw::Change,
+}
+
+/// Writes `config.toml` and the files that it names into `out`. Without `has_change_map`, it has no change map, and its rules do not
+/// ask what is new.
 pub(super) fn write(
     out: &Path,
     town: &Town,
     rules: Option<&Path>,
     look_every: raw::Span,
-) -> Result<PathBuf, SimulateError> {
+    has_change_map: bool,
+) -> Result<WrittenConfig, SimulateError> {
     let source = Source::read(rules)?;
     let mut config = source.sections()?;
+    if !has_change_map {
+        remove_newness(&mut config);
+    }
+    let change = source.change(&config)?;
     source.write_categories(out)?;
     source.write_calendars(out)?;
     rename_calendars(&mut config);
@@ -84,7 +98,28 @@ pub(super) fn write(
     let path = out.join("config.toml");
     let text = toml::to_string(&config).map_err(|e| SimulateError::Bug(e.to_string()))?;
     write_file(&path, &format!("{HEAD}{text}"))?;
-    Ok(path)
+    Ok(WrittenConfig { path, change })
+}
+
+/// Disables the change map, and removes from the rules what needs it. A rule about unknown objects alone is removed.
+fn remove_newness(config: &mut Table) {
+    config.insert("change".into(), table([("enabled", false.into())]));
+    let Some(rules) = config.get_mut("rules").and_then(Value::as_array_mut) else {
+        return;
+    };
+    rules.retain_mut(|rule| {
+        let Some(rule) = rule.as_table_mut() else {
+            return true;
+        };
+        for field in ["appeared", "new_start_score", "old_start_score"] {
+            rule.remove(field);
+        }
+        let labels = rule.get_mut("labels").and_then(Value::as_array_mut);
+        labels.is_none_or(|labels| {
+            labels.retain(|l| l.as_str() != Some(UNLABELLED));
+            !labels.is_empty()
+        })
+    });
 }
 
 /// The configuration that gives the rules: a file, or the built-in configs/edge.toml.
@@ -120,6 +155,12 @@ impl<'a> Source<'a> {
     fn rules(&self, config: &Table) -> Result<Vec<raw::Rule>, SimulateError> {
         let rules = config["rules"].clone().try_into();
         rules.map_err(|e: toml::de::Error| invalid(self.path, e.to_string()))
+    }
+
+    fn change(&self, config: &Table) -> Result<raw::Change, SimulateError> {
+        let change = config.get("change").cloned().map(Value::try_into).transpose();
+        let change = change.map_err(|e: toml::de::Error| invalid(self.path, format!("change: {e}")))?;
+        Ok(change.unwrap_or_default())
     }
 
     fn timezone(&self) -> &str {
@@ -257,7 +298,7 @@ fn write_model(out: &Path, rules: &[raw::Rule]) -> Result<(), SimulateError> {
     let mut labels: Vec<&str> = Vec::new();
     for rule in rules {
         let by = rule.attended.iter().flat_map(|a| &a.by);
-        for label in rule.labels.iter().chain(by) {
+        for label in rule.labels.iter().chain(by).filter(|l| *l != UNLABELLED) {
             if !labels.contains(&label.as_str()) {
                 labels.push(label);
             }

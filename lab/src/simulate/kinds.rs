@@ -1,7 +1,8 @@
 //! The kinds of objects in a street: problems, and look-alikes that are not. A pure table: a kind's parts, where and when it
 //! appears, how long it stays, and when it is lawful.
 //!
-//! A kind is left out if no rule covers its category, or no rule of that category lists its labels.
+//! A kind is left out if no rule covers its category, or no rule of that category lists its labels. What no network has a label for
+//! has a part [`UNLABELLED`]: only the change map finds it.
 //!
 //! The rates add up to about half a filed problem per camera and day: Santai's 239 cameras file 0.42 each. How problems divide
 //! among kinds, and how long objects stay, is not published; the values here are plausible for a street.
@@ -111,6 +112,9 @@ const fn part(label: &'static str, size_m: (f64, f64), aside_m: f64, up_m: f64, 
     }
 }
 
+/// The label of parts that no network has a label for, as the engine calls what is new and unknown.
+pub(super) const UNLABELLED: &str = "object";
+
 const GARBAGE: &str = "0102";
 const VENDOR: &str = "0501";
 const SPILL_OVER: &str = "0504";
@@ -132,6 +136,9 @@ const BUYER: Part = part("person", (0.55, 1.68), -0.8, 0.0, 0.33);
 const TABLE: Part = part("dining table", (1.5, 0.85), 0.0, 0.0, 1.0);
 /// A parasol's pole is hidden behind the wares: its box ends above the ground, so its ground point is too far away.
 const PARASOL: Part = part("umbrella", (2.1, 1.9), 0.2, 0.4, 1.0);
+
+/// Goods laid out on a cloth: wide and flat, seen from a pole.
+const CLOTH: Part = part(UNLABELLED, (1.8, 0.6), 0.0, 0.0, 1.0);
 
 /// All kinds.
 pub(super) const KINDS: &[ObjectKind] = &[
@@ -446,5 +453,48 @@ pub(super) const KINDS: &[ObjectKind] = &[
         grows: false,
         returns: 0.0,
         parts: &[part("motorcycle", (1.7, 1.2), 0.0, 0.0, 1.0)],
+    },
+    // What no network has a label for. Last, because the arrivals of a kind are drawn by its position.
+    ObjectKind {
+        name: "vendor with goods on a cloth",
+        category: VENDOR,
+        ground: Ground::Pitch,
+        arrivals: Arrivals::PerDay(0.05, &TRADE),
+        stays: Stay::About {
+            median_min: 50.0,
+            sigma: 0.8,
+        },
+        lawful: Lawful::Never,
+        grows: false,
+        returns: 0.3,
+        parts: &[CLOTH, SELLER, BUYER],
+    },
+    ObjectKind {
+        name: "crates set down by a carrier",
+        category: VENDOR,
+        ground: Ground::Pitch,
+        arrivals: Arrivals::PerDay(0.1, &WAKING),
+        stays: Stay::About {
+            median_min: 2.5,
+            sigma: 0.5,
+        },
+        lawful: Lawful::Always,
+        grows: false,
+        returns: 0.0,
+        parts: &[part(UNLABELLED, (1.2, 0.9), 0.0, 0.0, 1.0), SELLER],
+    },
+    ObjectKind {
+        name: "things left standing",
+        category: VENDOR,
+        ground: Ground::Kerb,
+        arrivals: Arrivals::PerDay(0.3, &WAKING),
+        stays: Stay::About {
+            median_min: 40.0,
+            sigma: 1.0,
+        },
+        lawful: Lawful::Always,
+        grows: false,
+        returns: 0.0,
+        parts: &[part(UNLABELLED, (0.9, 0.9), 0.0, 0.0, 1.0)],
     },
 ];

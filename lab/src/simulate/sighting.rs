@@ -25,6 +25,8 @@ pub(super) struct Sighting {
     at: Ms,
     hidden: Vec<(Ms, Ms)>,
     hidden_since: Option<Ms>,
+    /// Whether it appeared after the camera had learned its view in every light so far; `None` until its change map was asked.
+    pub(super) appeared: Option<bool>,
 }
 
 impl Sighting {
@@ -35,6 +37,7 @@ impl Sighting {
             at: Ms::MIN,
             hidden: Vec::new(),
             hidden_since: None,
+            appeared: None,
         }
     }
 
@@ -57,8 +60,14 @@ impl Sighting {
 
     /// The latent number of a part at this look.
     pub(super) fn latent(&mut self, part: usize) -> f64 {
+        let noise = self.rng.normal();
+        self.latent_with(part, noise)
+    }
+
+    /// The latent number of a part with another noise, standard normal: that of a crop of the same look.
+    pub(super) fn latent_with(&self, part: usize, noise: f64) -> f64 {
         let (own, slow) = self.parts[part];
-        OBJECT_VARIANCE.sqrt() * own + SLOW_VARIANCE.sqrt() * slow + LOOK_VARIANCE.sqrt() * self.rng.normal()
+        OBJECT_VARIANCE.sqrt() * own + SLOW_VARIANCE.sqrt() * slow + LOOK_VARIANCE.sqrt() * noise
     }
 
     /// Advances the slow parts to `now`.

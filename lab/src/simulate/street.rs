@@ -88,6 +88,16 @@ impl StreetObject {
         }
     }
 
+    /// True between its arrival and its leaving.
+    pub(super) fn is_there(&self, now: Ms) -> bool {
+        self.from <= now && now < self.to
+    }
+
+    /// True if it stays in its place.
+    pub(super) fn is_still(&self) -> bool {
+        self.speed_m_s == 0.0
+    }
+
     /// True if it is to be filed if it stays.
     pub(super) fn is_problem(&self, now: Ms) -> bool {
         now >= self.lawful_until
@@ -453,7 +463,8 @@ impl Streets {
             // An object cut off by the picture's edge counts as visible as long as the detector could find the rest.
             let inside = bbox.and_then(|b| Some((b, b.within_picture()?)));
             if let Some((_, seen)) = inside.filter(|(b, seen)| seen.area() >= MIN_VISIBLE * b.area()) {
-                views.push((*camera, seen, object.sightings[i].hidden(object.to)));
+                let sighting = &object.sightings[i];
+                views.push((*camera, seen, sighting.hidden(object.to), sighting.appeared));
             }
         }
         if views.is_empty() {
@@ -464,9 +475,10 @@ impl Streets {
             (object.from.max(object.lawful_until), object.to, true),
         ];
         for (from, to, problem) in phases.into_iter().filter(|(from, to, _)| from < to) {
-            let views = views.iter().map(|(camera, bbox, hidden)| TruthView {
+            let views = views.iter().map(|(camera, bbox, hidden, appeared)| TruthView {
                 camera: town.cameras[*camera].id.as_str().into(),
                 bbox: *bbox,
+                appeared: *appeared,
                 hidden_s: if problem {
                     spans_within(hidden, from, to)
                 } else {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use gridwatch_config as config;
-use gridwatch_engine::{CaseState, Detection, Effect, Input, Reply};
+use gridwatch_engine::{CaseState, Detection, Effect, Input, Newness, Reply};
 use serde_json::Value;
 
 use super::{look, record, settings, start};
@@ -63,6 +63,43 @@ impl Folder {
         }));
         record(live, rest);
         this
+    }
+
+    /// Records one stall an hour, each present for ten minutes with a score and a newness, in place of the ledger. Each case is closed
+    /// by the platform. Returns the ids of the cases that `config` files.
+    pub fn record_stalls(&self, config: &Path, stalls: &[(f32, Option<Newness>)]) -> Vec<String> {
+        fs::remove_dir_all(self.ledger()).unwrap();
+        let judged = config::examine(config).into_replay_config().unwrap();
+        let mut live = start(settings(&self.ledger()), at(-1.0), &judged.plan, vec![]);
+        let mut filed = Vec::new();
+        for (hour, (score, newness)) in stalls.iter().enumerate() {
+            for s in (0..3600).step_by(10) {
+                let stall = Detection {
+                    label: "umbrella".into(),
+                    newness: *newness,
+                    ..garbage(*score, bbox(0.3, 0.5, 0.4, 0.7))
+                };
+                let seconds = (hour * 3600 + s) as f64;
+                let found = (s < 600).then_some(stall).into_iter().collect();
+                let effects = live.apply(Input::Observed(look("gate", seconds, found)));
+                let opened = effects.into_iter().filter_map(|e| match e {
+                    Effect::Open(case) => Some(case.id),
+                    _ => None,
+                });
+                for case in opened {
+                    filed.push(case.to_string());
+                    live.apply(Input::Reply(Reply {
+                        case,
+                        state: CaseState::Closed,
+                        at: at(seconds + 1.0),
+                        reason: None,
+                        due: None,
+                    }));
+                }
+            }
+        }
+        record(live, []);
+        filed
     }
 
     pub fn ledger(&self) -> PathBuf {

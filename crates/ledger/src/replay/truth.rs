@@ -6,14 +6,16 @@
 //! ```json
 //! {"id":"heap-1","kind":"heap of bags","category":"0102","problem":true,
 //!  "from":"2026-06-01T08:00:00Z","to":"2026-06-01T11:20:00Z",
-//!  "views":[{"camera":"gate","box":{"x1":0.4,"y1":0.5,"x2":0.5,"y2":0.6},"hidden_s":[[620,655]]}],
+//!  "views":[{"camera":"gate","box":{"x1":0.4,"y1":0.5,"x2":0.5,"y2":0.6},"hidden_s":[[620,655]],"appeared":true}],
 //!  "place":{"lon":113.6005,"lat":34.7005}}
 //! ```
 //!
 //! `problem` is false for lawful objects that look like a problem; they are optional and only name what a false case
-//! was about. `hidden_s` are the spans, in seconds after `from`, in which the object was occluded. `views`, `place` or
+//! was about. `hidden_s` are the spans, in seconds after `from`, in which the object was occluded; `appeared`, which is optional,
+//! is false if it was there when the camera learned its view. `views`, `place` or
 //! both give its position; an object with a place alone is assumed to be in every calibrated view that shows the place.
 
+mod counts;
 pub mod evaluation;
 
 use std::{collections::BTreeSet, path::Path};
@@ -60,6 +62,10 @@ pub struct TruthView {
     /// Spans in which it was occluded, from and to, in seconds after [`GroundTruth::from`]; in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hidden_s: Vec<(f64, f64)>,
+    /// Whether it appeared after the camera had learned its view; false: it was there when the view was learned, in any light, and
+    /// belongs to the background. `None` if that is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub appeared: Option<bool>,
 }
 
 /// A line that cannot be used.

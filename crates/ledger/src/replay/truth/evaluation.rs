@@ -7,9 +7,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::GroundTruth;
+pub use super::counts::{EvaluationCounts, EvaluationReport, JudgedCases, NewnessCounts};
+use crate::replay::CaseNewness;
 use gridwatch_engine::{
-    BBox, CameraId, Case, CaseId, CaseState, Effect, LonLat, Observation, Place, PlaceMethod, Plan, Point, Rule, View,
-    ZoneKind,
+    BBox, CameraId, Case, CaseId, CaseState, Detection, Effect, LonLat, Observation, Place, PlaceMethod, Plan, Point,
+    Rule, View, ZoneKind,
     calendar::HoursCache,
     geometry::{Side, distance_m, side_of},
 };
@@ -70,51 +72,6 @@ pub struct MissedProblem {
     pub in_sight_s: f64,
 }
 
-/// Counts, and the measures computed from them.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct EvaluationCounts {
-    /// Cases about a problem, as a share of all cases; `None` without cases.
-    pub precision: Option<f64>,
-    /// Problems found, as a share of the expected ones; `None` if none was expected.
-    pub recall: Option<f64>,
-    /// Repeated cases, as a share of all cases; `None` without cases.
-    pub repeated: Option<f64>,
-    /// Cases evaluated.
-    pub judged: u64,
-    /// Cases about a problem, including repeated ones.
-    pub right: u64,
-    /// False cases.
-    pub wrong: u64,
-    /// Repeated cases.
-    pub repeats: u64,
-    /// Cases correctly linked to an earlier case of the same problem.
-    pub recurrences: u64,
-    /// Problems in the truth file.
-    pub problems: u64,
-    /// Expected problems: visible long enough to be filed.
-    pub asked: u64,
-    /// Expected problems for which a case was filed while they were present.
-    pub found: u64,
-    /// Expected problems for which none was filed.
-    pub missed: u64,
-    /// Problems that were visible long enough, but only while the open case of another problem covered their site.
-    pub held: u64,
-    /// False cases, by the description of the object.
-    pub wrong_about: BTreeMap<String, u64>,
-    /// Missed problems, by description.
-    pub missed_kinds: BTreeMap<String, u64>,
-}
-
-/// The result of an evaluation.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct EvaluationReport {
-    /// All rules together.
-    #[serde(flatten)]
-    pub all: EvaluationCounts,
-    /// By rule. A problem counts for the first rule of its category.
-    pub by_rule: BTreeMap<String, EvaluationCounts>,
-}
-
 /// Evaluates the cases of a replay while it runs.
 #[derive(Debug)]
 pub struct Evaluator {
@@ -135,6 +92,11 @@ pub struct Evaluator {
     /// Incremented with every change of `open`.
     version: u64,
     counts: BTreeMap<String, EvaluationCounts>,
+    /// The detections of the newest look, if a rule asks whether an object appeared.
+    detections: Vec<Detection>,
+    newness: NewnessCounts,
+    /// A look has said how new a detection is.
+    has_newness: bool,
 }
 
 #[derive(Debug)]
@@ -212,12 +174,19 @@ impl Evaluator {
             open: BTreeMap::new(),
             version: 0,
             counts: BTreeMap::new(),
+            detections: Vec::new(),
+            newness: NewnessCounts::default(),
+            has_newness: false,
         }
     }
 
     /// Takes a look, before the effects that the engine derives from it.
     pub fn observe(&mut self, look: &Observation) {
         self.advance(look.at);
+        if self.plan.rules.iter().any(|r| r.appeared.is_some()) {
+            self.detections.clone_from(&look.detections);
+            self.has_newness |= look.detections.iter().any(|d| d.newness.is_some());
+        }
         let is_clear = look.view == View::Clear;
         let last = LastLook { at: look.at, is_clear };
         let Some(before) = self.looks.insert(look.camera.clone(), last) else {
@@ -294,6 +263,7 @@ impl Evaluator {
             outcome.by_rule.insert(rule, counts.shares());
         }
         outcome.all = outcome.all.shares();
+        outcome.newness = self.has_newness.then_some(self.newness);
         (outcome, missed)
     }
 
@@ -328,6 +298,11 @@ impl Evaluator {
             Some(i) if self.truths[i].truth.problem => self.assign(i, case),
             _ => CaseVerdict::False,
         };
+        let rule = self.plan.rules.iter().find(|r| r.id == case.rule);
+        if let Some(rule) = rule.filter(|r| r.appeared.is_some()) {
+            let newness = CaseNewness::of(case, rule, &self.detections);
+            self.newness.count(newness, verdict != CaseVerdict::False);
+        }
         let object = about.map(|i| &self.truths[i].truth);
         let judged = EvaluatedCase {
             verdict,
@@ -556,35 +531,4 @@ fn zone_of(plan: &Plan, camera: &CameraId, rule: &Rule, foot: Point) -> Option<S
             && side_of(&z.polygon, foot) != Side::Outside
     })?;
     Some(zone.id.to_string())
-}
-
-impl EvaluationCounts {
-    fn add(&mut self, other: &Self) {
-        self.judged += other.judged;
-        self.right += other.right;
-        self.wrong += other.wrong;
-        self.repeats += other.repeats;
-        self.recurrences += other.recurrences;
-        self.problems += other.problems;
-        self.asked += other.asked;
-        self.found += other.found;
-        self.missed += other.missed;
-        self.held += other.held;
-        for (own, theirs) in [
-            (&mut self.wrong_about, &other.wrong_about),
-            (&mut self.missed_kinds, &other.missed_kinds),
-        ] {
-            for (kind, count) in theirs {
-                *own.entry(kind.clone()).or_default() += count;
-            }
-        }
-    }
-
-    fn shares(mut self) -> Self {
-        let share = |part: u64, of: u64| (of > 0).then(|| part as f64 / of as f64);
-        self.precision = share(self.right, self.judged);
-        self.recall = share(self.found, self.asked);
-        self.repeated = share(self.repeats, self.judged);
-        self
-    }
 }

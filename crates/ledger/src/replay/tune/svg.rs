@@ -1,8 +1,8 @@
-//! Draws precision against recall as SVG, one panel per rule.
+//! Draws precision against recall as SVG, one panel per rule and threshold.
 
 use std::fmt::Write;
 
-use super::{CurvePoint, RuleCurve, SweepResult};
+use super::{CurvePoint, RuleCurve, Setting, SweepResult};
 use gridwatch_base::text::counted;
 
 /// Side of a panel's plot, and margin around it, in pixels.
@@ -12,12 +12,13 @@ const MARGIN: f64 = 56.0;
 /// Draws the result of a sweep.
 pub fn draw(result: &SweepResult) -> String {
     let panel = PLOT_SIDE + 2.0 * MARGIN;
-    let width = panel * result.rules.len().max(1) as f64;
+    let curves: Vec<&RuleCurve> = result.rules.iter().flat_map(|r| &r.curves).collect();
+    let width = panel * curves.len().max(1) as f64;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{panel}\" viewBox=\"0 0 {width} {panel}\" \
          font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
     );
-    for (i, curve) in result.rules.iter().enumerate() {
+    for (i, curve) in curves.into_iter().enumerate() {
         let x = i as f64 * panel + MARGIN;
         // Writing to a String cannot fail.
         let _ = writeln!(svg, "<g transform=\"translate({x} {MARGIN})\">");
@@ -31,9 +32,13 @@ pub fn draw(result: &SweepResult) -> String {
 
 fn axes(svg: &mut String, curve: &RuleCurve, min_precision: f64) {
     let (mid, below) = (PLOT_SIDE / 2.0, PLOT_SIDE + 34.0);
+    let setting = match curve.setting {
+        Setting::Start => String::new(),
+        other => format!(" {}", other.name()),
+    };
     let _ = writeln!(
         svg,
-        "<text x=\"{mid}\" y=\"-20\" text-anchor=\"middle\" font-size=\"15\">{}, now {:.2}</text>\n\
+        "<text x=\"{mid}\" y=\"-20\" text-anchor=\"middle\" font-size=\"15\">{}{setting}, now {:.2}</text>\n\
          <text x=\"{mid}\" y=\"{below}\" text-anchor=\"middle\">recall</text>\n\
          <text x=\"-36\" y=\"{mid}\" text-anchor=\"middle\" transform=\"rotate(-90 -36 {mid})\">precision</text>",
         escaped(&curve.rule),
@@ -78,7 +83,8 @@ fn points(svg: &mut String, curve: &RuleCurve) {
         let (radius, colour) = if is_chosen { (6, "#c60") } else { (3, "#468") };
         let _ = writeln!(
             svg,
-            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\" fill=\"{colour}\"><title>start_score {:.2}: {}, {} right, {} wrong</title></circle>",
+            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\" fill=\"{colour}\"><title>{} {:.2}: {}, {} right, {} wrong</title></circle>",
+            curve.setting.name(),
             point.score,
             counted(point.cases, "case", "cases"),
             point.right,
