@@ -46,17 +46,14 @@ def mean(weights):
     }
 
 
-def main():
-    args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    args.add_argument("checkpoint", nargs="+")
-    args.add_argument("out")
-    args = args.parse_args()
-    states = [torch.load(path, map_location="cpu") for path in args.checkpoint]
+def export(checkpoints, out):
+    """Writes the mean of `checkpoints` to `out` and returns (step, bytes, sha256). Raises SystemExit where the file and torch differ."""
+    states = [torch.load(path, map_location="cpu") for path in checkpoints]
     state = states[-1]
     net = Nano(len(state["labels"]))
     net.load_state_dict(mean([s["average"] for s in states]))
     exported = Exported(without_norm(net)).eval()
-    draft = f"{args.out}.new"
+    draft = f"{out}.new"
     write(exported, draft)
     model = onnx.load(draft)
     steps = " and ".join(str(s["step"]) for s in states)
@@ -73,10 +70,19 @@ def main():
         difference = np.abs(session.run(None, {"images": images})[0] - expected).max()
         if not difference < TOLERANCE:
             os.remove(draft)
-            raise SystemExit(f"{args.checkpoint[-1]}: at {height}x{width} the file and torch differ by {difference:.1e}")
-    os.replace(draft, args.out)
-    data = Path(args.out).read_bytes()
-    print(f"{args.out}: step {steps}, {len(data)} bytes, sha256 {hashlib.sha256(data).hexdigest()}")
+            raise SystemExit(f"{checkpoints[-1]}: at {height}x{width} the file and torch differ by {difference:.1e}")
+    os.replace(draft, out)
+    data = Path(out).read_bytes()
+    return steps, len(data), hashlib.sha256(data).hexdigest()
+
+
+def main():
+    args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    args.add_argument("checkpoint", nargs="+")
+    args.add_argument("out")
+    args = args.parse_args()
+    steps, size, sha256 = export(args.checkpoint, args.out)
+    print(f"{args.out}: step {steps}, {size} bytes, sha256 {sha256}")
 
 
 if __name__ == "__main__":
