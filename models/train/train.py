@@ -163,6 +163,8 @@ def arguments():
     args.add_argument("--lr", type=float, default=1e-3)
     args.add_argument("--seed", type=int, default=7)
     args.add_argument("--freeze", nargs="*", default=[], help="parts of Nano that stay as they are: stem dark2")
+    args.add_argument("--still-norms", action="store_true",
+                      help="BatchNorm keeps its statistics: for a short fine-tuning, which ends before new ones have settled")
     args.add_argument("--small", action="store_true", help="smaller canvases, where time is short")
     args.add_argument("--workers", type=int, default=1)
     args.add_argument("--threads", type=int, default=2)
@@ -186,9 +188,13 @@ def resumed(args, labels, batches):
     return net, average, state["step"], state["optimiser"]
 
 
-def thaw(net, average, frozen):
-    """Trains all of `net` but the parts named in `frozen`, and none of `average`."""
+def thaw(net, average, frozen, still_norms=False):
+    """Trains all of `net` but the parts named in `frozen`, and none of `average`. With `still_norms`, BatchNorm normalises with the
+    statistics that `begin` gave it, so that training starts from exactly the function of the start."""
     net.train()
+    for module in net.modules():
+        if still_norms and isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
     for p in net.parameters():
         p.requires_grad_(True)
     for name in frozen:
@@ -213,7 +219,7 @@ def fit(args, labels, batches, say, measure=None):
     net, average, step, state = resumed(args, labels, batches)
     form = {"device": args.device, "memory_format": torch.channels_last}
     net, average = net.to(**form), average.to(**form).eval()
-    thaw(net, average, args.freeze)
+    thaw(net, average, args.freeze, args.still_norms)
     steps = optimiser(net, args.lr)
     if state:
         steps.load_state_dict(state)
