@@ -62,7 +62,7 @@ def arguments(given=None):
     args.add_argument("--keep", action="store_true", help="train with too few captures, too, and write the model folder in any case")
     args.add_argument("--version", help="version of the new model (default: the next patch version, +own)")
     args.add_argument("--steps", type=int, help=f"of {BATCH} pictures (default: by the number of captures)")
-    args.add_argument("--lr", type=float, default=3e-4)
+    args.add_argument("--lr", type=float, default=5e-5)
     args.add_argument("--seed", type=int, default=7)
     args.add_argument("--freeze", nargs="*", default=["stem", "dark2", "dark3", "dark4"], help="parts of the network that stay as they are")
     args.add_argument("--workers", type=int, default=1)
@@ -182,7 +182,7 @@ def learn(args, manifest, split, say):
     public, pasted = rehearsal(args, labels)
     parts = [with_share(part, share) for part, share in zip([*own, *public], shares(own, public))]
     settings = argparse.Namespace(**vars(args), start=str(manifest.network), cooldown=max(1, args.steps // 2),
-                                  still_norms=True, warm_up=max(1, min(30, args.steps // 5)), save_every=25, measure_every=args.steps)
+                                  still_norms=True, warm_up=max(1, min(30, args.steps // 3)), save_every=25, measure_every=args.steps)
     shapes = train.SHAPES if args.device != "cpu" else train.SMALL_SHAPES
     train.set_up(settings)
     batches = train.Batches(Maker(parts, pasted, len(labels)), shapes, args.seed, args.steps)

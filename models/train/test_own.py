@@ -370,7 +370,7 @@ class Command(unittest.TestCase):
     def test_what_can_be_learnt_makes_a_better_model(self):
         folder = Folder(self).season(weeks=6)  # accepted: a dark box; rejected: a green one; the shipped model sees neither
         out = folder.root.parent / "run"
-        status, text = self.run_own(folder, out, "--steps", "10")
+        status, text = self.run_own(folder, out, "--steps", "10", "--lr", "4e-4")
         self.assertEqual(status, 0, text)
         report = json.loads((out / "report.json").read_text())
         self.assertEqual((report["verdict"], report["new_version"]), ("better", package.Manifest(out / "garbage_nano_416").version))
