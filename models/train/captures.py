@@ -17,6 +17,7 @@ from PIL import Image
 
 MAX_PICTURES = 100_000
 MAX_TEXT = 256 << 20  # bytes of provenance.jsonl; a line of 100 boxes takes 10 KB
+MAX_PICTURE = 64 << 20  # bytes of a picture file; the daemon's are below 2 MiB
 MAX_LABELS = 1 << 20  # bytes of a label file
 MAX_FAULTS = 20  # listed; more are counted
 STATES = {
@@ -104,7 +105,10 @@ def read_names(path):
 def read_text(path, most):
     """A UTF-8 file of at most `most` bytes."""
     try:
-        if path.stat().st_size > most:
+        size = path.stat().st_size
+        if not path.is_file():
+            raise Fault(f"{path}: not a regular file")
+        if size > most:
             raise Fault(f"{path}: larger than {most >> 20} MiB")
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -178,8 +182,10 @@ def read_labels(path, names):
 
 
 def decodable(path):
-    """Raises Fault unless the whole picture can be decoded."""
+    """Raises Fault unless `path` is a regular file of at most MAX_PICTURE bytes that can be decoded to its end."""
     try:
+        if path.stat().st_size > MAX_PICTURE or not path.is_file():
+            raise Fault(f"{path}: not a picture file of at most {MAX_PICTURE >> 20} MiB")
         with Image.open(path) as image:
             image.load()
     except FileNotFoundError:
@@ -195,7 +201,7 @@ def read(root, check_pictures=True):
         raise Fault(f"{root}: not a folder; export captures with `gridwatch ledger export --labelled --out {root}`")
     names = read_names(root / "data.yaml")
     captures, faults, seen = [], [], set()
-    for number, line in enumerate(read_text(root / "provenance.jsonl", MAX_TEXT).splitlines(), 1):
+    for number, line in enumerate(read_text(root / "provenance.jsonl", MAX_TEXT).split("\n"), 1):
         if not line.strip():
             continue
         if len(seen) == MAX_PICTURES:
@@ -204,7 +210,7 @@ def read(root, check_pictures=True):
             capture = read_line(line, root)
             if capture.path in seen:
                 raise ValueError(f"{capture.path.name} is listed twice")
-        except (ValueError, TypeError, KeyError, AttributeError) as e:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
             reason = f"field {e} is missing" if isinstance(e, KeyError) else e
             faults.append(f"{root}/provenance.jsonl:{number}: {reason}")
             continue

@@ -37,6 +37,7 @@ from augment import Maker
 from captures import Fault
 from compose import overlap
 from export import export
+from net import from_onnx
 from package import Deployed, Manifest, raised, write_folder
 
 BATCH = 16
@@ -76,10 +77,6 @@ def arguments(given=None):
     return args
 
 
-def uncached(path, width, height):
-    return pictures.read_pixels(path, width, height)
-
-
 def training_picture(capture, judged, labels, old, reviewed, at, keep_pixels):
     """A capture as train.py takes it. Where nobody has judged, the old model speaks: labels that were not judged are learnt as it detects
     them, so that they are not forgotten; its other detections of judged labels are neither learnt nor punished."""
@@ -105,7 +102,7 @@ def training_picture(capture, judged, labels, old, reviewed, at, keep_pixels):
             boxes.append(row[:4].astype(np.float32)), numbers.append(pictures.UNJUDGED if name in judged else int(row[5]))
     scale = min(1.0, LONGEST / max(width, height))
     size = round(width * scale), round(height * scale)
-    pixels = functools.partial(uncached, str(capture.path), *size)
+    pixels = functools.partial(pictures.read_pixels, str(capture.path), *size)
     boxes = np.array(boxes, np.float32).reshape(-1, 4) * np.float32([size[0] / width, size[1] / height] * 2)
     mask = tuple(float(label in judged) for label in labels)
     return pictures.Picture(capture.path.name, functools.cache(pixels) if keep_pixels else pixels, boxes, np.array(numbers, np.int64),
@@ -204,8 +201,8 @@ def measure(args, manifest, split):
     old, new, scores = {}, {}, {}
     for k in sorted({k for s in scenes for k in s.judged}):
         a, b = (held_out.label_scores(scenes, found, k, args.reviewed) for found in (before, after))
-        for all_, own in zip((old, new), held_out.figures(a, b, labels[k], args.at)):
-            all_.update(own)
+        of_old, of_new = held_out.figures(a, b, labels[k], args.at)
+        old.update(of_old), new.update(of_new)
         if a.has.any():
             scores[labels[k]] = held_out.equal_finds(a, b, args.at)(np.ones(len(scenes)))
     groups = captures.groups(split.held_out)
@@ -221,10 +218,22 @@ def public_rows(args, manifest):
     return compare.compared(old, new, 1000)
 
 
+def model_of(args):
+    """The manifest of --model. Raises Fault where its network cannot be fine-tuned, or where OUT would overwrite it."""
+    manifest = Manifest(args.model)
+    if (Path(args.out) / manifest.id).resolve() == manifest.folder.resolve():
+        raise Fault(f"--out {args.out}: the new model would overwrite {args.model}; name another folder")
+    try:
+        from_onnx(str(manifest.network), len(manifest.classes), manifest.classes)
+    except Exception as e:  # onnx raises protobuf's errors, which share no class
+        raise Fault(f"{manifest.network}: not a YOLOX-nano of this recipe ({e})") from None
+    return manifest
+
+
 def run(args):
     """The whole command; returns the exit status."""
     started = time.time()
-    manifest = Manifest(args.model)
+    manifest = model_of(args)
     usable, left_out = captures.usable(captures.read(args.captures), manifest.id, manifest.labels, args.reviewed)
     try:
         split, lacking = captures.split(usable, args.weeks)
@@ -268,6 +277,12 @@ def main(given=None):
     except Fault as e:
         print(e, file=sys.stderr)
         return 3
+    except OSError as e:
+        print(f"{e.filename or 'file'}: {e.strerror or e}", file=sys.stderr)
+        return 3
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -57,6 +57,8 @@ class Manifest:
             raise Fault(f"{path}: {e}") from None
         except KeyError as e:
             raise Fault(f"{path}: field {e} is missing") from None
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", str(self.id)):
+            raise Fault(f"{path}: id {self.id!r} is not usable as a name; use 1 to 64 letters, digits, `-` and `_`")
         wanted = (self.table.get("adapter"), self.input.get("colour"), self.input.get("fit"), float(self.input.get("scale", 1.0)))
         if wanted != ("yolox", "bgr", "top_left", 1.0):
             raise Fault(f"{path}: only YOLOX-nano of this recipe can be fine-tuned (adapter yolox, BGR, top_left, scale 1)")

@@ -350,7 +350,7 @@ class Packaging(unittest.TestCase):
             folder.mkdir()
             text = (MODEL / "model.toml").read_text()
             for change, reason in ((("adapter = \"yolox\"", "adapter = \"nanodet\""), "only YOLOX-nano of this recipe"), (("", ""), "model.onnx: missing"),
-                                   (("labels =", "names ="), "field 'labels' is missing")):
+                                   (("labels =", "names ="), "field 'labels' is missing"), (("id = \"garbage", "id = \"../garbage"), "not usable as a name")):
                 (folder / "model.toml").write_text(text.replace(*change))
                 with self.assertRaisesRegex(Fault, reason):
                     package.Manifest(folder)
@@ -417,6 +417,11 @@ class Command(unittest.TestCase):
 
     def test_faults_end_with_status_3(self):
         folder = Folder(self).season(weeks=6)
+        status, text = self.run_own(folder, MODEL.parent)
+        self.assertEqual(status, 3)
+        self.assertIn("the new model would overwrite", text)
+        (folder.root.parent / "file").write_text("")
+        self.assertEqual(self.run_own(folder, folder.root.parent / "file")[0], 3)
         self.assertEqual(self.run_own(folder, folder.root.parent / "run", "--at", "7")[0], 3)
         status, text = self.run_own(folder, folder.root.parent / "run", "--data", str(folder.root), "--steps", "1")
         self.assertEqual(status, 3)
