@@ -79,20 +79,30 @@ def figures(predict, data, sources):
     return out
 
 
+def intervals(old, new, draws, groups=None, levels=(0.95,)):
+    """Per figure of `figures`: (key, old, new, [(low, high) of the difference per level]).
+
+    Whole groups are drawn: `groups[i]` is the number of the group (a case, a day) of picture i; without it each picture is its own."""
+    rng = np.random.default_rng(SEED)
+    for key, (before, count, _) in old.items():
+        after, whole = new[key][0], np.ones(count)
+        own = np.arange(count) if groups is None else np.asarray(groups)
+        number, differences = int(own.max()) + 1, []
+        for _ in range(draws):
+            weights = np.bincount(rng.integers(0, number, number), minlength=number)[own].astype(float)
+            differences.append(after(weights) - before(weights))
+        spans = [np.percentile(differences, (50 - 50 * level, 50 + 50 * level)) for level in levels]
+        yield key, before(whole), after(whole), [(float(low), float(high)) for low, high in spans]
+
+
 def compared(old, new, draws):
     """Rows of folder, figure, old, new, difference, its interval, and what may be said."""
-    rng, rows = np.random.default_rng(SEED), []
-    for key, (before, count, sign) in old.items():
-        after, whole = new[key][0], np.ones(count)
-        differences = []
-        for _ in range(draws):
-            weights = np.bincount(rng.integers(0, count, count), minlength=count).astype(float)
-            differences.append(after(weights) - before(weights))
-        low, high = np.percentile(differences, (2.5, 97.5))
+    rows = []
+    for key, before, after, ((low, high),) in intervals(old, new, draws):
         said = "within noise"
         if low > 0 or high < 0:
-            said = "better" if (low > 0) == (sign > 0) else "worse"
-        rows.append((*key, before(whole), after(whole), after(whole) - before(whole), float(low), float(high), said))
+            said = "better" if (low > 0) == (old[key][2] > 0) else "worse"
+        rows.append((*key, before, after, after - before, low, high, said))
     return rows
 
 

@@ -163,6 +163,8 @@ def arguments():
     args.add_argument("--lr", type=float, default=1e-3)
     args.add_argument("--seed", type=int, default=7)
     args.add_argument("--freeze", nargs="*", default=[], help="parts of Nano that stay as they are: stem dark2")
+    args.add_argument("--still-norms", action="store_true",
+                      help="BatchNorm keeps its statistics: for a short fine-tuning, which ends before new ones have settled")
     args.add_argument("--small", action="store_true", help="smaller canvases, where time is short")
     args.add_argument("--workers", type=int, default=1)
     args.add_argument("--threads", type=int, default=2)
@@ -172,52 +174,55 @@ def arguments():
     return args.parse_args()
 
 
-def main():
-    args = arguments()
-    torch.set_num_threads(args.threads)
-    cv2.setNumThreads(0)
-    torch.manual_seed(args.seed)
-    out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
-    log = (out / "log.txt").open("a", buffering=1)
+def resumed(args, labels, batches):
+    """Net, its average, the step to continue at, and the optimiser's state (None at the start): from OUT/last.pt where it exists."""
+    checkpoint = Path(args.out) / "last.pt"
+    if not checkpoint.exists():
+        net = begin(args, labels, [batches[i] for i in range(min(3, len(batches)))])
+        return net, copy.deepcopy(net), 0, None
+    state = torch.load(checkpoint, map_location="cpu")
+    net = begin(args, labels, [batches[0]])
+    net.load_state_dict(state["net"])
+    average = copy.deepcopy(net)
+    average.load_state_dict(state["average"])
+    return net, average, state["step"], state["optimiser"]
 
-    def say(text):
-        log.write(text + "\n")
-        print(text, flush=True)
 
-    labels, sources, table = pictures.read_sources(args.sources)
-    dropped, twins = evaluate.read_twins()
-    train = pictures.load_train(args.data, sources, dropped)
-    pasted = what_is_pasted(table, args.data, train, labels)
-    say(f"{', '.join(f'{len(p)} of {s.folder}' for p, s in zip(train, sources))}; {len(dropped)} left out as near-duplicates "
-        "of dev")
-    batches = Batches(Maker(train, pasted, len(labels)), SMALL_SHAPES if args.small else SHAPES, args.seed, args.steps)
-
-    checkpoint = out / "last.pt"
-    if checkpoint.exists():
-        state = torch.load(checkpoint, map_location="cpu")
-        net = begin(args, labels, [batches[0]])
-        net.load_state_dict(state["net"])
-        average = copy.deepcopy(net)
-        average.load_state_dict(state["average"])
-        step = state["step"]
-    else:
-        net = begin(args, labels, [batches[i] for i in range(3)])
-        average, step, state = copy.deepcopy(net), 0, None
-    form = {"device": args.device, "memory_format": torch.channels_last}
-    net, average = net.to(**form), average.to(**form).eval()
+def thaw(net, average, frozen, still_norms=False):
+    """Trains all of `net` but the parts named in `frozen`, and none of `average`. With `still_norms`, BatchNorm normalises with the
+    statistics that `begin` gave it, so that training starts from exactly the function of the start."""
     net.train()
+    for module in net.modules():
+        if still_norms and isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
     for p in net.parameters():
         p.requires_grad_(True)
-    for name in args.freeze:
+    for name in frozen:
         part = getattr(net, name).eval()
         for p in part.parameters():
             p.requires_grad_(False)
     for p in average.parameters():
         p.requires_grad_(False)
+
+
+def half_precision(device):
+    """Whether bfloat16 is faster than float32. On a CPU without AVX-512 it is computed by reference code, a hundred times slower."""
+    return device != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def fit(args, labels, batches, say, measure=None):
+    """Trains on `batches` up to `args.steps`, from OUT/last.pt where an earlier run was interrupted, and leaves OUT/last.pt.
+
+    Every `args.measure_every` steps and at the end, `measure(predict)`, a report of evaluate.py, is logged and written with the
+    weights of that step."""
+    out = Path(args.out)
+    net, average, step, state = resumed(args, labels, batches)
+    form = {"device": args.device, "memory_format": torch.channels_last}
+    net, average = net.to(**form), average.to(**form).eval()
+    thaw(net, average, args.freeze, args.still_norms)
     steps = optimiser(net, args.lr)
     if state:
-        steps.load_state_dict(state["optimiser"])
+        steps.load_state_dict(state)
         say(f"goes on from step {step}")
 
     def save(name):
@@ -226,14 +231,14 @@ def main():
 
     loader = DataLoader(torch.utils.data.Subset(batches, range(step, args.steps)), batch_size=None, shuffle=False,
                         num_workers=args.workers, prefetch_factor=4 if args.workers else None)
-    recent, started = [], time.time()
+    recent, started, is_half = [], time.time(), half_precision(args.device)
     for batch in loader:
         rate = learning_rate(step, args)
         for group in steps.param_groups:
             group["lr"] = rate
         images, *truth = (t.to(args.device) for t in batch)
         images = images.float().contiguous(memory_format=torch.channels_last)
-        with torch.autocast(args.device, torch.bfloat16):
+        with torch.autocast(args.device, torch.bfloat16, enabled=is_half):
             outputs = net(images)
         scores, boxes = loss(outputs, images.shape[2:], *truth)
         steps.zero_grad(set_to_none=True)
@@ -250,12 +255,45 @@ def main():
             recent, started = [], time.time()
         if step % args.save_every == 0 or step == args.steps:
             save("last.pt")
-        if step % args.measure_every == 0 or step == args.steps:
-            report = evaluate.measure(torch_predict(average, args.device), args.data, args.sources, twins=twins)
+        if measure and (step % args.measure_every == 0 or step == args.steps):
+            report = measure(torch_predict(average, args.device))
             write({"average": average.state_dict(), "step": step, "labels": labels}, out / f"step{step:06}.pt")
             (out / f"step{step:06}.json").write_text(json.dumps(report, indent=1))
             say(f"== step {step}: {evaluate.line(report)}")
             started = time.time()
+
+
+def logger(out):
+    """A function that appends a line to OUT/log.txt and prints it."""
+    Path(out).mkdir(parents=True, exist_ok=True)
+
+    def say(text):
+        with (Path(out) / "log.txt").open("a") as log:
+            log.write(text + "\n")
+        print(text, flush=True)
+
+    return say
+
+
+def set_up(args):
+    """Threads and seed, before anything is drawn."""
+    torch.set_num_threads(args.threads)
+    cv2.setNumThreads(0)
+    torch.manual_seed(args.seed)
+
+
+def main():
+    args = arguments()
+    set_up(args)
+    say = logger(args.out)
+    labels, sources, table = pictures.read_sources(args.sources)
+    dropped, twins = evaluate.read_twins()
+    train = pictures.load_train(args.data, sources, dropped)
+    pasted = what_is_pasted(table, args.data, train, labels)
+    say(f"{', '.join(f'{len(p)} of {s.folder}' for p, s in zip(train, sources))}; {len(dropped)} left out as near-duplicates "
+        "of dev")
+    batches = Batches(Maker(train, pasted, len(labels)), SMALL_SHAPES if args.small else SHAPES, args.seed, args.steps)
+    fit(args, labels, batches, say, lambda predict: evaluate.measure(predict, args.data, args.sources, twins=twins))
 
 
 if __name__ == "__main__":
