@@ -25,6 +25,7 @@ fn broken_copy(dir: &Path) -> String {
         .replace("\"grid/", &format!("\"{root}/configs/grid/"))
         .replace("\"categories/", &format!("\"{root}/configs/categories/"))
         .replace("\"signs/", &format!("\"{root}/configs/signs/"))
+        .replace("\"adverts/", &format!("\"{root}/configs/adverts/"))
         .replace("\"calendar/", &format!("\"{root}/configs/calendar/"))
         .replace("rtsp://192.0.2.10", "rtsp://admin:hunter2@192.0.2.10")
         .replace("keep_score = 0.3 ", "keep_score = 0.7 ")

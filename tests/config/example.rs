@@ -60,6 +60,7 @@ fn edge_toml_loads_with_its_values() {
         .replace("\"../models", &format!("\"{root}/models"))
         .replace("\"grid/", &format!("\"{root}/configs/grid/"))
         .replace("\"signs/", &format!("\"{root}/configs/signs/"))
+        .replace("\"adverts/", &format!("\"{root}/configs/adverts/"))
         .replace("\"calendar/", &format!("\"{root}/configs/calendar/"))
         .replace("\"categories/", &format!("\"{root}/configs/categories/"));
     let file = dir.path().join("edge.toml");

@@ -76,6 +76,7 @@ pub(super) fn write(
     if !has_change_map {
         remove_newness(&mut config);
     }
+    remove_text(&mut config);
     let change = source.change(&config)?;
     source.write_categories(out)?;
     source.write_calendars(out)?;
@@ -99,6 +100,28 @@ pub(super) fn write(
     let text = toml::to_string(&config).map_err(|e| SimulateError::Bug(e.to_string()))?;
     write_file(&path, &format!("{HEAD}{text}"))?;
     Ok(WrittenConfig { path, change })
+}
+
+/// Removes what needs text, because nothing in the town bears any: rules that tell what something new is by its text alone, and the text that
+/// others need of objects that a model detects.
+fn remove_text(config: &mut Table) {
+    config.remove("reading");
+    let Some(rules) = config.get_mut("rules").and_then(Value::as_array_mut) else {
+        return;
+    };
+    rules.retain_mut(|rule| {
+        let Some(rule) = rule.as_table_mut() else {
+            return true;
+        };
+        let needs_text = |second_look: &Value| second_look.get("text").is_some_and(|t| t.as_str() != Some("any"));
+        if !rule.get("second_look").is_some_and(needs_text) {
+            return true;
+        }
+        let labels = rule.get("labels").and_then(Value::as_array);
+        let is_unlabelled = labels.is_some_and(|labels| labels.iter().any(|l| l.as_str() == Some(UNLABELLED)));
+        rule.remove("second_look");
+        !is_unlabelled
+    });
 }
 
 /// Disables the change map, and removes from the rules what needs it. A rule about unknown objects alone is removed.

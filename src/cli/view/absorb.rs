@@ -132,7 +132,7 @@ fn report(request: &Request<'_>, held_by: &[(String, CaseState, f64)], json: boo
         "Box {x1:.3},{y1:.3},{x2:.3},{y2:.3} of camera {id} becomes part of the background with the next clear looks.\n"
     );
     for (case, state, share) in held_by {
-        let (percent, state) = ((share * 100.0).ceil(), state.as_str());
+        let (percent, state) = ((share * 100.0).round().max(1.0), state.as_str());
         text += &format!("{percent} % of it stays out of the background: case {case} is open ({state}) there.\n");
     }
     Ok(text)

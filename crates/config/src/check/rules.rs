@@ -414,7 +414,9 @@ impl Checker<'_> {
         }
         let by = raw.attended.iter().flat_map(|a| a.by.iter().enumerate());
         let by = by.map(|(i, label)| (at.key("attended").key("by").index(i), label));
+        // An exception that no model detects has no effect; one that is nearly such a label is a mistake.
         let except = raw.except_labels.iter().flat_map(|e| e.labels.iter().enumerate());
+        let except = except.filter(|(_, label)| nearest(label, known.iter().copied()).is_some());
         let except = except.map(|(i, label)| (at.key("except_labels").key("labels").index(i), label));
         let own = raw.labels.iter().enumerate();
         let own = own.map(|(i, label)| (at.key("labels").index(i), label));
