@@ -29,9 +29,13 @@ impl HeldPlaces {
     }
 }
 
-/// A clerk rejected the case: what it showed belongs to the street.
+/// A clerk rejected the case: what it showed belongs to the street, unless another rule is about to file it.
 pub(super) fn absorb_rejected(engine: &Engine, case: &CaseId, looks: &LookScheduler) {
-    if let Some(case) = engine.remembered().find(|c| c.id == *case) {
+    let Some(case) = engine.remembered().find(|c| c.id == *case) else {
+        return;
+    };
+    let mut ready = engine.candidates().filter(|c| c.missing_dwell.is_zero());
+    if !ready.any(|c| *c.camera == case.camera && c.bbox.is_same_thing_as(&case.bbox)) {
         looks.absorb(&case.camera, case.bbox);
     }
 }

@@ -487,7 +487,7 @@ impl LookWorker {
                         by = by.iter().cloned().chain(new).collect();
                     }
                 }
-                // The engine's wait is bounded, unless the candidate was doubted before.
+                // The engine asks again; it pauses after three unanswered requests, or files without.
                 Err(error) => {
                     tracing::warn!(camera = %camera.id, %rule, %error, "Second look failed; the engine will request it again");
                 }

@@ -24,6 +24,10 @@ const MIN_INSIDE: f64 = 0.5;
 /// Minimum share of the place that a part covers: one bottle is not a heap.
 const MIN_COVERED: f64 = 0.1;
 
+/// Smallest ratio of the areas of two boxes of one thing, and share of the smaller that lies in the larger.
+const MIN_SIZE_RATIO: f64 = 0.15;
+const MIN_COMMON: f64 = 0.7;
+
 impl BBox {
     /// The box clipped to the picture; `None` if nothing is left or a coordinate is not finite.
     pub fn within_picture(self) -> Option<Self> {
@@ -93,6 +97,14 @@ impl BBox {
             area if area > 0.0 => (self.intersection_area(other) / area).min(1.0),
             _ => 0.0,
         }
+    }
+
+    /// True if the two boxes are about one thing: the smaller lies mostly in the larger, and is not a small part of it. A region of change and a
+    /// network's box of one thing overlap by an IoU of 0.2 to 0.6.
+    pub fn is_same_thing_as(&self, other: &Self) -> bool {
+        let (a, b) = (self.area(), other.area());
+        let (small, large) = (a.min(b), a.max(b));
+        small > 0.0 && small >= MIN_SIZE_RATIO * large && self.intersection_area(other) >= MIN_COMMON * small
     }
 
     /// Area of the intersection.

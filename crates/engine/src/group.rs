@@ -109,8 +109,8 @@ pub(super) fn attendants(bbox: &BBox, by: &Attended, detections: &[Detection], l
         .collect()
 }
 
-/// Share of an object that a detection of another rule's label must cover.
-const TAKEN_SHARE: f64 = 0.4;
+/// Share of an object that a detection of another rule's label must cover. A region of change is a third to three times as large as a thing.
+const TAKEN_SHARE: f64 = 0.3;
 
 /// True if a network takes most of the object for one of the rule's exceptions.
 pub(super) fn is_taken_for_other(rule: &Rule, object: &Detection, detections: &[Detection]) -> bool {

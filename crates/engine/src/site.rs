@@ -284,9 +284,6 @@ pub(super) struct CaseRegister {
     claims: BTreeMap<CaseId, Claim>,
 }
 
-/// Overlap of two boxes that are about the same thing.
-const SAME_THING_IOU: f64 = 0.5;
-
 impl CaseRegister {
     /// The case that `found` belongs to, and the reason for not filing. Open cases take precedence over rejected ones,
     /// the nearest over the others.
@@ -321,12 +318,12 @@ impl CaseRegister {
         open.or(refused.map(|id| (id, NotFiled::RejectedBefore)))
     }
 
-    /// True if what `found` is about is an open case of another category in the same view: the boxes are mostly the same. Two networks may take a
+    /// True if what `found` is about is an open case of another category in the same view. Two networks may take a
     /// cloth with goods for a stall and for garbage.
     pub(super) fn is_filed_otherwise(&self, found: &LocatedCandidate<'_>) -> bool {
         let open = self.open().filter(|case| case.camera == *found.camera);
         open.filter(|case| case.category != found.rule.category.code)
-            .any(|case| case.bbox.iou(&found.bbox) >= SAME_THING_IOU)
+            .any(|case| case.bbox.is_same_thing_as(&found.bbox))
     }
 
     /// How `found`, first seen at `first_seen`, recurs an ended case: of those at its site, the one that ended last,

@@ -157,7 +157,7 @@ pub(super) fn transition(from: Phase, reason: Reason) -> Option<Phase> {
         // Presence events do not change the stage.
         (Reason::Hidden | Reason::SeenAgain | Reason::Blind | Reason::Rested, Candidate | Waiting) => from,
         (Reason::Restarted, Idle | Candidate | Waiting | Retry | AtCase | Permitted | HeldBack) => from,
-        (Reason::NotFiled(NotFiled::Doubted), Candidate | Waiting) => from,
+        (Reason::NotFiled(NotFiled::Doubted | NotFiled::FiledOtherwise), Candidate | Waiting) => from,
         // The picture was lost with a failed case or a restart.
         (Reason::PictureLost, Candidate | Waiting | AtCase) => Retry,
         (Reason::PictureTaken, Retry) => Candidate,
@@ -307,8 +307,7 @@ mod tests {
                 ".CW.... doubted",
                 ".AA.... open_case_at_site",
                 ".AA.A.. open_elsewhere",
-                // Reported for looks; the candidate waits.
-                "....... filed_otherwise",
+                ".CW.... filed_otherwise",
                 ".HH.... known_otherwise",
                 ".W..... over_daily_cap",
                 "..-.... left_while_waiting",

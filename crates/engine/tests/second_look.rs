@@ -144,7 +144,12 @@ fn a_rule_that_requires_its_second_look_files_nothing_without_it() {
         see(&mut harness, s, None);
     }
     assert!(harness.opened().is_empty());
+    // It pauses for ten minutes after three unanswered requests.
     see(&mut harness, 610, Some(0.5));
+    assert!(harness.opened().is_empty());
+    for s in (620..=700).step_by(10) {
+        see(&mut harness, s, None);
+    }
     assert_eq!(harness.opened()[0].second_look_score, Some(0.5));
     harness.close();
 }

@@ -118,7 +118,7 @@ fn what_is_taken_for_garbage_is_not_a_vendor() {
     };
     assert_eq!(file(1, 0.5), 1, "in one look of ten");
     assert_eq!(file(4, 0.5), 0, "in four of ten");
-    assert_eq!(file(10, 0.3), 1, "a bag beside it");
+    assert_eq!(file(10, 0.25), 1, "a bag beside it");
 }
 
 #[test]

@@ -22,14 +22,20 @@ pub(super) fn run(config: &Config, preset: &Preset, out: &Path, wait: Duration) 
     let key = pictures_key(&config.state_dir, config.evidence.originals.as_ref())?;
     let files = ViewFiles::new(&config.state_dir, id.clone(), key);
     let before = files.newest()?.map(|(_, at)| at);
-    files.request(ViewRequest::Picture)?;
-    let is_taken = wait_for_daemon(&files, wait);
+    // One request a view at a time: this one would replace an absorption.
+    let is_free = wait_for_daemon(&files, wait);
+    if is_free {
+        files.request(ViewRequest::Picture)?;
+    }
+    let is_taken = is_free && wait_for_daemon(&files, wait);
     // The request is picked up when the look begins; the picture is written once it is decoded.
     let end = Instant::now() + Duration::from_secs(10);
     while is_taken && files.newest()?.map(|(_, at)| at) == before && Instant::now() < end {
         thread::sleep(Duration::from_millis(50));
     }
-    files.cancel_request()?;
+    if is_free && !is_taken {
+        files.cancel_request()?;
+    }
     let kept = files.load()?.unwrap_or_default();
     let newest = files.newest()?;
     if let (false, Some((_, at))) = (is_taken, &newest) {

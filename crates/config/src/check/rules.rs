@@ -412,6 +412,14 @@ impl Checker<'_> {
         if known.is_empty() {
             return;
         }
+        let except = raw.except_labels.iter().flat_map(|e| e.labels.iter().enumerate());
+        for (i, label) in except.filter(|(_, label)| raw.labels.contains(label)) {
+            self.fault(
+                &at.key("except_labels").key("labels").index(i),
+                format!("{label:?} is a label of the rule itself"),
+                "remove it here or from `labels`",
+            );
+        }
         let by = raw.attended.iter().flat_map(|a| a.by.iter().enumerate());
         let by = by.map(|(i, label)| (at.key("attended").key("by").index(i), label));
         // An exception that no model detects has no effect; one that is nearly such a label is a mistake.

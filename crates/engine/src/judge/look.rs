@@ -441,7 +441,7 @@ impl<'a> RuleEvaluation<'a> {
         }
     }
 
-    pub(super) fn not_filed(&mut self, reason: NotFiled) {
+    fn not_filed(&mut self, reason: NotFiled) {
         self.effects.push(Effect::NotFiled {
             camera: self.id.clone(),
             rule: self.rule.id.clone(),

@@ -19,6 +19,8 @@ use crate::{
 /// How many deciding looks wait for a second look that does not come, because its model fails or the recording has
 /// none. After that the case is filed without one, unless the rule requires it: a missed problem is worse than an unchecked case.
 const SECOND_LOOK_TRIES: u32 = 3;
+/// Pause before the next tries for a rule that requires its second look.
+const UNANSWERED_PAUSE: Duration = Duration::from_mins(10);
 
 /// A candidate that becomes a case at this look.
 struct ReadyCandidate {
@@ -57,7 +59,11 @@ impl<'a> RuleEvaluation<'a> {
             return;
         }
         if self.register.is_filed_otherwise(&found) {
-            self.not_filed(NotFiled::FiledOtherwise);
+            // Reported once: it may wait for days.
+            let reason = Reason::NotFiled(NotFiled::FiledOtherwise);
+            if track.journal().iter().all(|entry| entry.reason != reason) {
+                track.record_event(reason, self.context());
+            }
             return;
         }
         let Some(second_look_score) = self.require_second_look(track, group) else {
@@ -203,7 +209,8 @@ impl<'a> RuleEvaluation<'a> {
             text: track.text.clone(),
             count: group.count,
             area_m2: area_m2(self.rule, self.camera, &group.bbox),
-            is_unidentified: track.presence.is_unidentified(),
+            // A text that decided tells what it is.
+            is_unidentified: !self.rule.second_look_is_required && track.presence.is_unidentified(),
             merge_radius_m: self.rule.merge_radius_m,
             recurrence,
             journal: track.journal().to_vec(),
@@ -248,7 +255,11 @@ impl<'a> RuleEvaluation<'a> {
         }
         match &mut candidate.second_look {
             SecondLook::Sure(score) => return Some(Some(*score)),
-            SecondLook::Unanswered(SECOND_LOOK_TRIES) if self.rule.second_look_is_required => {}
+            SecondLook::Unanswered(looks @ SECOND_LOOK_TRIES) if self.rule.second_look_is_required => {
+                *looks = 0;
+                candidate.not_before = Some(plus(self.at, UNANSWERED_PAUSE));
+                return None;
+            }
             SecondLook::Unanswered(SECOND_LOOK_TRIES) => return Some(None),
             SecondLook::Unanswered(looks) => *looks += 1,
             SecondLook::Doubted => {}

@@ -77,12 +77,12 @@ pub fn find(lines: &[TextLine], book: &Phrasebook, floor: f32) -> Vec<WallText> 
     found
 }
 
-/// The text on the thing at `place` (fractions of the picture): all lines whose centres lie on it. `None` if there are none.
+/// The text on the thing at `place` (fractions of the picture): all lines whose centres lie on it, with the first of
+/// several numbers. `None` if there are none.
 pub fn at_place(lines: &[TextLine], place: &BBox, book: &Phrasebook, floor: f32) -> Option<WallText> {
     let on_it = lines.iter().filter(|line| place.contains(line.bbox().centre()));
-    judge(&blocks::rows(on_it.collect()), book, floor)
-        .into_iter()
-        .max_by(|a, b| a.score.total_cmp(&b.score))
+    // The same one in every look.
+    judge(&blocks::rows(on_it.collect()), book, floor).into_iter().next()
 }
 
 /// The texts of the things on a wall, whether adverts or not: the lines of each in reading order.

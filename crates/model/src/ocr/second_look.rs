@@ -14,7 +14,7 @@ use {super::Reader, crate::ModelError, gridwatch_frame::Frame};
 const PLACE_MARGIN: f32 = 0.2;
 
 /// Looks that must have read the text that a rule needs before the second look says so, and looks after which it says that the text is another:
-/// in some, somebody stands before it. Fewer than the engine waits for.
+/// in some, somebody stands before it. The engine pauses after as many requests.
 const HITS: u32 = 2;
 const MAX_LOOKS: u32 = 4;
 
@@ -85,6 +85,8 @@ struct LookedAt {
     hits: u32,
     /// Capture time of the newest of them.
     last: Timestamp,
+    /// The score, if that look decided.
+    decided: Option<f32>,
 }
 
 impl ViewTexts {
@@ -94,29 +96,37 @@ impl ViewTexts {
     }
 
     /// Adds the score of a look at `at` that read `place` for `rule`, 0 if its text is not what the rule needs; two second looks in one look are one.
-    /// Returns the score once the looks so far decide.
+    /// Returns the score once the looks so far decide; after that, later looks start anew.
     fn decide(&self, rule: &RuleId, place: &BBox, at: Timestamp, score: f32) -> Option<f32> {
         let mut places = lock(&self.places);
         let is_it = |known: &LookedAt| known.rule == *rule && known.place.iou(place) >= SAME_PLACE_IOU;
         let before = places.iter().position(is_it).map(|i| places.remove(i));
-        let is_new = before.as_ref().is_none_or(|b| b.last != at);
-        let (looks, hits) = before.map_or((0, 0), |b| (b.looks, b.hits));
-        let looks = looks.saturating_add(is_new.into());
-        let hits = hits.saturating_add((is_new && score > 0.0).into());
-        if hits < HITS && looks >= MAX_LOOKS {
-            // Later looks start anew.
-            return Some(0.0);
-        }
-        places.push(LookedAt {
-            rule: rule.clone(),
-            place: *place,
-            looks,
-            hits,
-            last: at,
-        });
+        let known = match before {
+            Some(same_look) if same_look.last == at => same_look,
+            before => {
+                let before = before.filter(|b| b.decided.is_none());
+                let (looks, hits) = before.map_or((0, 0), |b| (b.looks, b.hits));
+                let (looks, hits) = (looks + 1, hits + u32::from(score > 0.0));
+                let decided = match (hits >= HITS, looks >= MAX_LOOKS) {
+                    (true, _) if score > 0.0 => Some(score),
+                    (false, true) => Some(0.0),
+                    _ => None,
+                };
+                LookedAt {
+                    rule: rule.clone(),
+                    place: *place,
+                    looks,
+                    hits,
+                    last: at,
+                    decided,
+                }
+            }
+        };
+        let decided = known.decided;
+        places.push(known);
         let excess = places.len().saturating_sub(MAX_PLACES);
         places.drain(..excess);
-        (hits >= HITS && score > 0.0).then_some(score)
+        decided
     }
 }
 
@@ -179,8 +189,10 @@ impl TextLook<'_> {
         let text = adverts::at_place(lines, region, book, floor);
         let score = self.needed.score(text.as_ref());
         let decided = texts.decide(self.rule, self.place, self.at, score);
+        // Before that, half a text that somebody left visible would be taken for another advert.
+        let is_told = self.needed == TextNeeded::Any || decided.is_some_and(|score| score > 0.0);
         for detection in found.iter_mut().filter(|d| self.is_there(d)) {
-            if let Some(text) = &text {
+            if let Some(text) = text.as_ref().filter(|_| is_told) {
                 detection.number = detection.number.take().or_else(|| text.number.clone());
                 detection.text = Some(text.text.clone()).filter(|t| t.text.is_distinctive());
             }

@@ -26,6 +26,8 @@ pub struct ChangeMap {
     has_news: bool,
 }
 
+/// Cells around a box that are absorbed with it.
+const MARGIN_CELLS: f32 = 2.0;
 /// Interval between saves.
 const SAVE_EVERY: SignedDuration = SignedDuration::from_hours(6);
 
@@ -75,7 +77,17 @@ impl ChangeMap {
     /// Makes what is in `bbox` part of the background, apart from what is held. It is learned from the next looks.
     pub fn absorb(&mut self, bbox: &BBox) {
         let Some(learned) = &mut self.learned else { return };
-        let (columns, rows) = learned.grid.cells_in(bbox);
+        // What is new reaches a cell or two beyond the thing.
+        let (across, down) = (
+            MARGIN_CELLS / learned.grid.columns as f32,
+            MARGIN_CELLS / learned.grid.rows as f32,
+        );
+        let (columns, rows) = learned.grid.cells_in(&BBox {
+            x1: (bbox.x1 - across).max(0.0),
+            y1: (bbox.y1 - down).max(0.0),
+            x2: (bbox.x2 + across).min(1.0),
+            y2: (bbox.y2 + down).min(1.0),
+        });
         let cells: Vec<usize> = rows
             .flat_map(|y| columns.clone().map(move |x| (x, y)))
             .map(|(x, y)| y * learned.grid.columns + x)

@@ -219,7 +219,7 @@ impl Learned {
         };
         let is_gone = |bbox: &BBox| !inside(bbox).any(|cell| cell.count >= STILL_LOOKS);
         let is_hidden = |bbox: &BBox| inside(bbox).any(|cell| cell.count >= STILL_LOOKS && cell.is_hidden());
-        tracked::update(&mut self.regions, proposals, is_gone, is_hidden);
+        tracked::update(&mut self.regions, &proposals, is_gone, is_hidden);
     }
 
     /// Blends the look into the candidate and the background.

@@ -137,27 +137,39 @@ pub(super) fn overlap(a: &BBox, b: &BBox) -> f32 {
 /// `is_gone` tells that the background is seen there again. `is_hidden` tells whether somebody stands before a part of a box that is new.
 pub(super) fn update(
     regions: &mut Vec<TrackedRegion>,
-    proposals: Vec<Proposal>,
+    proposals: &[Proposal],
     is_gone: impl Fn(&BBox) -> bool,
     is_hidden: impl Fn(&BBox) -> bool,
 ) {
     for region in regions.iter_mut() {
         region.unseen = region.unseen.saturating_add(1);
     }
-    for proposal in proposals {
-        let best = regions
-            .iter_mut()
-            .map(|r| (overlap(&r.bbox, &proposal.bbox), r))
-            .filter(|(share, r)| *share > if r.unseen > 0 { SAME_REGION } else { PART })
-            .max_by(|a, b| a.0.total_cmp(&b.0));
-        match best {
-            Some((_, region)) if region.unseen > 0 => {
-                let is_hidden = is_hidden(&region.bbox);
-                region.update(&proposal, is_hidden);
-            }
-            // Another part of it.
+    // The best fitting pairs first, so that a thing that appears before another one does not take over its region.
+    let pairs = regions.iter().enumerate().flat_map(|(r, region)| {
+        let overlaps = proposals.iter().enumerate();
+        overlaps.map(move |(p, proposal)| (region.bbox.iou(&proposal.bbox), r, p))
+    });
+    let is_same = |(_, r, p): &(f64, usize, usize)| overlap(&regions[*r].bbox, &proposals[*p].bbox) > SAME_REGION;
+    let mut pairs: Vec<(f64, usize, usize)> = pairs.filter(is_same).collect();
+    pairs.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let mut is_hidden_in_part = vec![false; regions.len()];
+    let mut is_taken = vec![false; proposals.len()];
+    for (_, r, p) in pairs {
+        if regions[r].unseen > 0 && !is_taken[p] {
+            is_taken[p] = true;
+            is_hidden_in_part[r] = is_hidden(&regions[r].bbox);
+            regions[r].update(&proposals[p], is_hidden_in_part[r]);
+        }
+    }
+    for (proposal, _) in proposals.iter().zip(&is_taken).filter(|(_, is_taken)| !**is_taken) {
+        let is_part = |(r, region): &(usize, &mut TrackedRegion)| {
+            is_hidden_in_part.get(*r) == Some(&true)
+                && region.occupant == proposal.occupant
+                && overlap(&region.bbox, &proposal.bbox) > PART
+        };
+        match regions.iter_mut().enumerate().find(is_part) {
             Some((_, region)) => region.bbox = union(&region.bbox, &proposal.bbox),
-            None => regions.push(TrackedRegion::new(&proposal)),
+            None => regions.push(TrackedRegion::new(proposal)),
         }
     }
     regions.retain(|r| r.unseen == 0 || r.unseen <= KEPT && !is_gone(&r.bbox));
