@@ -205,16 +205,19 @@ fn more_light_taken_for_something_new_gives_more_unlabelled_regions() {
 }
 
 #[test]
-fn a_worse_detector_gives_a_lower_recall() {
-    let blind = Options {
-        recall: 0.3,
-        ..options(8, 1, 7)
-    };
-    let share = |options: &Options| {
-        let (dir, _) = simulate(options);
+fn a_worse_detector_gives_a_lower_recall_and_what_is_new_is_searched_more_often() {
+    let share = |recall, has_change_map| {
+        let (dir, _) = simulate(&Options {
+            recall,
+            has_change_map,
+            ..options(8, 1, 7)
+        });
         replay(dir.path()).last().unwrap()["recall"].as_f64().unwrap()
     };
-    assert!(share(&blind) < share(&options(8, 1, 7)) - 0.2);
+    let blind = share(0.3, false);
+    assert!(blind < share(0.7, false) - 0.2);
+    // What a crop of a new region shows is remembered for some looks.
+    assert!(blind < share(0.3, true) - 0.2);
 }
 
 #[test]
