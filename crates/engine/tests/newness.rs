@@ -179,6 +179,29 @@ fn a_case_tells_whether_its_object_was_recognised() {
     assert!(!opened(Some(1)));
 }
 
+/// A text that decided tells what it is: a small ad with its number is not an unidentified object.
+#[test]
+fn an_object_whose_text_decided_is_identified() {
+    let opened = |is_required: bool| {
+        let rule = Rule {
+            labels: vec![Label::object()],
+            second_look: Some(0.5),
+            second_look_is_required: is_required,
+            ..rule()
+        };
+        let mut harness = Harness::new(plan([("gate", fixed())], vec![rule]));
+        for s in (0..=60).step_by(10) {
+            let mut found = Detection::new(Label::object(), 0.9, HEAP);
+            found.set_second_look(&"garbage".into(), 0.8);
+            harness.look("gate", s.into(), vec![found]);
+        }
+        let is_unidentified = harness.opened()[0].is_unidentified;
+        harness.close();
+        is_unidentified
+    };
+    assert!(opened(false) && !opened(true));
+}
+
 /// A box of a known label on the same object tells what it is, whichever of the two has the higher score.
 #[test]
 fn a_recognised_duplicate_identifies_the_object() {

@@ -185,3 +185,75 @@ pub(super) fn update(
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bbox(x1: f32, y1: f32, x2: f32, y2: f32) -> BBox {
+        BBox { x1, y1, x2, y2 }
+    }
+
+    fn proposal(bbox: BBox, occupant: Option<Occupant>) -> Proposal {
+        Proposal {
+            bbox,
+            log_odds: 3.0,
+            since: Timestamp::UNIX_EPOCH,
+            occupant,
+            features: [0.0; FEATURES],
+        }
+    }
+
+    #[test]
+    fn a_thing_within_the_box_of_another_region_has_a_region_of_its_own() {
+        let (car, bag) = (bbox(0.30, 0.40, 0.55, 0.60), bbox(0.31, 0.56, 0.34, 0.59));
+        let mut regions = Vec::new();
+        for look in 0..20 {
+            let mut proposals = vec![proposal(car, Some(Occupant::Vehicle))];
+            // In every order.
+            if look >= 6 {
+                proposals.insert(look % 2, proposal(bag, None));
+            }
+            update(&mut regions, &proposals, |_| false, |_| false);
+        }
+        let found: Vec<_> = regions.iter().map(|r| (r.bbox, r.occupant, r.reported > 0)).collect();
+        assert_eq!(found, [(car, Some(Occupant::Vehicle), true), (bag, None, true)]);
+    }
+
+    #[test]
+    fn parts_of_a_region_that_somebody_stands_before_stay_one() {
+        let whole = bbox(0.2, 0.4, 0.5, 0.5);
+        let mut regions = Vec::new();
+        for look in 0..20 {
+            let is_hidden = look >= 6 && look % 3 == 0;
+            let parts = match is_hidden {
+                true => vec![bbox(0.2, 0.4, 0.3, 0.5), bbox(0.4, 0.4, 0.5, 0.5)],
+                false => vec![whole],
+            };
+            let proposals: Vec<Proposal> = parts.into_iter().map(|b| proposal(b, None)).collect();
+            update(&mut regions, &proposals, |_| false, |_| is_hidden);
+            assert_eq!(
+                regions.iter().map(|r| r.bbox).collect::<Vec<_>>(),
+                [whole],
+                "look {look}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_vehicle_explains_its_region_for_a_while_after_it_was_last_found() {
+        let place = bbox(0.2, 0.4, 0.5, 0.5);
+        let mut regions = Vec::new();
+        update(
+            &mut regions,
+            &[proposal(place, Some(Occupant::Vehicle))],
+            |_| false,
+            |_| false,
+        );
+        for look in 1..=REMEMBER_VEHICLE {
+            update(&mut regions, &[proposal(place, None)], |_| false, |_| false);
+            let expected = (look < REMEMBER_VEHICLE).then_some(Occupant::Vehicle);
+            assert_eq!(regions[0].occupant, expected, "look {look}");
+        }
+    }
+}
