@@ -100,7 +100,7 @@ struct MissedLine<'a> {
 enum Baseline {
     None,
     Old(Comparison),
-    Truth(Evaluator),
+    Truth(Box<Evaluator>),
 }
 
 #[derive(Serialize)]
@@ -128,7 +128,10 @@ pub fn run(args: &ReplayArgs) -> Result<ExitCode, Failure> {
             old.retain(|c| window.contains(c.confirmed_at));
             Baseline::Old(Comparison::new(old))
         }
-        (None, Some(path)) => Baseline::Truth(Evaluator::new(truths(path, &config.plan)?, Arc::clone(&config.plan))),
+        (None, Some(path)) => Baseline::Truth(Box::new(Evaluator::new(
+            truths(path, &config.plan)?,
+            Arc::clone(&config.plan),
+        ))),
         (None, None) => Baseline::None,
     };
     let mut reader = Reader::open(&args.ledger, args.from)?;

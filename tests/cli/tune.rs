@@ -95,8 +95,8 @@ fn newness(share: f32) -> Option<Newness> {
 
 /// The part of the output about `objects`.
 fn part<'a>(table: &'a str, objects: &str) -> &'a str {
-    let parts = table.split("Rule vendor");
-    parts.filter(|p| p.contains(objects)).next().unwrap()
+    let mut parts = table.split("Rule vendor");
+    parts.find(|p| p.contains(objects)).unwrap()
 }
 
 #[test]
