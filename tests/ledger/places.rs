@@ -213,7 +213,7 @@ fn tables_side_by_side_are_one_place_and_a_distant_one_is_another() {
 fn an_evening_ends_after_midnight_and_what_is_always_there_has_no_hours() {
     let street = street(fixed(), vec![vendor()]);
     let evening = search(&street, |_, minute| {
-        Some((minute >= 1200 || minute < 90).then(table).into_iter().collect())
+        Some((!(90..1200).contains(&minute)).then(table).into_iter().collect())
     });
     let [place] = &evening[..] else { panic!("{evening:#?}") };
     assert_eq!((place.hours[0].from, place.hours[0].to, place.note), (1200, 1530, None));
