@@ -331,7 +331,7 @@ pub enum Effect {
         by: Timestamp,
     },
     /// At the next look, also take a second look: run the models on the part of the picture around `bbox`. The score
-    /// found there for the rule's labels goes into [`second_look`](Detection::second_look) of that look's detections.
+    /// found there for the rule's labels goes into [`second_looks`](Detection::second_looks) of that look's detections.
     SecondLook {
         /// The camera.
         camera: CameraId,
