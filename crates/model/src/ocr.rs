@@ -16,6 +16,7 @@ pub mod phrases;
 mod privacy;
 #[cfg(feature = "ort")]
 mod reader;
+#[cfg_attr(not(feature = "ort"), expect(dead_code, reason = "only a session reads text"))]
 pub mod second_look;
 mod vote;
 
