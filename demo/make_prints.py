@@ -5,8 +5,7 @@
 
 banner_*: one line on cloth. small_ad_*: a trade and a telephone number on paper. board_*: a price board on legs. notice_*: lawful public
 notices without an advert's words. blank_*: things without writing, such as a picture or a cloth. The same fonts give the same pictures; they
-were made with the Debian packages fonts-noto-cjk, fonts-wqy-microhei, fonts-wqy-zenhei and fonts-arphic-ukai (OFL, GPL with font exception,
-Arphic Public License), pillow and numpy. The telephone numbers are made up.
+were made with the Debian packages fonts-noto-cjk, fonts-wqy-microhei and fonts-wqy-zenhei (OFL, GPL with font exception) and pillow. The telephone numbers are made up.
 """
 
 import argparse
@@ -22,7 +21,6 @@ FONTS = [
     ("/usr/share/fonts/truetype/wqy/wqy-microhei.ttc", 0),
     ("/usr/share/fonts/truetype/wqy/wqy-zenhei.ttc", 0),
 ]
-KAI = ("/usr/share/fonts/truetype/arphic/ukai.ttc", 0)
 # Ink and cloth or paper.
 CLOTHS = [((250, 230, 60), (190, 25, 30)), ((250, 250, 250), (190, 25, 30)), ((200, 20, 25), (250, 220, 50)), ((250, 250, 250), (20, 70, 160)),
           ((200, 25, 30), (240, 240, 238)), ((255, 255, 255), (30, 120, 60))]
