@@ -33,6 +33,16 @@ fn scores_of_new_and_old_objects_must_fit_the_rule() {
             "dwell = \"5m\"\nappeared = \"always\"",
             "rules[0].appeared: unknown value",
         ),
+        (
+            RULE,
+            "dwell = \"5m\"\nexcept_labels = { labels = [\"umbrella\"] }",
+            "rules[0].except_labels.labels[0]: \"umbrella\" is a label of the rule itself",
+        ),
+        (
+            RULE,
+            "dwell = \"5m\"\nexcept_labels = { labels = [\"persn\"] }",
+            "rules[0].except_labels.labels[0]: no model detects \"persn\"",
+        ),
     ]);
 }
 

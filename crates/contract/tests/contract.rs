@@ -324,7 +324,7 @@ fn a_reply_with_an_unknown_field_is_rejected() {
     assert!(error.contains("plattform_task_no"), "{error}");
 }
 
-/// A clerk reads that nobody knows what it is, in both languages, and not that it is what its category usually is.
+/// An unidentified object is described as such in both languages, not as what its category usually is.
 #[test]
 fn an_unidentified_object_is_described_as_such() {
     let unknown = gridwatch_engine::Case {

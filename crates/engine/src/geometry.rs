@@ -107,6 +107,17 @@ impl BBox {
         small > 0.0 && small >= MIN_SIZE_RATIO * large && self.intersection_area(other) >= MIN_COMMON * small
     }
 
+    /// The smallest box around both.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        Self {
+            x1: self.x1.min(other.x1),
+            y1: self.y1.min(other.y1),
+            x2: self.x2.max(other.x2),
+            y2: self.y2.max(other.y2),
+        }
+    }
+
     /// Area of the intersection.
     pub fn intersection_area(&self, other: &Self) -> f64 {
         let w = f64::from(self.x2.min(other.x2)) - f64::from(self.x1.max(other.x1));

@@ -63,7 +63,7 @@ pub(super) fn merge_nearby(groups: &mut Vec<DetectionGroup<'_>>, reach: f64) {
             let other = joined.remove(i);
             place = place.min(i);
             whole = DetectionGroup {
-                bbox: union_box(&other.bbox, &whole.bbox),
+                bbox: other.bbox.union(&whole.bbox),
                 count: other.count + whole.count,
                 second_look: [other.second_look, whole.second_look]
                     .into_iter()
@@ -112,8 +112,8 @@ pub(super) fn attendants(bbox: &BBox, by: &Attended, detections: &[Detection], l
 /// Share of an object that a detection of another rule's label must cover. A region of change is a third to three times as large as a thing.
 const TAKEN_SHARE: f64 = 0.3;
 
-/// True if a network takes most of the object for one of the rule's exceptions.
-pub(super) fn is_taken_for_other(rule: &Rule, object: &Detection, detections: &[Detection]) -> bool {
+/// True if a network takes a good part of the object at `bbox` for one of the rule's exceptions.
+pub(super) fn is_taken_for_other(rule: &Rule, bbox: &BBox, detections: &[Detection]) -> bool {
     let Some(except) = &rule.except_labels else {
         return false;
     };
@@ -121,8 +121,8 @@ pub(super) fn is_taken_for_other(rule: &Rule, object: &Detection, detections: &[
         .iter()
         .filter(|d| d.score >= except.score && except.labels.contains(&d.label));
     others
-        .map(|d| d.bbox.intersection_area(&object.bbox))
-        .any(|common| common >= TAKEN_SHARE * object.bbox.area() && common > 0.0)
+        .map(|d| d.bbox.intersection_area(bbox))
+        .any(|common| common >= TAKEN_SHARE * bbox.area() && common > 0.0)
 }
 
 /// Width on the ground of the object at `bbox`, in metres; `None` without a calibration, for objects on walls, or if
@@ -154,15 +154,6 @@ pub(super) fn is_large_enough(rule: &Rule, camera: &CameraPlan, group: &Detectio
     match (by_count, by_area) {
         (None, None) => true,
         (count, area) => count == Some(true) || area == Some(true),
-    }
-}
-
-fn union_box(a: &BBox, b: &BBox) -> BBox {
-    BBox {
-        x1: a.x1.min(b.x1),
-        y1: a.y1.min(b.y1),
-        x2: a.x2.max(b.x2),
-        y2: a.y2.max(b.y2),
     }
 }
 

@@ -35,7 +35,8 @@
 //! detection     label name | score f32 | x1 f32 | y1 f32 | x2 f32 | y2 f32 | appearance | phone number | second look | newness | text
 //! appearance    absent without 0x40; else 0 u8, or 1 u8 and 12 bytes
 //! phone number  absent without 0x20; else length varint (0: none) and UTF-8
-//! second look   absent without 0x08; else 0 u8, or 1 u8 and score f32
+//! second looks  absent without 0x08; else 0 u8, or 1 u8 and score f32 (for every rule, until version 2), or 2 u8, count varint, and for each rule name and
+//!               score f32
 //! newness       absent without the second 0x08; else 0 u8 if unknown, 1 u8 and share f32, or 2 u8, share f32 and the nanoseconds since the new
 //!               part appeared, varint, zigzag
 //! text          absent without the second 0x10; else length varint (0: none) and UTF-8, and, if there is one, score f32

@@ -300,7 +300,7 @@ fn join_rules(places: Vec<RegularPlace>) -> Vec<RegularPlace> {
             joined.push(place);
             continue;
         };
-        other.bbox = place::union(&other.bbox, &place.bbox);
+        other.bbox = other.bbox.union(&place.bbox);
         other.rules.extend(place.rules);
         other.rules.sort();
         other.rules.dedup();

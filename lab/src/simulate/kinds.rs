@@ -2,7 +2,7 @@
 //! appears, how long it stays, and when it is lawful.
 //!
 //! A kind is left out if no rule covers its category, or no rule of that category lists its labels. What no network has a label for
-//! has a part [`UNLABELLED`]: only the change map finds it.
+//! has a part [`UNLABELLED`]: only the change map finds it, for rules that list that label. It is a problem for the others, too.
 //!
 //! The rates add up to about half a filed problem per camera and day: Santai's 239 cameras file 0.42 each. How problems divide
 //! among kinds, and how long objects stay, is not published; the values here are plausible for a street.

@@ -8,7 +8,7 @@ use fastrand::Rng;
 
 use super::{
     clock::{DAY, Ms, TownClock},
-    kinds::{Arrivals, Hours, KINDS, Lawful, ObjectKind, Part, Stay},
+    kinds::{Arrivals, Hours, KINDS, Lawful, ObjectKind, Part, Stay, UNLABELLED},
     random::{Distributions, stream},
     sighting::Sighting,
     town::{Corner, Town},
@@ -125,15 +125,11 @@ impl StreetObject {
         self.parts[part].is_present
     }
 
-    /// The exact box around the parts with the rule's labels, as a camera of the corner sees it.
+    /// The exact box around the parts with the rule's labels, or without a label, as a camera of the corner sees it.
     pub(super) fn frame(&self, corner: &Corner, camera: usize, town: &Town, rule: &Rule, now: Ms) -> Option<BBox> {
         let lens = &town.cameras[corner.cameras[camera]].lens;
         let (at, size) = (self.at(now), self.size(now));
-        let parts = self
-            .kind
-            .parts
-            .iter()
-            .filter(|p| rule.labels.iter().any(|l| l.as_str() == p.label));
+        let parts = self.kind.parts.iter().filter(|p| is_about(rule, p));
         parts
             .filter_map(|p| lens.project_box((at.0 + p.aside_m, at.1), (p.size_m.0 * size, p.size_m.1 * size), p.up_m))
             .reduce(|a, b| BBox {
@@ -514,11 +510,13 @@ fn spans_within(spans: &[(Ms, Ms)], from: Ms, to: Ms) -> Vec<(f64, f64)> {
 /// The rule for the kind's category; `None` if the plan has none, and the kind is left out.
 fn rule_of<'a>(kind: &ObjectKind, plan: &'a Plan) -> Option<&'a Rule> {
     let rule = plan.rules.iter().find(|r| r.category.code == kind.category)?;
-    let is_listed = kind
-        .parts
-        .iter()
-        .any(|p| rule.labels.iter().any(|l| l.as_str() == p.label));
+    let is_listed = kind.parts.iter().any(|p| is_about(rule, p));
     (is_listed || kind.lawful == Lawful::Always).then_some(rule)
+}
+
+/// True if the rule lists the part's label. What no network has a label for is a problem, too, whether the rule can find it or not.
+fn is_about(rule: &Rule, part: &Part) -> bool {
+    part.label == UNLABELLED || rule.labels.iter().any(|l| l.as_str() == part.label)
 }
 
 /// The openings of a schedule within the simulation, to the minute: opening, closing, and the end of the grace period.

@@ -19,8 +19,8 @@ use gridwatch_vision::views::{ViewFiles, ViewRequest};
 
 /// Absorb what is in a box into the background: it belongs to the street.
 ///
-/// The daemon learns the box anew from the next 30 looks, in every light; what stands there is no longer new, and its removal will
-/// be. `gridwatch view list` prints the boxes of what is new, and `gridwatch view show` draws them. What an open case is about
+/// The daemon learns the box anew from the next 30 looks, in every light. From then on, what stands there counts as background, and its removal
+/// as a change. `gridwatch view list` prints the boxes of what is new, and `gridwatch view show` draws them. What an open case is about
 /// stays out of the background until the platform has closed or rejected the case; what it rejects is absorbed by itself.
 #[derive(Debug, clap::Args)]
 pub(super) struct AbsorbArgs {

@@ -13,7 +13,7 @@ use gridwatch_engine as engine;
 use gridwatch_engine::{
     Appeared, Attended, Beyond, Category, ExceptLabels, Label, RuleId, Scores, Stands, ZoneKind, calendar::Hours,
 };
-use gridwatch_model::{Manifest, manifest::Adapter};
+use gridwatch_model::{Manifest, manifest::Adapter, ocr::second_look::TextNeeded};
 
 /// Limits of `dwell`: from one second (demonstrations) to thirty days (longer than any case stays open).
 const DWELL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30 * 86400));
@@ -451,10 +451,7 @@ impl Checker<'_> {
                     "add [reading] with `finder` and `speller`, or remove the line",
                 );
             }
-            self.draft
-                .rest
-                .text_looks
-                .insert(RuleId::from(raw.id.as_str()), text.into());
+            self.draft.rest.text_looks.insert(RuleId::from(raw.id.as_str()), text);
         }
         if models.iter().any(|m| m.id.is_none()) {
             return; // The id of a faulty model is unknown.
@@ -462,7 +459,7 @@ impl Checker<'_> {
         let at = at.key("second_look");
         let finds = |m: &ModelFacts| raw.labels.iter().any(|l| m.labels.contains(l));
         let Some(named) = &second.model else {
-            let is_judged_by_text = second.text.is_some_and(|text| text != raw::TextNeeded::Any);
+            let is_judged_by_text = second.text.is_some_and(|text| text != TextNeeded::Any);
             if !models.is_empty() && !models.iter().any(finds) && !is_judged_by_text {
                 self.fault(
                     &at,
@@ -581,8 +578,7 @@ fn compile(raw: raw::Rule, category: Category, hours: Hours) -> engine::Rule {
             share: a.share,
             min_size: a.min_size,
         }),
-        second_look_is_required: (raw.second_look.as_ref().and_then(|s| s.text))
-            .is_some_and(|t| t != raw::TextNeeded::Any),
+        second_look_is_required: (raw.second_look.as_ref().and_then(|s| s.text)).is_some_and(|t| t != TextNeeded::Any),
         second_look: raw.second_look.map(|s| s.score),
         except_labels: raw.except_labels.map(|e| ExceptLabels {
             labels: e.labels.into_iter().map(Label::from).collect(),

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{ID_PATTERN, Span, defaults};
-use gridwatch_model::ocr::second_look;
+use gridwatch_model::ocr::second_look::TextNeeded;
 
 /// A rule: which labels, for how long and under which conditions, are a problem to be filed as a case.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -199,37 +199,6 @@ pub struct SecondLook {
     /// Text that the object must bear, as read in the second look by the models of `[reading]` and voted over several looks. If it does not, the score is 0; if it does, the score is that of the text, or of `model` where one is named. The text is added to the case. Unset: it is not read.
     #[serde(default)]
     pub text: Option<TextNeeded>,
-}
-
-/// The text that an object must bear in a second look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum TextNeeded {
-    /// Any or none: the text is added to the case and decides nothing.
-    Any,
-    /// A small ad: a phone number, or a trade and a messenger id.
-    SmallAd,
-    /// A banner: one long line.
-    Banner,
-    /// A small ad or a banner.
-    Advert,
-    /// Any text of four or more Chinese characters that is no public notice.
-    Writing,
-    /// Any text that is neither a small ad nor a public notice, and names no trade of small ads: a sign or a banner.
-    Sign,
-}
-
-impl From<TextNeeded> for second_look::TextNeeded {
-    fn from(needed: TextNeeded) -> Self {
-        match needed {
-            TextNeeded::Any => Self::Any,
-            TextNeeded::SmallAd => Self::SmallAd,
-            TextNeeded::Banner => Self::Banner,
-            TextNeeded::Advert => Self::Advert,
-            TextNeeded::Writing => Self::Writing,
-            TextNeeded::Sign => Self::Sign,
-        }
-    }
 }
 
 /// Scores at night, when detectors are less accurate.

@@ -95,11 +95,10 @@ impl<'a> RuleEvaluation<'a> {
         let mut groups: Vec<DetectionGroup<'a>> = Vec::new();
         let mut rejected: Vec<Rejected> = Vec::new();
         for detection in detections.iter().filter(|d| self.rule.labels.contains(&d.label)) {
-            if is_taken_for_other(self.rule, detection, detections) {
-                rejected.push(Rejected::at(detection.bbox, NotFiled::OtherLabel));
-                continue;
-            }
             match self.accept(detection) {
+                Ok(group) if is_taken_for_other(self.rule, &group.bbox, detections) => {
+                    rejected.push(Rejected::at(group.bbox, NotFiled::OtherLabel));
+                }
                 Ok(group) => groups.push(group),
                 Err(why) => rejected.push(why),
             }

@@ -120,16 +120,6 @@ fn edges(bbox: &BBox) -> [f64; 4] {
     [bbox.x1, bbox.y1, bbox.x2, bbox.y2].map(f64::from)
 }
 
-/// The box that encloses both.
-pub(super) fn union(a: &BBox, b: &BBox) -> BBox {
-    BBox {
-        x1: a.x1.min(b.x1),
-        y1: a.y1.min(b.y1),
-        x2: a.x2.max(b.x2),
-        y2: a.y2.max(b.y2),
-    }
-}
-
 /// Several places that are one: the tables of a café.
 pub(super) struct MergedPlace {
     bbox: BBox,
@@ -164,7 +154,7 @@ pub(super) fn merge_nearby(places: Vec<Place>) -> Vec<MergedPlace> {
             is_together && shorter >= SUBSTANTIAL * longer && is_near(&other.bbox, &whole.bbox, NEAR)
         }) {
             let other = merged.swap_remove(i);
-            whole.bbox = union(&whole.bbox, &other.bbox);
+            whole.bbox = whole.bbox.union(&other.bbox);
             whole.days.add(&other.days);
         }
         merged.push(whole);

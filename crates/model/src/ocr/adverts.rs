@@ -207,7 +207,7 @@ fn numbers_in(row: &[&TextLine], chars: &[RecognisedChar], floor: f32, plain: &W
 }
 
 fn bounds(lines: &[&TextLine]) -> Option<BBox> {
-    lines.iter().map(|line| line.bbox()).reduce(|a, b| union(&a, &b))
+    lines.iter().map(|line| line.bbox()).reduce(|a, b| a.union(&b))
 }
 
 fn corners_of(bbox: &BBox) -> [[f32; 2]; 4] {
@@ -231,15 +231,6 @@ fn han(line: &TextLine) -> usize {
 /// A Chinese character of the common block.
 pub(super) fn is_han(c: char) -> bool {
     matches!(c, '\u{4e00}'..='\u{9fff}')
-}
-
-fn union(a: &BBox, b: &BBox) -> BBox {
-    BBox {
-        x1: a.x1.min(b.x1),
-        y1: a.y1.min(b.y1),
-        x2: a.x2.max(b.x2),
-        y2: a.y2.max(b.y2),
-    }
 }
 
 #[cfg(test)]

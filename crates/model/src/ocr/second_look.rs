@@ -3,6 +3,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use gridwatch_engine::{BBox, Detection, Label, RuleId};
 
@@ -27,8 +29,9 @@ const SAME_PLACE_IOU: f64 = 0.5;
 /// Chinese characters that make a text one: fewer are a brand on a box, or a pattern.
 const MIN_WRITING: usize = 4;
 
-/// The text that a thing must bear in a second look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The text that an object must bear in a second look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum TextNeeded {
     /// Any or none: the text is added to the case and decides nothing.
     Any,
@@ -38,7 +41,7 @@ pub enum TextNeeded {
     Banner,
     /// A small ad or a banner.
     Advert,
-    /// Any text of four or more Chinese characters that is no public notice.
+    /// Any text of four or more Chinese characters, except a public notice.
     Writing,
     /// Any text that is neither a small ad nor a public notice, and names no trade of small ads: a sign or a banner.
     Sign,
@@ -154,7 +157,7 @@ impl TextLook<'_> {
     /// if there are none.
     ///
     /// The score is 0 if the text is not what the rule needs, and else that of a model's second look or, if there was none, of the text. Until
-    /// several looks have read the place there is no score, so that the engine asks again.
+    /// enough looks have read it, the score is left out, and the engine asks again.
     ///
     /// # Errors
     /// A model fails.

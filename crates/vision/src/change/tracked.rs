@@ -17,7 +17,7 @@ const REPORT_UNTIL: f32 = 0.3;
 const MOST: f32 = 8.0;
 /// Looks that a region must have been proposed in before it is reported.
 const CONFIRM: u32 = 2;
-/// Looks for which a vehicle that is no longer found explains a region: networks miss parked ones for minutes.
+/// Looks for which a vehicle still explains its region after it was last detected. Networks miss parked vehicles for minutes.
 const REMEMBER_VEHICLE: u32 = 60;
 /// Overlap, as a share of the smaller box, from which a proposal continues a region; and from which a second one in the same look is a part of it
 /// that somebody's passing cut off.
@@ -72,7 +72,7 @@ impl TrackedRegion {
     /// Continues the region with a look's proposal. What somebody hides of it in this look is still there.
     fn update(&mut self, proposal: &Proposal, is_hidden: bool) {
         self.bbox = if is_hidden {
-            union(&self.bbox, &proposal.bbox)
+            self.bbox.union(&proposal.bbox)
         } else {
             proposal.bbox
         };
@@ -106,15 +106,6 @@ impl TrackedRegion {
     /// The probability that it is a thing, 0..=1.
     pub(super) fn score(&self) -> f32 {
         probability(self.log_odds)
-    }
-}
-
-fn union(a: &BBox, b: &BBox) -> BBox {
-    BBox {
-        x1: a.x1.min(b.x1),
-        y1: a.y1.min(b.y1),
-        x2: a.x2.max(b.x2),
-        y2: a.y2.max(b.y2),
     }
 }
 
@@ -168,7 +159,7 @@ pub(super) fn update(
                 && overlap(&region.bbox, &proposal.bbox) > PART
         };
         match regions.iter_mut().enumerate().find(is_part) {
-            Some((_, region)) => region.bbox = union(&region.bbox, &proposal.bbox),
+            Some((_, region)) => region.bbox = region.bbox.union(&proposal.bbox),
             None => regions.push(TrackedRegion::new(proposal)),
         }
     }

@@ -136,7 +136,7 @@ pub enum ClipError {
     Model(#[from] ModelError),
 }
 
-/// Index of the frame at a look: forwards, backwards, forwards, so that nobody jumps.
+/// Index of the frame at a look. The frames are shown forwards, then backwards, so that people do not jump at the end.
 fn swing(look: usize, frames: usize) -> usize {
     let turn = (2 * frames).saturating_sub(2).max(1);
     let at = look % turn;
