@@ -288,6 +288,7 @@ fn configure(args: &TryArgs, share: &Path, dirs: Vec<PathBuf>, models: &[Model])
     file.evidence.min_interval = raw::Span(args.dwell.0.min(file.evidence.min_interval.0));
     for rule in &mut file.rules {
         rule.dwell = args.dwell;
+        rule.unidentified_dwell = None;
         rule.forget_after = raw::Span(args.dwell.0.max(args.every.0 * 3));
         rule.max_gap = raw::Span(args.every.0 * 5);
         // A trial takes no second looks; the scores of the whole picture decide.

@@ -1,6 +1,8 @@
 //! The look workers: threads that take the most overdue camera, decode its newest picture, assess the view, run the models
 //! and send the result to the core. No look is queued before it starts, and nothing is decided here.
 
+mod worker;
+
 use std::{
     collections::BTreeMap,
     sync::{
@@ -11,32 +13,28 @@ use std::{
 };
 
 use jiff::Timestamp;
-use metrics::{counter, gauge, histogram};
+use metrics::histogram;
 use tokio::sync::mpsc::Sender;
 
+use self::worker::CurrentLook;
+pub(super) use self::worker::LookWorker;
 use super::{
     messages::CoreEvent,
     models::WorkerModels,
     new_regions::NewRegions,
     readiness::CameraSight,
-    record::ModelDescriptor,
-    text_reader::{TextReader, ViewText},
-    view_monitor::{Assessment, CurrentPreset, ViewMonitor},
+    text_reader::ViewText,
+    view_monitor::{CurrentPreset, ViewMonitor},
 };
 use gridwatch_base::metric;
 use gridwatch_camera::{
-    Picture,
-    decode::{DecodeError, Decoder},
     schedule::{Pick, Schedule},
-    slot::{CameraState, Slot},
+    slot::Slot,
 };
 use gridwatch_config as config;
 use gridwatch_config::Config;
 use gridwatch_custody::vault::VaultKey;
-use gridwatch_engine::{BBox, CameraId, Detection, Label, Light, Observation, Point, RuleId, View, geometry};
-use gridwatch_frame::Frame;
-use gridwatch_vision as vision;
-use gridwatch_vision::change::{ChangeBuffers, occupants};
+use gridwatch_engine::{BBox, CameraId, Point, RuleId, View};
 
 /// One view of a camera: a preset, or the only view of a camera without presets.
 struct WatchedView {
@@ -305,324 +303,6 @@ impl LookScheduler {
         }
     }
 }
-
-/// One look in progress.
-#[derive(Clone, Copy)]
-struct CurrentLook<'a> {
-    /// The camera's index in the configuration.
-    index: usize,
-    camera: &'a WatchedCamera,
-    /// The picture's capture time.
-    at: Timestamp,
-    /// The engine waits for this look.
-    is_requested: bool,
-}
-
-/// The detections of one look.
-#[derive(Default)]
-struct LookDetections {
-    detections: Vec<Detection>,
-    by: Arc<[ModelDescriptor]>,
-    not_searched: Vec<Label>,
-}
-
-/// One worker's decoder and models.
-pub(super) struct LookWorker {
-    pub(super) decoder: Decoder,
-    pub(super) models: WorkerModels,
-    /// `None` if nothing is read.
-    pub(super) text_reader: Option<TextReader>,
-    /// For the change maps of all cameras.
-    pub(super) change_buffers: ChangeBuffers,
-}
-
-impl LookWorker {
-    /// Looks at one picture; `None` if the look tells the core nothing.
-    fn look(&mut self, look: CurrentLook<'_>, picture: Picture) -> Option<CoreEvent> {
-        let CurrentLook { camera, at, .. } = look;
-        let (assessment, found) = match self.search(look, &picture) {
-            Ok(result) => result,
-            Err(LookError::Decode(DecodeError::Damaged { .. })) => {
-                camera.slot.count_damaged();
-                count_failed(camera, "damaged");
-                let damaged = Assessment {
-                    view: View::Damaged,
-                    light: Light::Day,
-                    preset: camera.view_monitor().only_preset(),
-                    reaimed: None,
-                };
-                (damaged, LookDetections::default())
-            }
-            Err(error) => {
-                count_failed(camera, error.kind());
-                // A fault that lasts is logged once.
-                if note_decode_fault(camera, &error) {
-                    tracing::warn!(camera = %camera.id, %error, "Look failed; continuing with the next one");
-                }
-                return None;
-            }
-        };
-        camera.looks.fetch_add(1, Ordering::Relaxed);
-        camera.last_look.store(at.as_millisecond(), Ordering::Relaxed);
-        let Assessment {
-            view,
-            light,
-            preset,
-            reaimed,
-        } = assessment;
-        note_view(camera, view);
-        if view == View::Clear && preset.is_some() {
-            camera.last_clear.store(at.as_millisecond(), Ordering::Relaxed);
-        }
-        let id = camera.id.to_string();
-        let view_label = match (view, preset) {
-            (View::Clear, None) => BETWEEN_PRESETS,
-            _ => view_name(view),
-        };
-        counter!(metric::LOOKS, "camera" => id.clone(), "view" => view_label).increment(1);
-        gauge!(metric::LAST_LOOK, "camera" => id).set(at.as_millisecond() as f64 / 1000.0);
-        if let Some(camera) = reaimed {
-            return Some(CoreEvent::Reaimed { camera, at });
-        }
-        // A blind look of a touring camera belongs to no preset; the engine sees the gap.
-        let preset = camera.presets.get(preset?)?;
-        Some(CoreEvent::Looked {
-            observation: Observation {
-                camera: preset.view.clone(),
-                at,
-                view,
-                light,
-                detections: found.detections,
-                not_searched: found.not_searched,
-            },
-            picture,
-            detected_by: found.by,
-        })
-    }
-
-    fn search(&mut self, look: CurrentLook<'_>, picture: &Picture) -> Result<(Assessment, LookDetections), LookError> {
-        let camera = look.camera;
-        let frame = match picture {
-            Picture::Keyframe(keyframe) => {
-                let start = Instant::now();
-                let decoded = self.decoder.decode(keyframe);
-                camera
-                    .slot
-                    .report_decoding(decoded.as_ref().map(|_| ()).map_err(|e| e as _));
-                let frame = Arc::new(decoded?);
-                camera.slot.set_decode_fault(None);
-                histogram!(metric::DECODE).record(start.elapsed());
-                frame
-            }
-            Picture::Frame(frame) => Arc::clone(frame),
-        };
-        let assessment = camera.view_monitor().assess(&frame)?;
-        let found = match assessment.preset {
-            Some(preset) if assessment.view == View::Clear && preset < camera.presets.len() => {
-                self.detect(look, preset, &frame)?
-            }
-            _ => LookDetections::default(),
-        };
-        Ok((assessment, found))
-    }
-
-    fn detect(&mut self, look: CurrentLook<'_>, preset: usize, frame: &Frame) -> Result<LookDetections, LookError> {
-        let CurrentLook {
-            index,
-            camera,
-            at,
-            is_requested,
-        } = look;
-        let (mut found, mut by) = self.models.detect(index, &camera.id, at, frame)?;
-        let can_find_objects = self.look_at_changes(look, preset, frame, &mut found, &mut by);
-        let view = preset;
-        let preset = &camera.presets[preset];
-        // A requested look decides, so text is read whatever the schedule.
-        let schedule = preset.text.schedule.as_ref();
-        let schedule = schedule.filter(|s| is_requested || s.is_due(at));
-        let mut not_searched = Vec::new();
-        if !can_find_objects {
-            not_searched.push(Label::object());
-        }
-        match (&mut self.text_reader, schedule) {
-            (Some(reader), Some(schedule)) => {
-                match reader.read(&preset.text, schedule, at, frame) {
-                    Ok((adverts, models)) => {
-                        found.extend(adverts);
-                        by = by.iter().chain(models).cloned().collect();
-                    }
-                    // The other models' detections count all the same.
-                    Err(error) => {
-                        tracing::warn!(camera = %camera.id, %error, "Reading text failed; retrying at the next scheduled reading");
-                        not_searched.extend(Label::of_text());
-                    }
-                }
-            }
-            (Some(_), None) => not_searched.extend(Label::of_text()),
-            (None, _) => {}
-        }
-        // Taken out first: the core adds to them under the same lock. Requests for another preset stay.
-        let requests: Vec<_> = camera
-            .second_looks()
-            .extract_if(.., |(view, ..)| *view == preset.view)
-            .collect();
-        for (_, rule, place) in requests {
-            let seen = self.models.second_look_at(index, frame, &rule, &place, &mut found);
-            let read = seen.and_then(|mut models| {
-                if let Some(reader) = &mut self.text_reader {
-                    models.extend_from_slice(reader.second_look_at(
-                        &preset.text,
-                        at,
-                        frame,
-                        (&rule, &place),
-                        &mut found,
-                    )?);
-                }
-                Ok(models)
-            });
-            match read {
-                Ok(models) => {
-                    let new = models.into_iter().filter(|m| !by.contains(m)).collect::<Vec<_>>();
-                    if !new.is_empty() {
-                        by = by.iter().cloned().chain(new).collect();
-                    }
-                }
-                // The engine asks again; it pauses after three unanswered requests, or files without.
-                Err(error) => {
-                    tracing::warn!(camera = %camera.id, %rule, %error, "Second look failed; the engine will request it again");
-                }
-            }
-        }
-        found.retain(|d| {
-            !preset
-                .privacy
-                .iter()
-                .any(|zone| geometry::side_of(zone, d.bbox.foot()) != geometry::Side::Outside)
-        });
-        for detection in &mut found {
-            detection.appearance = frame.appearance(&detection.bbox);
-        }
-        camera.view_monitor().judge_newness(view, &mut found);
-        Ok(LookDetections {
-            detections: found,
-            by,
-            not_searched,
-        })
-    }
-}
-
-impl LookWorker {
-    /// Compares the look with its view's background, and searches crops around what is new. False if the comparison was not possible;
-    /// otherwise what found the unknown objects is added to `by`.
-    fn look_at_changes(
-        &mut self,
-        look: CurrentLook<'_>,
-        preset: usize,
-        frame: &Frame,
-        found: &mut Vec<Detection>,
-        by: &mut Arc<[ModelDescriptor]>,
-    ) -> bool {
-        let CurrentLook { index, camera, .. } = look;
-        let new_regions = &camera.presets[preset].new_regions;
-        let changes = camera.view_monitor().look_for_changes(
-            preset,
-            frame,
-            &occupants(found),
-            new_regions,
-            &mut self.change_buffers,
-        );
-        let has_searched = new_regions.add(changes.as_ref(), found, |place| {
-            let seen = self.models.close_look_at(index, frame, place);
-            seen.inspect_err(
-                |error| tracing::warn!(camera = %camera.id, %error, "Cannot look closely at what is new; trying again later"),
-            )
-            .ok()
-        });
-        if let Some(change_map) = new_regions.searched_by(changes.as_ref()) {
-            *by = by.iter().chain([change_map]).cloned().collect();
-        }
-        if let Some(changes) = &changes {
-            let explain = |region: &_| new_regions.explanation(region, found);
-            camera.view_monitor().publish_changes(preset, changes, look.at, explain);
-        }
-        has_searched && camera.view_monitor().knows_held(preset)
-    }
-}
-
-/// Notes in the camera's state and counters why its picture was not decoded. True if the log should tell.
-fn note_decode_fault(camera: &WatchedCamera, error: &LookError) -> bool {
-    let LookError::Decode(error) = error else {
-        return true;
-    };
-    let set_aside = |until: Timestamp| {
-        camera.slot.set_decode_fault(Some(CameraState::SetAside {
-            reason: "its keyframes ended three decode workers within an hour".into(),
-            until,
-        }))
-    };
-    match error {
-        DecodeError::Unsupported { .. } => camera.slot.set_decode_fault(Some(CameraState::Unsupported {
-            what: error.to_string(),
-        })),
-        DecodeError::Crashed { set_aside_until, .. } => {
-            camera.slot.count_crash();
-            if let Some(until) = set_aside_until {
-                set_aside(*until);
-            }
-            true
-        }
-        DecodeError::SetAside { until, .. } => set_aside(*until),
-        _ => true,
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum LookError {
-    #[error(transparent)]
-    Decode(#[from] DecodeError),
-    #[error(transparent)]
-    View(#[from] vision::VisionError),
-    #[error(transparent)]
-    Model(#[from] gridwatch_model::ModelError),
-}
-
-impl LookError {
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::Decode(DecodeError::Unsupported { .. }) => "unsupported",
-            Self::Decode(DecodeError::Crashed { .. } | DecodeError::Known { .. }) => "decoder_crash",
-            Self::Decode(DecodeError::SetAside { .. }) => "set_aside",
-            Self::Decode(_) => "decode",
-            Self::View(_) => "view",
-            Self::Model(_) => "model",
-        }
-    }
-}
-
-fn count_failed(camera: &WatchedCamera, reason: &'static str) {
-    counter!(metric::LOOKS_FAILED, "camera" => camera.id.to_string(), "reason" => reason).increment(1);
-}
-
-fn note_view(camera: &WatchedCamera, view: View) {
-    let before = camera
-        .last_view
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .replace(view);
-    match (before, view) {
-        (Some(old), new) if old == new => {}
-        // The view monitor logs these, once it is sure.
-        (_, View::Moved) | (Some(View::Moved), View::Clear) => {}
-        (Some(_), View::Clear) => tracing::info!(camera = %camera.id, "View is clear again"),
-        (_, View::Clear) => {}
-        (_, blind) => {
-            tracing::warn!(camera = %camera.id, view = view_name(blind), "View cannot be trusted; nothing is confirmed or cleared there");
-        }
-    }
-}
-
-/// The metric's `view` label of a clear look at none of the presets.
-const BETWEEN_PRESETS: &str = "between_presets";
 
 /// The view's name in metrics, logs and health messages.
 pub(crate) fn view_name(view: View) -> &'static str {

@@ -60,6 +60,7 @@ fn the_defaults_follow_the_rules_own_scores() {
         compiled("appeared = \"required\""),
         Some(Appeared {
             new_start: 0.3,
+            new_keep: None,
             old_start: None
         })
     );
@@ -67,13 +68,15 @@ fn the_defaults_follow_the_rules_own_scores() {
         compiled("appeared = \"preferred\""),
         Some(Appeared {
             new_start: 0.3,
+            new_keep: None,
             old_start: Some(0.75)
         })
     );
     assert_eq!(
-        compiled("appeared = \"preferred\"\nnew_start_score = 0.4\nold_start_score = 0.9"),
+        compiled("appeared = \"preferred\"\nnew_start_score = 0.4\nnew_keep_score = 0.2\nold_start_score = 0.9"),
         Some(Appeared {
             new_start: 0.4,
+            new_keep: Some(0.2),
             old_start: Some(0.9)
         })
     );

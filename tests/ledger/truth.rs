@@ -153,6 +153,7 @@ fn cases_of_rules_with_appeared_are_counted_by_how_new_their_objects_are() {
     };
     let preferred = Some(Appeared {
         new_start: 0.3,
+        new_keep: None,
         old_start: Some(0.6),
     });
     let of = |judged, right| JudgedCases { judged, right };

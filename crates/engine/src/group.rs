@@ -13,13 +13,13 @@ use super::{
 /// An object at one look: one detection, or several that belong together.
 #[derive(Debug, Clone)]
 pub(super) struct DetectionGroup<'a> {
-    /// Union of their boxes.
+    /// Union of their boxes, without regions of change beside what was recognised: a shadow, or someone's bag, must not move a stall.
     pub bbox: BBox,
     /// Score of the most confident one.
     pub score: f32,
-    /// Zone match of the most confident one.
+    /// Zone match of the most confident one whose box counts.
     pub zone_match: ZoneMatch<'a>,
-    /// Number of boxes.
+    /// Number of boxes that count.
     pub count: u32,
     /// Appearance of the most confident one.
     pub appearance: Option<Appearance>,
@@ -43,6 +43,40 @@ impl DetectionGroup<'_> {
             text: self.text.as_ref().map(|t| &t.text),
         }
     }
+
+    /// One object of two groups, of which `other` has the lower score.
+    fn joined_by(self, other: Self) -> Self {
+        let (bbox, zone_match, count) = match (self.is_unknown, other.is_unknown) {
+            (false, true) if !is_detail(&self.bbox, &other.bbox) => (self.bbox, self.zone_match, self.count),
+            (true, false) if !is_detail(&other.bbox, &self.bbox) => (other.bbox, other.zone_match, other.count),
+            _ => (self.bbox.union(&other.bbox), self.zone_match, self.count + other.count),
+        };
+        Self {
+            bbox,
+            zone_match,
+            count,
+            second_look: [self.second_look, other.second_look]
+                .into_iter()
+                .flatten()
+                .reduce(f32::max),
+            newness: [self.newness, other.newness].into_iter().flatten().reduce(newest),
+            is_unknown: self.is_unknown && other.is_unknown,
+            text: [&self.text, &other.text]
+                .into_iter()
+                .flatten()
+                .max_by(|a, b| a.score.total_cmp(&b.score))
+                .cloned(),
+            ..self
+        }
+    }
+
+    /// Takes over what `duplicate`, a box of the same thing with a lower score, tells more: what it is, and its edges. Those of a region of
+    /// change are a guess.
+    pub(super) fn recognise(&mut self, duplicate: &Self) {
+        if self.is_unknown && !duplicate.is_unknown {
+            (self.bbox, self.zone_match, self.is_unknown) = (duplicate.bbox, duplicate.zone_match, false);
+        }
+    }
 }
 
 /// Merges groups (sorted by score, highest first) whose gap is at most `reach` diagonals of the larger box,
@@ -62,31 +96,25 @@ pub(super) fn merge_nearby(groups: &mut Vec<DetectionGroup<'_>>, reach: f64) {
         {
             let other = joined.remove(i);
             place = place.min(i);
-            whole = DetectionGroup {
-                bbox: other.bbox.union(&whole.bbox),
-                count: other.count + whole.count,
-                second_look: [other.second_look, whole.second_look]
-                    .into_iter()
-                    .flatten()
-                    .reduce(f32::max),
-                newness: [other.newness, whole.newness].into_iter().flatten().reduce(newest),
-                is_unknown: other.is_unknown && whole.is_unknown,
-                text: [&other.text, &whole.text]
-                    .into_iter()
-                    .flatten()
-                    .max_by(|a, b| a.score.total_cmp(&b.score))
-                    .cloned(),
-                // The earlier one has the higher score.
-                ..if i <= place && other.score >= whole.score {
-                    other
-                } else {
-                    whole
-                }
+            // The earlier one has the higher score.
+            whole = if i <= place && other.score >= whole.score {
+                other.joined_by(whole)
+            } else {
+                whole.joined_by(other)
             };
         }
         joined.insert(place.min(joined.len()), whole);
     }
     *groups = joined;
+}
+
+/// Share of a box that is most of it.
+const MOSTLY: f64 = 0.5;
+
+/// True if what was recognised is a detail of what the region shows: the print on a board, or the parasol of a stall. A box as large as most
+/// of the region is a better outline of the same thing, and one beside it is another thing.
+fn is_detail(recognised: &BBox, region: &BBox) -> bool {
+    recognised.share_in(region) >= MOSTLY && region.share_in(recognised) < MOSTLY
 }
 
 /// The larger share, and the earlier time.

@@ -19,8 +19,8 @@ use super::{
     calendar::HoursCache,
     plus,
     presence::LookInterval,
+    register::{CaseRegister, RejectedReply},
     since,
-    site::{CaseRegister, RejectedReply},
     stage::Stage,
     track::{Track, TransitionContext},
     types::{
@@ -215,7 +215,10 @@ impl Engine {
                 camera,
                 rule,
                 bbox: track.bbox,
-                missing_dwell: rule.dwell.saturating_sub(track.presence.dwell()),
+                missing_dwell: track
+                    .presence
+                    .required_dwell(rule)
+                    .saturating_sub(track.presence.dwell()),
                 waits_for_cap: track.rank().is_some(),
             })
         })
@@ -444,7 +447,10 @@ impl Engine {
 
 fn stale_after(rule: &Rule, camera: Option<&CameraPlan>) -> Duration {
     let away = camera.map_or(Duration::ZERO, |c| c.away.saturating_mul(STALE_TOURS));
-    MIN_STALE.max(rule.dwell).max(rule.forget_after).max(away)
+    MIN_STALE
+        .max(rule.unidentified_dwell.unwrap_or(rule.dwell))
+        .max(rule.forget_after)
+        .max(away)
 }
 
 impl CameraState {

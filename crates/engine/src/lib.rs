@@ -13,6 +13,7 @@ pub mod grid;
 mod group;
 mod judge;
 mod presence;
+mod register;
 mod site;
 mod stage;
 mod track;

@@ -162,7 +162,17 @@ impl Presence {
 
     /// Present for the rule's dwell.
     pub(super) fn has_reached_dwell(&self, rule: &Rule) -> bool {
-        self.dwell >= rule.dwell
+        self.dwell >= self.required_dwell(rule)
+    }
+
+    /// The dwell that the rule requires of what was seen.
+    pub(super) fn required_dwell(&self, rule: &Rule) -> Duration {
+        // A text that decides tells what it is.
+        if self.is_unidentified() && !rule.second_look_is_required {
+            rule.unidentified_dwell.unwrap_or(rule.dwell)
+        } else {
+            rule.dwell
+        }
     }
 
     /// Seen in n of the newest m looks, and present in the required share of all looks.
@@ -188,7 +198,7 @@ impl Presence {
     pub(super) fn missing_dwell(&self, rule: &Rule) -> Option<Duration> {
         let mut next = self.clone();
         next.saw(rule, LookInterval::Blind, 0.0, true);
-        let missing = rule.dwell.saturating_sub(self.dwell);
+        let missing = self.required_dwell(rule).saturating_sub(self.dwell);
         (!missing.is_zero() && next.is_steady(rule) && next.is_attended(rule)).then_some(missing)
     }
 

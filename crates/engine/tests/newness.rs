@@ -5,10 +5,12 @@ use gridwatch_engine::{Appeared, Detection, Input, Label, Newness, NotFiled, Obs
 
 const REQUIRED: Appeared = Appeared {
     new_start: 0.35,
+    new_keep: None,
     old_start: None,
 };
 const PREFERRED: Appeared = Appeared {
     new_start: 0.35,
+    new_keep: None,
     old_start: Some(0.7),
 };
 
@@ -223,4 +225,33 @@ fn a_recognised_duplicate_identifies_the_object() {
         [false]
     );
     harness.close();
+}
+
+/// A network is less sure of something small; that it is new is evidence of its own. What was there before needs the usual scores.
+#[test]
+fn what_is_new_goes_on_and_passes_its_second_look_with_lower_scores() {
+    let rule = Rule {
+        appeared: Some(Appeared {
+            new_start: 0.25,
+            new_keep: Some(0.2),
+            old_start: Some(0.7),
+        }),
+        second_look: Some(0.3),
+        ..rule()
+    };
+    let file = |first: f32, then: f32, second_look: f32, newness: Option<Newness>| {
+        let mut harness = Harness::new(plan([("gate", fixed())], vec![rule.clone()]));
+        for s in (0..=120).step_by(10) {
+            let mut seen = heap(if s == 0 { first } else { then }, newness);
+            seen.set_second_look(&"garbage".into(), second_look);
+            harness.look("gate", s.into(), vec![seen]);
+        }
+        harness.opened().len()
+    };
+    assert_eq!(file(0.26, 0.21, 0.21, new(0.8)), 1);
+    assert_eq!(file(0.24, 0.21, 0.21, new(0.8)), 0, "too low to start");
+    assert_eq!(file(0.26, 0.19, 0.21, new(0.8)), 0, "too low to go on");
+    assert_eq!(file(0.26, 0.21, 0.19, new(0.8)), 0, "doubted");
+    assert_eq!(file(0.75, 0.75, 0.21, new(0.0)), 0, "not new: doubted");
+    assert_eq!(file(0.75, 0.25, 0.9, new(0.0)), 0, "not new: too low to go on");
 }

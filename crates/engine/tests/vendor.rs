@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
-use crate::engine_support::{HERE, Harness, Pinhole, bbox, fixed, plan, rule};
-use gridwatch_engine::{Attended, BBox, Detection, ExceptLabels, NotFiled, Rule, geometry::distance_m};
+use crate::engine_support::{HERE, Harness, Pinhole, bbox, fixed, plan, rule, zone};
+use gridwatch_engine::{
+    Attended, BBox, CameraPlan, Detection, ExceptLabels, Label, NotFiled, Rule, ZoneKind, geometry::distance_m,
+};
 
 fn vendor() -> Rule {
     Rule {
@@ -63,6 +65,56 @@ fn the_parts_of_a_stall_are_one_case() {
     assert_eq!((cases[0].count, cases[0].area_m2), (2, None));
     assert_eq!(cases[0].confirmed_box, bbox(0.40, 0.45, 0.52, 0.70), "around both");
     harness.close();
+}
+
+#[test]
+fn a_new_region_beside_a_stall_does_not_move_it() {
+    let rule = Rule {
+        labels: ["umbrella", "table", "object"].map(Into::into).to_vec(),
+        ..vendor()
+    };
+    let zones = vec![
+        zone("pavement", ZoneKind::Watch, (0.3, 0.6), (0.5, 0.72)),
+        zone("road", ZoneKind::Watch, (0.3, 0.6), (0.73, 0.9)),
+    ];
+    let file = |region: BBox| {
+        let camera = CameraPlan {
+            zones: zones.clone(),
+            ..fixed()
+        };
+        let mut harness = Harness::new(plan([("gate", camera)], vec![rule.clone()]));
+        for s in (0..=300).step_by(10) {
+            let region = Detection::new(Label::object(), 0.9, region);
+            harness.look("gate", s.into(), vec![object("table", TABLE), region, seller(0.52)]);
+        }
+        let [case] = &harness.opened()[..] else {
+            panic!("{:?}", harness.opened())
+        };
+        (case.confirmed_box, case.count, case.zone.clone())
+    };
+    let expected = (TABLE, 1, Some("pavement".into()));
+    assert_eq!(file(bbox(0.49, 0.62, 0.54, 0.80)), expected, "beside it");
+    assert_eq!(file(bbox(0.40, 0.60, 0.50, 0.74)), expected, "around it");
+    let cloth = bbox(0.35, 0.55, 0.55, 0.71);
+    let whole = (cloth, 2, Some("pavement".into()));
+    assert_eq!(file(cloth), whole, "what was recognised is a detail of it");
+}
+
+#[test]
+fn goods_that_nothing_recognises_must_stay_longer() {
+    let filed_after_s = |label: &str| {
+        let rule = Rule {
+            labels: ["table", "object"].map(Into::into).to_vec(),
+            unidentified_dwell: Some(Duration::from_mins(10)),
+            ..vendor()
+        };
+        let mut harness = Harness::new(plan([("gate", fixed())], vec![rule]));
+        for s in (0..=900).step_by(10) {
+            harness.look("gate", s.into(), vec![object(label, TABLE), seller(0.52)]);
+        }
+        harness.opened()[0].dwell.as_secs()
+    };
+    assert_eq!((filed_after_s("table"), filed_after_s("object")), (300, 600));
 }
 
 #[test]

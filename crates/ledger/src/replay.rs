@@ -298,6 +298,8 @@ pub struct ReplayedCase {
     /// Bounding box at the confirmation, as fractions of the picture.
     #[serde(rename = "box")]
     pub bbox: BBox,
+    /// True if most looks saw a new object that no network recognised.
+    pub unidentified: bool,
 }
 
 impl From<&gridwatch_engine::Case> for ReplayedCase {
@@ -315,6 +317,7 @@ impl From<&gridwatch_engine::Case> for ReplayedCase {
             looks: case.looks,
             looks_seen: case.looks_seen,
             bbox: case.confirmed_box,
+            unidentified: case.is_unidentified,
         }
     }
 }

@@ -44,6 +44,9 @@ pub struct StreetsArgs {
     /// Number of streets; nine kinds of streets take turns, and five kinds of light.
     #[arg(long, default_value_t = 45, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     scenes: u32,
+    /// Judge only this street, by its number in the list of mistakes; may be given several times.
+    #[arg(long, value_name = "NUMBER", conflicts_with = "scenes")]
+    street: Vec<u32>,
     /// Random seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -52,7 +55,7 @@ pub struct StreetsArgs {
     no_baseline: bool,
     /// Judge a clip instead: a folder of frames in the order of their names; may be given several times. `ffmpeg -i CLIP -vf fps=1
     /// DIR/%05d.jpg` makes one. The frames are shown forwards and backwards until --looks is reached, as if 10 s apart.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["backgrounds", "bags", "scenes", "no_baseline", "sheet"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["backgrounds", "bags", "scenes", "street", "no_baseline", "sheet"])]
     quiet: Vec<PathBuf>,
     /// Number of looks at each clip; 8,640 are a day.
     #[arg(long, default_value_t = 2_000, requires = "quiet", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
@@ -92,8 +95,13 @@ pub(super) fn run(args: &StreetsArgs) -> Result<ExitCode, Failure> {
     let threads = std::thread::available_parallelism().map_or(1, |n| u16::try_from(n.get().min(8)).unwrap_or(1));
     let judge = |name: &str, with_newness: bool| -> Result<StreetsReport, Failure> {
         let setup = set_up(with_newness, threads)?;
-        let progress = |done| show_progress(name, done, args.scenes, "streets");
-        let report = streets(&assets, &setup, args.scenes, args.seed, progress);
+        let numbers: Vec<u32> = match &args.street[..] {
+            [] => (0..args.scenes).collect(),
+            given => given.to_vec(),
+        };
+        let all = numbers.len();
+        let progress = |done| show_progress(name, done, u32::try_from(all).unwrap_or(u32::MAX), "streets");
+        let report = streets(&assets, &setup, numbers, args.seed, progress);
         eprintln!();
         report.map_err(|e| Failure::new(e.class(), e.to_string()))
     };
@@ -230,6 +238,8 @@ fn without_newness(rule: &mut raw::Rule) {
     rule.labels.retain(|l| l != "object");
     rule.appeared = raw::Appeared::Ignored;
     rule.new_start_score = None;
+    rule.new_keep_score = None;
+    rule.unidentified_dwell = None;
     rule.old_start_score = None;
 }
 

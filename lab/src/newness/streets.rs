@@ -108,20 +108,20 @@ fn wilson(hits: u32, of: u32) -> (f64, f64, f64) {
     (p, centre - half, centre + half)
 }
 
-/// Composes `scenes` streets and judges them; `progress` is told after each.
+/// Composes the streets with these numbers and judges them; `progress` is told how many are done after each.
 ///
 /// # Errors
 /// A model fails.
 pub fn streets(
     assets: &Assets,
     setup: &Setup,
-    scenes: u32,
+    scenes: impl IntoIterator<Item = u32>,
     seed: u64,
     mut progress: impl FnMut(u32),
 ) -> Result<StreetsReport, ModelError> {
     let mut report = StreetsReport::default();
     let mut pipeline = Pipeline::new(setup)?;
-    for index in 0..scenes {
+    for index in scenes {
         let mut script = Script::new(assets, index, seed);
         pipeline.start();
         let mut cases = Vec::new();
@@ -135,7 +135,7 @@ pub fn streets(
         report.scenes += 1;
         report.looks += script.looks;
         report.compare(&script, cases, &last);
-        progress(index + 1);
+        progress(report.scenes);
     }
     Ok(report)
 }

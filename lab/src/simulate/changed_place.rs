@@ -10,8 +10,12 @@ pub(super) const STILL_LOOKS: u32 = 4;
 const BRIDGED_LOOKS: u32 = 4;
 /// Looks until a place is learned (docs/seeing.md).
 pub(super) const LEARN_LOOKS: u32 = 30;
-/// What becomes new around an object: its edge reaches a cell or two into the ground beside it (docs/seeing.md; 160 by 90 cells).
-const EDGE: (f32, f32) = (1.5 / 160.0, 1.5 / 90.0);
+/// What becomes new around an object, in cells: its edge reaches a cell or two into the ground beside it (docs/seeing.md). Regions are
+/// reported without one of them.
+const EDGE: f32 = 1.5;
+const REPORTED_EDGE: f32 = EDGE - 1.0;
+/// Cells of the view, across and down.
+const CELLS: (f32, f32) = (160.0, 90.0);
 
 /// What is in a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,15 +158,15 @@ impl ChangedPlace {
         )
     }
 
-    /// The box around its visible parts, with what becomes new at their edges.
+    /// The box around its visible parts, as a region around it is reported.
     pub(super) fn outline(&self) -> Option<BBox> {
         let whole = self.boxes.iter().copied().reduce(around)?;
-        with_edge(whole).within_picture()
+        with_edge(whole, REPORTED_EDGE).within_picture()
     }
 
     /// The fraction of `bbox` that its parts cover, 0..=1.
     pub(super) fn coverage(&self, bbox: &BBox) -> f64 {
-        let covered: f64 = self.boxes.iter().map(|b| common_area(&with_edge(*b), bbox)).sum();
+        let covered: f64 = self.boxes.iter().map(|b| common_area(&with_edge(*b, EDGE), bbox)).sum();
         if bbox.area() > 0.0 {
             (covered / bbox.area()).min(1.0)
         } else {
@@ -185,12 +189,13 @@ pub(super) fn light_index(light: Light) -> usize {
     }
 }
 
-fn with_edge(b: BBox) -> BBox {
+fn with_edge(b: BBox, cells: f32) -> BBox {
+    let (across, down) = (cells / CELLS.0, cells / CELLS.1);
     BBox {
-        x1: b.x1 - EDGE.0,
-        y1: b.y1 - EDGE.1,
-        x2: b.x2 + EDGE.0,
-        y2: b.y2 + EDGE.1,
+        x1: b.x1 - across,
+        y1: b.y1 - down,
+        x2: b.x2 + across,
+        y2: b.y2 + down,
     }
 }
 

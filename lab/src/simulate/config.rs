@@ -134,7 +134,13 @@ fn remove_newness(config: &mut Table) {
         let Some(rule) = rule.as_table_mut() else {
             return true;
         };
-        for field in ["appeared", "new_start_score", "old_start_score"] {
+        for field in [
+            "appeared",
+            "new_start_score",
+            "new_keep_score",
+            "old_start_score",
+            "unidentified_dwell",
+        ] {
             rule.remove(field);
         }
         let labels = rule.get_mut("labels").and_then(Value::as_array_mut);

@@ -324,6 +324,29 @@ impl Checker<'_> {
                 );
             }
         }
+        let keep_at = at.key("new_keep_score");
+        if let Some(keep) = raw.new_keep_score.filter(|_| !self.is_invalid(&keep_at)) {
+            let new_start = raw.new_start_score.filter(|_| !self.is_invalid(&new_at));
+            if raw.appeared == raw::Appeared::Ignored {
+                self.fault(
+                    &keep_at,
+                    "has no effect without appeared",
+                    "set appeared = \"preferred\" or \"required\", or remove the line",
+                );
+            } else if let Some(new_start) = new_start.filter(|start| keep > *start) {
+                self.fault(
+                    &keep_at,
+                    format!("{keep} is above new_start_score ({new_start})"),
+                    "use a lower value: what continues a candidate needs less than what starts one",
+                );
+            } else if keep > raw.keep_score && !self.is_invalid(&at.key("keep_score")) {
+                self.fault(
+                    &keep_at,
+                    format!("{keep} is above keep_score ({})", raw.keep_score),
+                    "use a lower value: what is new needs less evidence",
+                );
+            }
+        }
         if let Some(old) = raw.old_start_score.filter(|_| !self.is_invalid(&old_at)) {
             if raw.appeared != raw::Appeared::Preferred {
                 self.fault(
@@ -341,7 +364,31 @@ impl Checker<'_> {
         }
     }
 
+    fn unidentified_dwell(&mut self, at: &FieldPath, raw: &raw::Rule) {
+        let longer_at = at.key("unidentified_dwell");
+        let Some(longer) = raw
+            .unidentified_dwell
+            .filter(|d| self.check_range(&longer_at, *d, DWELL))
+        else {
+            return;
+        };
+        if !raw.labels.iter().any(|l| l == Label::object().as_str()) {
+            self.fault(
+                &longer_at,
+                "the rule has no label `object`",
+                "add the label, or remove the field: everything else is identified",
+            );
+        } else if longer.0 < raw.dwell.0 {
+            self.fault(
+                &longer_at,
+                format!("{longer} is less than dwell ({})", raw.dwell),
+                "use a longer one: what no model recognises needs more evidence",
+            );
+        }
+    }
+
     fn times(&mut self, at: &FieldPath, raw: &raw::Rule, looks: Option<&(String, Duration)>) {
+        self.unidentified_dwell(at, raw);
         let dwell_at = at.key("dwell");
         let is_in_range = self.check_range(&dwell_at, raw.dwell, DWELL);
         if let Some(interval) = self.draft.rest.evidence.as_ref().map(|e| e.min_interval)
@@ -540,15 +587,18 @@ fn compile(raw: raw::Rule, category: Category, hours: Hours) -> engine::Rule {
         start: raw.start_score,
         keep: raw.keep_score,
     };
-    let new_start = raw.new_start_score.unwrap_or(raw.keep_score);
+    let new_keep = raw.new_keep_score;
+    let new_start = raw.new_start_score.or(new_keep).unwrap_or(raw.keep_score);
     let appeared = match raw.appeared {
         raw::Appeared::Ignored => None,
         raw::Appeared::Required => Some(Appeared {
             new_start,
+            new_keep,
             old_start: None,
         }),
         raw::Appeared::Preferred => Some(Appeared {
             new_start,
+            new_keep,
             old_start: Some(raw.old_start_score.unwrap_or((raw.start_score + 1.0) / 2.0)),
         }),
     };
@@ -562,6 +612,7 @@ fn compile(raw: raw::Rule, category: Category, hours: Hours) -> engine::Rule {
             keep: n.keep_score,
         }),
         dwell: raw.dwell.0,
+        unidentified_dwell: raw.unidentified_dwell.map(|d| d.0),
         seen_n: raw.seen_n,
         seen_m: raw.seen_m,
         present_share: raw.present_share,

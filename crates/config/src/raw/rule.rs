@@ -20,6 +20,9 @@ pub struct Rule {
     pub labels: Vec<String>,
     /// How long the object must be present before a case is filed, 1s to 30 days. Shorter dwells file more cases, and more of them are gone when the crew arrives.
     pub dwell: Span,
+    /// The same for a new object that no model recognises in most looks (label `object`), not below `dwell`. Longer values keep shadows and luggage near waiting people from being vendors. Default `dwell`.
+    #[serde(default)]
+    pub unidentified_dwell: Option<Span>,
     /// Minimum score that starts a candidate, 0..1. Default 0.5. Lower values find more objects and cause more false cases.
     #[serde(default = "defaults::start_score")]
     #[schemars(range(min = 0.01, max = 1.0))]
@@ -34,10 +37,14 @@ pub struct Rule {
     /// Whether the object must be new in the view, which the camera learns by itself. `required`: what was there when the view was learned starts no candidate. `preferred`: it starts one from `old_start_score`. Default `ignored`.
     #[serde(default)]
     pub appeared: Appeared,
-    /// Minimum score that starts a candidate for an object that is new in the view, 0..1, not above `start_score`. Default `keep_score`. Needs `appeared`.
+    /// Minimum score that starts a candidate for an object that is new in the view, 0..1, not above `start_score`. Default `keep_score`, or `new_keep_score` if that is set. Needs `appeared`.
     #[serde(default)]
     #[schemars(range(min = 0.01, max = 1.0))]
     pub new_start_score: Option<f32>,
+    /// Minimum score that continues a candidate for an object that is new in the view, and that a second look at it must reach, 0..1, not above `new_start_score` and `keep_score`. At night it is raised by as much as `keep_score`. A model is less sure of small objects, and newness is evidence of its own. Default: as for all objects. Needs `appeared`.
+    #[serde(default)]
+    #[schemars(range(min = 0.01, max = 1.0))]
+    pub new_keep_score: Option<f32>,
     /// With `appeared = "preferred"`: minimum score that starts a candidate for an object that was there when the view was learned, 0..1, not below `start_score`. Default: halfway between `start_score` and 1.
     #[serde(default)]
     #[schemars(range(min = 0.01, max = 1.0))]

@@ -8,7 +8,7 @@ use crate::{
     geometry::distance_m,
     group::{DetectionGroup, attendants, is_large_enough, is_taken_for_other, merge_nearby},
     presence::{LookInterval, Presence},
-    site::CaseRegister,
+    register::CaseRegister,
     stage::{Candidate, Sighting, Stage},
     track::{Track, TransitionContext, affinity, associate, is_duplicate},
     types::{BBox, CameraId, CameraPlan, CaseState, Detection, Effect, Label, NotFiled, Plan, Reason, Rule, Scores},
@@ -40,16 +40,15 @@ fn overlaps_place(place: &BBox, b: &BBox, reach: f64) -> bool {
     place.contains(b.centre()) || affinity(place, b, reach, None) > 0.0
 }
 
-/// The groups (sorted by score, highest first) without those that duplicate a better one. A duplicate that was recognised tells what
-/// the better one is.
-fn without_duplicates(groups: Vec<DetectionGroup<'_>>) -> Vec<DetectionGroup<'_>> {
-    let mut kept: Vec<DetectionGroup<'_>> = Vec::with_capacity(groups.len());
+/// The groups (sorted by score, highest first) without those that duplicate a better one.
+fn without_duplicates<'a>(groups: Vec<DetectionGroup<'a>>) -> Vec<DetectionGroup<'a>> {
+    let mut kept: Vec<DetectionGroup<'a>> = Vec::with_capacity(groups.len());
     for group in groups {
         match kept
             .iter_mut()
             .find(|k| is_duplicate(&group.bbox, [&k.bbox].into_iter()))
         {
-            Some(better) => better.is_unknown &= group.is_unknown,
+            Some(better) => better.recognise(&group),
             None => kept.push(group),
         }
     }
@@ -252,7 +251,7 @@ impl<'a> RuleEvaluation<'a> {
             return Err(Rejected::at(bbox, why));
         }
         // NaN is rejected too.
-        if detection.score.is_nan() || detection.score < self.scores.keep {
+        if detection.score.is_nan() || detection.score < self.rule.keep_score(self.scores, detection.newness) {
             return Err(Rejected::at(bbox, NotFiled::ScoreTooLow));
         }
         Ok(DetectionGroup {

@@ -9,8 +9,10 @@ use crate::{
     calendar::Hours,
     case::case_id,
     group::{DetectionGroup, area_m2},
-    plus, since,
-    site::{LocatedCandidate, RecurrenceAction, locate},
+    plus,
+    register::RecurrenceAction,
+    since,
+    site::{LocatedCandidate, locate},
     stage::{SecondLook, Sighting, Stage},
     track::Track,
     types::{Case, CaseId, CaseState, Effect, Location, NotFiled, Reason, Recurrence, ScheduleId},
@@ -228,7 +230,7 @@ impl<'a> RuleEvaluation<'a> {
         let Some(candidate) = track.candidate_mut() else {
             return;
         };
-        let (Some(least), Some(score)) = (self.rule.second_look, group.second_look) else {
+        let (Some(least), Some(score)) = (self.rule.second_look_score(group.newness), group.second_look) else {
             return;
         };
         if matches!(candidate.second_look, SecondLook::Sure(_)) {

@@ -228,8 +228,11 @@ pub struct Scores {
 /// background.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Appeared {
-    /// Start score of a new object, by day and by night; the keep score applies if it is higher.
+    /// Start score of a new object, by day and by night; its keep score applies if it is higher.
     pub new_start: f32,
+    /// Keep score of a new object by day, and what its second look must reach; at night as much higher as other keep scores are.
+    /// `None`: as for all objects.
+    pub new_keep: Option<f32>,
     /// Start score of an object that was there when the view was learned; `None`: it starts no candidate.
     pub old_start: Option<f32>,
 }
@@ -260,11 +263,34 @@ impl Rule {
         }
     }
 
+    /// Score that continues a candidate.
+    pub(crate) fn keep_score(&self, scores: Scores, newness: Option<Newness>) -> f32 {
+        match self.new_keep(newness) {
+            Some(new_keep) => new_keep + scores.keep - self.day.keep,
+            None => scores.keep,
+        }
+    }
+
+    /// Score that a second look must reach; `None`: none is taken.
+    pub(crate) fn second_look_score(&self, newness: Option<Newness>) -> Option<f32> {
+        let least = self.second_look?;
+        // That of a text is not the score of a network.
+        let new_keep = self.new_keep(newness).filter(|_| !self.second_look_is_required);
+        Some(new_keep.map_or(least, |new_keep| new_keep.min(least)))
+    }
+
+    fn new_keep(&self, newness: Option<Newness>) -> Option<f32> {
+        newness.filter(Newness::is_new)?;
+        self.appeared?.new_keep
+    }
+
     /// Score that starts a candidate; `None` if an object of this newness starts none.
     pub(crate) fn start_score(&self, scores: Scores, newness: Option<Newness>) -> Option<f32> {
         match (self.appeared, newness) {
             (None, _) => Some(scores.start),
-            (Some(appeared), Some(newness)) if newness.is_new() => Some(appeared.new_start.max(scores.keep)),
+            (Some(appeared), Some(newness)) if newness.is_new() => {
+                Some(appeared.new_start.max(self.keep_score(scores, Some(newness))))
+            }
             (Some(appeared), Some(_)) => appeared.old_start,
             // A view that is not learned yet cannot tell: what only prefers the new is judged as usual.
             (Some(appeared), None) => appeared.old_start.map(|_| scores.start),
@@ -287,6 +313,8 @@ pub struct Rule {
     pub night: Scores,
     /// Minimum wall-clock presence before a case.
     pub dwell: Duration,
+    /// The same for an object that no network recognised, not below `dwell`: weaker evidence has to last longer. `None`: `dwell`.
+    pub unidentified_dwell: Option<Duration>,
     /// Confirming needs sightings in at least this many ...
     pub seen_n: u32,
     /// ... of the newest clear looks (`1 <= seen_n <= seen_m <= 64`).

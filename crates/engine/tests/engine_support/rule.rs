@@ -18,6 +18,7 @@ pub fn rule() -> Rule {
         day: Scores { start: 0.5, keep: 0.3 },
         night: Scores { start: 0.5, keep: 0.3 },
         dwell: Duration::from_secs(60),
+        unidentified_dwell: None,
         seen_n: 3,
         seen_m: 5,
         present_share: 0.6,

@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{decode::MIN_DETECTION_BYTES, *};
+use gridwatch_engine::{Appearance, BBox, Detection, Input, Label, Light, Newness, SecondLookScore, TextReading};
 
 fn at(ns: i128) -> Timestamp {
     Timestamp::from_nanosecond(ns).unwrap()

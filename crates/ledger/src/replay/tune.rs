@@ -139,10 +139,12 @@ impl ConfiguredRule {
             Some(Appeared {
                 new_start,
                 old_start: None,
+                ..
             }) => vec![(Setting::NewStart, new_start)],
             Some(Appeared {
                 new_start,
                 old_start: Some(old_start),
+                ..
             }) => vec![start, (Setting::NewStart, new_start), (Setting::OldStart, old_start)],
         }
     }
@@ -165,6 +167,7 @@ impl Sweep {
                     night: if r.night == r.day { day } else { r.night },
                     appeared: r.appeared.map(|a| Appeared {
                         new_start: score,
+                        new_keep: a.new_keep.map(|keep| keep.min(score)),
                         old_start: a.old_start.map(|_| score),
                     }),
                     ..r.clone()

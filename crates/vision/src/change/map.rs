@@ -184,7 +184,7 @@ impl ChangeMap {
         }
         if state == ChangeState::Judged {
             regions.extend(learned.regions.iter().filter(|r| r.reported > 0).map(|r| NewRegion {
-                bbox: r.bbox,
+                bbox: grid.without_neighbours(&r.bbox),
                 score: r.score(),
                 since: r.since.min(at),
                 explained_by: r.occupant,

@@ -83,7 +83,7 @@ impl<'a> Script<'a> {
         let (seconds, looks) = match plot {
             Plot::Bags => (30, 170),
             Plot::Banner | Plot::SmallAd | Plot::Board | Plot::Notice => (80, 280),
-            Plot::Stall | Plot::StallWithoutParasol | Plot::GoodsOnTheGround => (10, 130),
+            Plot::Stall | Plot::StallWithoutParasol | Plot::GoodsOnTheGround => (10, 190),
             Plot::Quiet => (30, 200),
         };
         let mut nuisances = weather.to_vec();
