@@ -50,6 +50,7 @@ pub mod snapshot;
 mod starter;
 pub mod store;
 pub mod take_over;
+mod terminal;
 #[cfg(all(feature = "gst", feature = "ort"))]
 pub mod try_out;
 pub mod tune;
@@ -62,6 +63,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use serde::Serialize;
 
 pub use self::options::{free_path, language};
@@ -212,15 +214,15 @@ pub fn main() -> ExitCode {
         .and_then(|word| word.into_string().ok())
         .filter(|word| MOVED.contains(&word.as_str()))
     {
-        let _ = writeln!(
-            io::stderr(),
+        terminal::note(format_args!(
             "error: `gridwatch {moved}` is now `gridwatch-lab {moved}`, a program that is not installed on a box"
-        );
+        ));
         return ExitCode::from(2);
     }
     // Stays valid when the file is replaced by an update.
     #[cfg(feature = "gst")]
     crate::decoders::set_worker_program("/proc/self/exe".into());
+    keep_memory_private();
     // clap prints usage errors itself and exits with 2.
     let command = Cli::parse().command;
     if command.writes_only_state() {
@@ -229,13 +231,23 @@ pub fn main() -> ExitCode {
     finish(command.run())
 }
 
+/// No core dump, and no debugger of another process of this user: memory holds passwords, keys and unmasked pictures.
+fn keep_memory_private() {
+    let nothing = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    // Neither fails on Linux; without them the service's unit still forbids core dumps.
+    let _ = setrlimit(Resource::Core, nothing);
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
 /// The exit code of a command that ended with `result`; an error is written to standard error.
 pub fn finish(result: Result<ExitCode, Failure>) -> ExitCode {
     match result {
         Ok(code) => code,
         Err(failure) => {
-            // If standard error is closed too, the exit code still reports the failure.
-            let _ = writeln!(io::stderr(), "{failure}");
+            terminal::note(&failure);
             ExitCode::from(failure.class.exit_code())
         }
     }
@@ -314,7 +326,7 @@ failure_from!(
 /// # Errors
 /// Any other write error, as [`Class::Transient`].
 pub fn print(text: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
+    let mut out = terminal::stdout();
     written_to_stdout(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
 }
 

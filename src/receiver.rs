@@ -1,8 +1,8 @@
 //! The settings of the built-in client from the configuration, for the daemon and for `check`.
 
 use gridwatch_camera::{
-    StreamSource,
-    receive::{ReceiverSettings, Timeouts, Trust, is_rtsp},
+    Auth, StreamSource,
+    receive::{LoginPolicy, LoginSchemes, ReceiverSettings, Timeouts, Trust, is_rtsp},
 };
 use gridwatch_config as config;
 
@@ -19,6 +19,11 @@ pub(crate) fn receiver_settings(
 ) -> ReceiverSettings {
     ReceiverSettings {
         credentials: camera.credential_source.clone(),
+        login: LoginPolicy::new(match camera.auth {
+            Auth::Auto => LoginSchemes::Auto,
+            Auth::Digest => LoginSchemes::Digest,
+            Auth::Basic => LoginSchemes::Basic,
+        }),
         trust: match (&camera.pin_sha256, &camera.ca_file) {
             (Some(pin), _) => Trust::Pin(pin.clone()),
             (None, Some(file)) => Trust::CaFile(file.clone()),

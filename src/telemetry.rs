@@ -2,6 +2,8 @@
 //!
 //! Dashboards and alerts depend on the metric names, which are listed in [`gridwatch_base::metric`].
 
+mod server;
+
 use std::{
     collections::BTreeMap,
     io::IsTerminal,
@@ -13,13 +15,13 @@ use std::{
     time::Instant,
 };
 
-use axum::{Json, Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
 use metrics::{describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
+pub use self::server::serve;
 use gridwatch_base::{error::Class, metric};
 use gridwatch_config::raw::LogFormat;
 
@@ -348,13 +350,6 @@ pub struct Readiness {
 /// Updates the gauges and the readiness, which are cheaper to read on a request than to keep current.
 pub type RefreshGauges = Arc<dyn Fn() + Send + Sync>;
 
-#[derive(Clone)]
-struct HttpState {
-    health: Arc<Health>,
-    metrics: PrometheusHandle,
-    refresh: RefreshGauges,
-}
-
 /// Binds the address of the HTTP endpoint. Done before anything else starts, so that a taken port stops the start at once.
 ///
 /// # Errors
@@ -362,49 +357,6 @@ struct HttpState {
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, TelemetryError> {
     let listen = |source| TelemetryError::Listen { address, source };
     TcpListener::bind(address).await.map_err(listen)
-}
-
-/// Serves `/healthz`, `/readyz` and `/metrics` until the runtime ends.
-pub fn serve(listener: TcpListener, health: Arc<Health>, metrics: PrometheusHandle, refresh: RefreshGauges) {
-    let routes = Router::new()
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(render))
-        .with_state(HttpState {
-            health,
-            metrics,
-            refresh,
-        });
-    tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, routes).await {
-            tracing::error!(%error, "Metrics and health server failed");
-        }
-    });
-}
-
-async fn healthz(State(state): State<HttpState>) -> impl IntoResponse {
-    if state.health.is_alive() {
-        (StatusCode::OK, "ok\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the core is stuck\n")
-    }
-}
-
-async fn readyz(State(state): State<HttpState>) -> impl IntoResponse {
-    (state.refresh)();
-    let readiness = state.health.readiness();
-    let status = if readiness.ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    (status, Json(readiness))
-}
-
-async fn render(State(state): State<HttpState>) -> impl IntoResponse {
-    (state.refresh)();
-    state.metrics.run_upkeep();
-    ([("content-type", "text/plain; version=0.0.4")], state.metrics.render())
 }
 
 #[cfg(test)]

@@ -11,8 +11,11 @@ use std::{
 use self::export::{ExportError, ExportFiles};
 use jiff::tz::TimeZone;
 
-use super::options::StateArgs;
-use gridwatch_base::{error::Class, text::counted};
+use super::{options::StateArgs, terminal};
+use gridwatch_base::{
+    error::Class,
+    text::{counted, printable},
+};
 use gridwatch_config::Faults;
 use gridwatch_contract::When;
 use gridwatch_custody::{
@@ -151,7 +154,7 @@ impl CasesError {
 /// # Errors
 /// [`CasesError`]; its class gives the exit code.
 pub fn run(args: &CasesArgs) -> Result<ExitCode, CasesError> {
-    print(args, &mut io::stdout().lock())?;
+    print(args, &mut terminal::stdout())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -301,7 +304,8 @@ fn show(out: &mut impl Write, case: &CaseFile, zone: &TimeZone, json: bool) -> i
     match &case.quarantined {
         Some(reason) => writeln!(
             out,
-            "Outbox      {messages} quarantined, see `gridwatch outbox retry`: {reason}"
+            "Outbox      {messages} quarantined, see `gridwatch outbox retry`: {}",
+            printable(reason)
         )?,
         None => writeln!(out, "Outbox      {messages} queued for the broker")?,
     }
@@ -331,7 +335,7 @@ fn show(out: &mut impl Write, case: &CaseFile, zone: &TimeZone, json: bool) -> i
     }
     writeln!(out, "History")?;
     for entry in &case.history {
-        let reason = entry.reason.as_deref().unwrap_or_default();
+        let reason = entry.reason.as_deref().map(printable).unwrap_or_default();
         if entry.omitted > 0 {
             writeln!(out, "  … {} entries left out", entry.omitted)?;
         }

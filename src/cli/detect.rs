@@ -14,7 +14,7 @@ use super::{
     options::{RuntimeArgs, fraction},
     overlay,
     pictures::{PictureError, PictureRow, frames_of},
-    private,
+    private, terminal,
 };
 use gridwatch_base::error::Class;
 use gridwatch_engine::Detection;
@@ -70,7 +70,7 @@ pub struct DetectArgs {
 /// # Errors
 /// As [`run_to`].
 pub fn run(args: DetectArgs) -> Result<ExitCode, ModelError> {
-    run_to(args, &mut BufWriter::new(io::stdout().lock()), &mut io::stderr()).map(ExitCode::from)
+    run_to(args, &mut BufWriter::new(terminal::stdout()), &mut terminal::stderr()).map(ExitCode::from)
 }
 
 /// Runs the command: detections go to `out`, one line for each unreadable picture to `err`. Returns the exit code.

@@ -21,6 +21,7 @@ use super::{
     Failure, json_line,
     options::{RuntimeArgs, fraction},
     pictures, print, private,
+    terminal::note,
 };
 use gridwatch_base::{error::Class, text::counted};
 use gridwatch_model::{
@@ -206,10 +207,10 @@ pub fn run(args: &EvalArgs) -> Result<ExitCode, Failure> {
     };
     models.set_floor(FLOOR);
     if set.unlabelled > 0 {
-        eprintln!(
+        note(format_args!(
             "{} no label file; without one, a picture counts as one without objects.",
             counted(set.unlabelled, "picture has", "pictures have")
-        );
+        ));
     }
     let (pictures, took) = detect_all(&mut models, second.as_mut(), &set, &classes, &labels)?;
     let evaluation = eval::evaluate(&pictures, labels.len());
@@ -255,10 +256,10 @@ fn names(args: &EvalArgs, set: &LabelledSet, labels: &[String]) -> Vec<String> {
     } else if !set.names.is_empty() {
         set.names.clone()
     } else {
-        eprintln!(
+        note(format_args!(
             "The data set does not name its classes; using the model's labels in their order: {}.",
             labels.join(", ")
-        );
+        ));
         labels.to_vec()
     }
 }

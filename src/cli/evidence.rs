@@ -6,7 +6,11 @@ pub mod mask;
 use std::{path::PathBuf, process::ExitCode};
 
 use super::{Failure, json_line, print};
-use gridwatch_base::{error::Class, file, text::counted};
+use gridwatch_base::{
+    error::Class,
+    file,
+    text::{counted, printable},
+};
 use gridwatch_custody::{
     PublicKey,
     bundle::{self, BundleReport, Verdict},
@@ -143,23 +147,4 @@ fn to_text(report: &BundleReport) -> String {
         Verdict::NotAuthentic => format!("Not authentic: {}.\n", counted(report.faults.len(), "fault", "faults")),
     };
     text
-}
-
-/// Text from the folder, in which a forger may have put line breaks, control codes of the terminal or characters that change the
-/// order of others; those are escaped.
-fn printable(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() || is_invisible(c) {
-            shown.extend(c.escape_unicode());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
-}
-
-/// Characters that reorder, hide or separate text: marks of direction, zero widths, line and paragraph separators.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }

@@ -19,6 +19,7 @@ use super::{
     print,
     share::share,
     starter::{self, NOWHERE, TEMPLATE},
+    terminal::{self, note},
 };
 use gridwatch_base::{error::Class, file, secret::Credentials};
 use gridwatch_config::{self as config, raw};
@@ -146,7 +147,7 @@ pub fn run(args: &InitArgs) -> Result<ExitCode, Failure> {
         Ok(cameras) => cameras,
         // Not by clap, which would repeat the argument with the password in it.
         Err(why) => {
-            eprintln!("error: --camera: {why}");
+            note(format_args!("error: --camera: {why}"));
             return Ok(ExitCode::from(2));
         }
     };
@@ -458,7 +459,7 @@ fn ask_cameras() -> Result<Vec<CameraArg>, Failure> {
 /// Asks until the answer is valid; `None` for an empty one.
 fn ask<T>(question: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, Failure> {
     loop {
-        let mut out = io::stderr().lock();
+        let mut out = terminal::stderr();
         // Without a terminal to write to, the answers still count.
         let _ = write!(out, "{question} ").and_then(|()| out.flush());
         let mut line = String::new();

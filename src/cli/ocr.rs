@@ -20,7 +20,7 @@ use super::{
     options::RuntimeArgs,
     pictures::{PictureError, PictureRow, SourceFrame, frames_of},
     share::share,
-    written_to_stdout,
+    terminal, written_to_stdout,
 };
 use gridwatch_base::{error::Class, text::counted};
 use gridwatch_model::{
@@ -118,7 +118,7 @@ struct OcrSummary {
 /// # Errors
 /// As [`run_to`].
 pub fn run(args: &OcrArgs) -> Result<ExitCode, Failure> {
-    run_to(args, &mut BufWriter::new(io::stdout().lock()), &mut io::stderr()).map(ExitCode::from)
+    run_to(args, &mut BufWriter::new(terminal::stdout()), &mut terminal::stderr()).map(ExitCode::from)
 }
 
 /// Runs the command: texts go to `out`, one line for each unreadable picture to `err`. Returns the exit code.

@@ -10,8 +10,11 @@ use std::{
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::{Failure, options::StateArgs, written_to_stdout};
-use gridwatch_base::{error::Class, text::counted};
+use super::{Failure, options::StateArgs, terminal, written_to_stdout};
+use gridwatch_base::{
+    error::Class,
+    text::{counted, printable},
+};
 use gridwatch_contract::When;
 use gridwatch_store::{OutboxEntry, OutboxKind, Store, evidence_file};
 
@@ -78,7 +81,7 @@ enum Command {
 pub fn run(args: &OutboxArgs) -> Result<ExitCode, Failure> {
     let located = args.state.locate()?;
     let dir = &located.dir;
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = BufWriter::new(terminal::stdout());
     let mut damaged = Vec::new();
     let printed = match &args.command {
         Command::List { quarantined, limit } => {
@@ -150,7 +153,7 @@ fn list(out: &mut impl Write, entries: &[OutboxEntry], zone: &TimeZone, json: bo
     )?;
     for entry in entries {
         let state = match (&entry.quarantined, entry.unheard) {
-            (Some(reason), _) => format!("quarantined: {reason}"),
+            (Some(reason), _) => format!("quarantined: {}", printable(reason)),
             (None, true) => "sent, no subscriber".into(),
             (None, false) => "queued".into(),
         };

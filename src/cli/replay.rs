@@ -10,7 +10,11 @@ use std::{
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Failure, written_to_stdout};
+use super::{
+    Failure,
+    terminal::{self, note},
+    written_to_stdout,
+};
 use gridwatch_base::{error::Class, file, text::counted};
 use gridwatch_config as config;
 use gridwatch_config::ReplayConfig;
@@ -135,7 +139,7 @@ pub fn run(args: &ReplayArgs) -> Result<ExitCode, Failure> {
         (None, None) => Baseline::None,
     };
     let mut reader = Reader::open(&args.ledger, args.from)?;
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = BufWriter::new(terminal::stdout());
     let written = write_cases(
         &mut reader,
         (
@@ -164,7 +168,7 @@ pub fn run(args: &ReplayArgs) -> Result<ExitCode, Failure> {
 pub(super) fn load_plan(path: &Path) -> Result<ReplayConfig, Failure> {
     let replayable = config::examine(path).into_replay_config()?;
     for fault in &replayable.other_faults {
-        note(&format!(
+        note(format_args!(
             "warning: {fault} (ignored here, but the daemon will not start with it)"
         ));
     }
@@ -173,17 +177,12 @@ pub(super) fn load_plan(path: &Path) -> Result<ReplayConfig, Failure> {
 
 /// Reports a damaged ledger file and renames it, unless the disk is read-only.
 pub(super) fn quarantine(damage: &Damage) {
-    note(&format!("warning: {damage}"));
+    note(format_args!("warning: {damage}"));
     match ledger::quarantine(damage) {
-        Ok(Some(path)) => note(&format!("  renamed to {}", path.display())),
+        Ok(Some(path)) => note(format_args!("  renamed to {}", path.display())),
         Ok(None) => {}
-        Err(e) => note(&format!("  not renamed: {e}")),
+        Err(e) => note(format_args!("  not renamed: {e}")),
     }
-}
-
-fn note(line: &str) {
-    // Nothing can be done if standard error is closed.
-    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// Why the output ended early.

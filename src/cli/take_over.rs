@@ -1,11 +1,8 @@
 //! `gridwatch take-over`: lets this box use its node id although another box does.
 
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
-use super::{Failure, options::StateArgs};
+use super::{Failure, options::StateArgs, terminal::note};
 use gridwatch_base::{error::Class, installation};
 
 /// Use this box's node id although another box uses it.
@@ -45,10 +42,6 @@ pub fn run(args: &TakeOverArgs) -> Result<ExitCode, Failure> {
             "cannot write the request: {e}; run this as the user of the daemon"
         ))
     })?;
-    // If standard error is closed, the exit code still reports success.
-    let _ = writeln!(
-        io::stderr(),
-        "Requested: the daemon takes the node id over within seconds, or when it starts."
-    );
+    note("Requested: the daemon takes the node id over within seconds, or when it starts.");
     Ok(ExitCode::SUCCESS)
 }

@@ -26,6 +26,7 @@ use super::{
     print, private, service,
     share::share,
     snapshot, starter,
+    terminal::note,
 };
 use gridwatch_base::error::Class;
 use gridwatch_camera::Backend;
@@ -163,14 +164,14 @@ impl EndedEarly {
     fn end(self, has_report: bool) -> Result<ExitCode, Failure> {
         match self {
             Self::Interrupted => {
-                eprintln!(
+                note(format_args!(
                     "Interrupted{}",
                     if has_report {
                         "; the report covers what was seen until then."
                     } else {
                         " before the first look; no report is written."
                     }
-                );
+                ));
                 Ok(ExitCode::from(INTERRUPTED))
             }
             Self::Failed(failure) => Err(failure),
@@ -312,7 +313,11 @@ fn look_at_stream(
     trial: &mut Trial,
     interrupted: &AtomicBool,
 ) -> Result<(), EndedEarly> {
-    eprintln!("Looking at {} for {} …", starter::shown_url(&camera.url), args.duration);
+    note(format_args!(
+        "Looking at {} for {} …",
+        starter::shown_url(&camera.url),
+        args.duration
+    ));
     let mut live = LiveCamera::start(camera, starter::shown_url(&camera.url), Backend::Auto)?;
     let mut after = Duration::ZERO;
     let mut start = None;

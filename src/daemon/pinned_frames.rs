@@ -1,7 +1,7 @@
 //! The pictures of looks that may become evidence: in memory, and on disk once they have been pinned for some minutes, so that a
 //! restart does not cost a long dwell its first picture.
 //!
-//! Only compressed keyframes are written; a candidate at a source of decoded frames takes a new picture after a restart.
+//! Only compressed keyframes are written, encrypted as the originals are, because nothing in them is masked; a candidate at a source of decoded frames takes a new picture after a restart.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::record::ModelDescriptor;
 use gridwatch_base::metric;
 use gridwatch_camera::{Codec, Keyframe, Picture};
+use gridwatch_custody::vault::VaultKey;
 use gridwatch_engine::{CameraId, Detection};
 
 /// The picture of a look, with its detections.
@@ -43,6 +44,7 @@ const WRITE_AFTER: Duration = Duration::from_mins(5);
 /// The pinned frames, with a count of the candidates that hold each.
 pub(super) struct PinnedFrames {
     dir: PathBuf,
+    key: Arc<VaultKey>,
     /// The failure to write was logged already.
     failure_logged: bool,
     held: BTreeMap<FrameKey, Held>,
@@ -77,9 +79,10 @@ enum FileCodec {
 
 impl PinnedFrames {
     /// An empty set; files are written to `pinned/` in the state directory.
-    pub(super) fn new(state_dir: &Path, count: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(state_dir: &Path, key: Arc<VaultKey>, count: Arc<AtomicU64>) -> Self {
         Self {
             dir: state_dir.join("pinned"),
+            key,
             failure_logged: false,
             held: BTreeMap::new(),
             count,
@@ -95,7 +98,7 @@ impl PinnedFrames {
             Err(_) => Vec::new(),
         };
         for path in written {
-            let result = wanted.get(&path).map(|look| (look, read(&path)));
+            let result = wanted.get(&path).map(|look| (look, read(&path, &self.key)));
             match result {
                 Some((look, Ok(pinned))) if pinned.picture.captured_at() == look.1 => {
                     let held = Held {
@@ -158,7 +161,7 @@ impl PinnedFrames {
             if age < WRITE_AFTER {
                 continue;
             }
-            match write(&path(&self.dir, look), keyframe, &held.pinned) {
+            match write(&path(&self.dir, look), &self.key, keyframe, &held.pinned) {
                 Ok(()) => held.is_written = true,
                 Err(error) => {
                     failure = Some(error);
@@ -195,7 +198,12 @@ fn remove(path: &Path) {
     let _ = fs::remove_file(path);
 }
 
-fn write(path: &Path, keyframe: &Keyframe, pinned: &PinnedFrame) -> io::Result<()> {
+/// The name under which a file is encrypted: that of the file, so that one cannot be put in the place of another.
+fn sealed_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn write(path: &Path, key: &VaultKey, keyframe: &Keyframe, pinned: &PinnedFrame) -> io::Result<()> {
     let header = FileHeader {
         camera: keyframe.camera.clone(),
         at: keyframe.captured_at,
@@ -210,7 +218,8 @@ fn write(path: &Path, keyframe: &Keyframe, pinned: &PinnedFrame) -> io::Result<(
     let mut bytes = serde_json::to_vec(&header)?;
     bytes.push(b'\n');
     bytes.extend_from_slice(&keyframe.data);
-    // Nothing in it is masked, so only the daemon's user may read it.
+    let no_random = || io::Error::other("the operating system provides no random numbers");
+    let sealed = key.seal_file(&sealed_name(path), &bytes).ok_or_else(no_random)?;
     if let Some(dir) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     }
@@ -218,12 +227,14 @@ fn write(path: &Path, keyframe: &Keyframe, pinned: &PinnedFrame) -> io::Result<(
     let temporary = path.with_extension("tmp");
     let mut private = File::options();
     private.write(true).create(true).truncate(true).mode(0o600);
-    private.open(&temporary)?.write_all(&bytes)?;
+    private.open(&temporary)?.write_all(&sealed)?;
     fs::rename(&temporary, path)
 }
 
-fn read(path: &Path) -> io::Result<PinnedFrame> {
-    let bytes = bytes::Bytes::from(fs::read(path)?);
+fn read(path: &Path, key: &VaultKey) -> io::Result<PinnedFrame> {
+    let opened = key.open_file(&sealed_name(path), &fs::read(path)?);
+    let other_key = || io::Error::other("damaged, or encrypted with another key");
+    let bytes = bytes::Bytes::from(opened.ok_or_else(other_key)?);
     let end = memchr::memchr(b'\n', &bytes).ok_or(io::ErrorKind::UnexpectedEof)?;
     let header: FileHeader = serde_json::from_slice(&bytes[..end])?;
     let keyframe = Keyframe {
@@ -291,7 +302,7 @@ mod tests {
     }
 
     fn pinned_frames(dir: &Path) -> PinnedFrames {
-        PinnedFrames::new(dir, Arc::default())
+        PinnedFrames::new(dir, Arc::new(VaultKey::new(&[7; 32]).unwrap()), Arc::default())
     }
 
     fn written(dir: &Path) -> usize {
@@ -311,6 +322,11 @@ mod tests {
         let file = fs::read_dir(&pinned).unwrap().next().unwrap().unwrap().path();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&pinned), mode(&file)), (0o700, 0o600), "nothing in it is masked");
+        let on_disk = fs::read(&file).unwrap();
+        assert!(
+            memchr::memmem::find(&on_disk, b"whatever").is_none(),
+            "the picture is encrypted"
+        );
         drop(before);
 
         let mut after = pinned_frames(dir.path());

@@ -106,7 +106,14 @@ impl Daemon {
         });
 
         let (jobs, job_queue) = mpsc::channel();
-        let core = start_core(&config, &shared, storage.store, engine, CoreChannels { inbox, jobs })?;
+        let pinned = PinnedFrames::new(&config.state_dir, storage.key, Arc::clone(&shared.pinned));
+        let core = start_core(
+            &config,
+            &shared,
+            (storage.store, pinned),
+            engine,
+            CoreChannels { inbox, jobs },
+        )?;
         let evidence_worker = EvidenceWorker {
             decoder: Decoder::with_mode("evidence", config.decoders, &decode_mode)?,
             settings: pictures::evidence_settings(&config, |camera| models.manager.descriptors(camera)),
@@ -297,7 +304,7 @@ struct CoreChannels {
 fn start_core(
     config: &Arc<Config>,
     shared: &Shared,
-    store: Store,
+    (store, pinned): (Store, PinnedFrames),
     restored: RestoredEngine,
     channels: CoreChannels,
 ) -> Result<JoinHandle<()>, StartError> {
@@ -307,7 +314,7 @@ fn start_core(
         store,
         records: RecordBuilder::new(config),
         config: Arc::clone(config),
-        pinned: PinnedFrames::new(&config.state_dir, Arc::clone(&shared.pinned)),
+        pinned,
         looks: Arc::clone(&shared.looks),
         held_places: HeldPlaces::default(),
         evidence: Some(channels.jobs),

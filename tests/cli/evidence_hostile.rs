@@ -182,7 +182,7 @@ fn empty_folders_and_deceptive_names_are_shown_as_they_are() {
     assert_eq!(code, Some(1), "{text}");
     for shown in [
         "WRONG  hidden/deeper/: empty folder: it is not part of the exported case",
-        "WRONG  \\u{202e}gpj.exe: no signature covers this file",
+        "WRONG  \\u202egpj.exe: no signature covers this file",
         "WRONG  \\xff\\x1b[2J: no signature covers this file",
     ] {
         assert!(text.contains(shown), "{text}");

@@ -49,6 +49,25 @@ fn edge_toml_lacks_only_its_credentials() {
     assert_eq!(draft.warnings, []);
 }
 
+/// The demo shows what the shipped rule does: only times that a clip of 40 s cannot wait for differ.
+#[test]
+fn the_demo_files_vendors_by_the_rule_of_edge_toml() {
+    let vendor = |file: &str| {
+        let file: toml::Table = fs::read_to_string(file).unwrap().parse().unwrap();
+        let rules = file["rules"].as_array().unwrap();
+        let mut rule = rules
+            .iter()
+            .find(|r| r["id"].as_str() == Some("vendor"))
+            .unwrap()
+            .clone();
+        for time in ["dwell", "unidentified_dwell", "forget_after", "max_gap"] {
+            rule.as_table_mut().unwrap().remove(time).unwrap();
+        }
+        rule
+    };
+    assert_eq!(vendor("configs/demo.toml"), vendor("configs/edge.toml"));
+}
+
 #[test]
 fn edge_toml_loads_with_its_values() {
     let dir = tempfile::tempdir().unwrap();

@@ -101,6 +101,11 @@ fn intake_limits() {
 fn schema_violations() {
     assert_faults(&[
         ("[node]", "[nodes]\nx = 1\n[node]", "nodes: unknown field"),
+        (
+            "id = \"box-01\"",
+            "id = \"site\"",
+            "node.id: \"site\" is a level of the topics of all boxes",
+        ),
         ("state_dir = \"state\"", "", "node.state_dir: missing"),
         (
             "dwell = \"5m\"",
@@ -449,13 +454,6 @@ fn nothing_connects_with_a_faulty_setting() {
         assert!(!draft.faults.is_empty(), "{faulty}");
         assert_eq!((faults(&draft), draft.cameras.len()), (count, 1), "{faulty}");
     }
-}
-
-#[test]
-fn an_invalid_registry_key_does_not_leave_a_registry_that_trusts_every_package() {
-    let draft = Folder::new().with("[grid]", "[registry]\nkeys = [\"not a key\"]\n[grid]");
-    assert!(draft.registry().is_none());
-    assert_eq!(messages(&draft.faults).len(), 1, "{:?}", draft.faults);
 }
 
 #[test]

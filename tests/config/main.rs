@@ -14,4 +14,5 @@ mod newness;
 mod places;
 mod presets;
 mod reading;
+mod registry;
 mod second_look;

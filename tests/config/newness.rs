@@ -35,6 +35,31 @@ fn scores_of_new_and_old_objects_must_fit_the_rule() {
         ),
         (
             RULE,
+            "dwell = \"5m\"\nnew_keep_score = 0.2",
+            "rules[0].new_keep_score: has no effect without appeared",
+        ),
+        (
+            RULE,
+            "dwell = \"5m\"\nappeared = \"required\"\nnew_start_score = 0.2\nnew_keep_score = 0.25",
+            "rules[0].new_keep_score: 0.25 is above new_start_score (0.2)",
+        ),
+        (
+            RULE,
+            "dwell = \"5m\"\nappeared = \"required\"\nnew_keep_score = 0.4",
+            "rules[0].new_keep_score: 0.4 is above keep_score (0.3)",
+        ),
+        (
+            RULE,
+            "dwell = \"5m\"\nunidentified_dwell = \"10m\"",
+            "rules[0].unidentified_dwell: the rule has no label `object`",
+        ),
+        (
+            "labels = [\"umbrella\"]",
+            "labels = [\"umbrella\", \"object\"]\nunidentified_dwell = \"1m\"",
+            "rules[0].unidentified_dwell: 1m is less than dwell (5m)",
+        ),
+        (
+            RULE,
             "dwell = \"5m\"\nexcept_labels = { labels = [\"umbrella\"] }",
             "rules[0].except_labels.labels[0]: \"umbrella\" is a label of the rule itself",
         ),

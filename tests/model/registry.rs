@@ -269,6 +269,41 @@ fn an_oversized_archive_is_refused_before_it_fills_the_disk() {
     ));
 }
 
+/// Names and attributes are read only as far as a package needs: not into memory, as much as their header says.
+#[test]
+fn names_of_a_gigabyte_are_refused_unread_and_times_are_accepted() {
+    let setup = setup();
+    let path = setup.path("names.tar");
+    let long = vec![b'a'; 2 << 20];
+    let record = |key: &str, value: &str| {
+        // The length of a record includes its own digits.
+        let rest = format!(" {key}={value}\n");
+        format!("{}{rest}", rest.len() + 2).into_bytes()
+    };
+    let (time, name) = (record("mtime", "1750000000.25"), record("path", "other"));
+    for (kind, data, what) in [
+        (tar::EntryType::GNULongName, &long, "longer than 100 characters"),
+        (tar::EntryType::XHeader, &long, "bytes of attributes"),
+        (tar::EntryType::XHeader, &name, "longer than 100 characters"),
+    ] {
+        tar_of(
+            &path,
+            &[("model.toml", tar::EntryType::Regular, b""), ("next", kind, data)],
+        );
+        let refused = refusal(&setup, &path).to_string();
+        assert!(refused.contains(what), "{refused}");
+    }
+    // Reaches the manifest, which is empty.
+    tar_of(
+        &path,
+        &[
+            ("next", tar::EntryType::XHeader, &time),
+            ("model.toml", tar::EntryType::Regular, b""),
+        ],
+    );
+    assert!(!matches!(refusal(&setup, &path), RegistryError::Package(_)));
+}
+
 #[test]
 fn anything_but_a_package_is_refused() {
     let setup = setup();

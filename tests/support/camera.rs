@@ -21,7 +21,7 @@ use gridwatch_base::secret::{CredentialSource, Credentials};
 use gridwatch_camera::{
     CameraState, Keyframe, Picture, Slot, Transport,
     decode::{CrashLog, DecodeMode, DecodeWorkers},
-    receive::{Receiver, ReceiverSettings, Timeouts, Trust},
+    receive::{LoginPolicy, Receiver, ReceiverSettings, Timeouts, Trust},
 };
 use gridwatch_farm::{Auth, Clip, Farm, FarmConfig, MountConfig};
 
@@ -66,6 +66,7 @@ pub fn settings(url: &str) -> ReceiverSettings {
         camera: "cam".into(),
         url: url.parse().unwrap(),
         credentials: None,
+        login: LoginPolicy::default(),
         trust: Trust::System,
         transport: Transport::Tcp,
         look_every: Duration::from_secs(1),

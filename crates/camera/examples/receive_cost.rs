@@ -10,7 +10,7 @@ use std::{
 
 use gridwatch_camera::{
     Slot, Transport,
-    receive::{Receiver, ReceiverSettings, Timeouts, Trust},
+    receive::{LoginPolicy, Receiver, ReceiverSettings, Timeouts, Trust},
 };
 
 /// User and system time of this process in ms.
@@ -46,6 +46,7 @@ fn main() {
             camera: format!("cam-{i:03}").as_str().into(),
             url: format!("{base}/cam-{i:03}").parse().unwrap(),
             credentials: None,
+            login: LoginPolicy::default(),
             trust: Trust::System,
             transport: Transport::Tcp,
             look_every: Duration::from_secs(10),

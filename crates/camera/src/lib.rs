@@ -91,6 +91,19 @@ pub enum Transport {
     Http,
 }
 
+/// Which logins a camera may ask for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Auth {
+    /// Digest or Basic; over an unencrypted connection no Basic once the camera asked for Digest.
+    #[default]
+    Auto,
+    /// Digest alone.
+    Digest,
+    /// Basic alone.
+    Basic,
+}
+
 /// What receives a camera's stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

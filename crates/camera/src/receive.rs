@@ -52,7 +52,7 @@ pub use self::{
 };
 /// Why a connection failed or ended, as the client tells it.
 pub use gridwatch_rtsp::Error as RtspError;
-pub use gridwatch_rtsp::{LoginProblem, Timeouts, VideoCodec, VideoFormat, VideoParameters};
+pub use gridwatch_rtsp::{LoginPolicy, LoginProblem, LoginSchemes, Timeouts, VideoCodec, VideoFormat, VideoParameters};
 
 /// While a camera refuses the login, corrected credentials are noticed within this time.
 const CREDENTIALS_POLL: Duration = Duration::from_secs(10);
@@ -83,6 +83,8 @@ pub struct ReceiverSettings {
     pub url: Url,
     /// For Basic or Digest authentication, whichever the camera asks for. Read anew for each connection.
     pub credentials: Option<CredentialSource>,
+    /// Which logins are answered. Remembers what the camera asked for, so it is kept for as long as the camera is configured.
+    pub login: LoginPolicy,
     /// Which certificates are trusted.
     pub trust: Trust,
     /// Transport of the RTP packets.
@@ -103,6 +105,7 @@ impl ReceiverSettings {
             camera,
             url,
             credentials: None,
+            login: LoginPolicy::default(),
             trust: Trust::System,
             transport: Transport::Tcp,
             look_every,
@@ -182,7 +185,11 @@ impl ReceiveError {
             Self::Rtsp(RtspError::Unauthorized { login, .. }) => Some(match login {
                 LoginProblem::Rejected { .. } => true,
                 LoginProblem::Forbidden { tried } => !tried.is_empty(),
-                LoginProblem::NoCredentials | LoginProblem::Withheld | LoginProblem::UnsupportedSchemes { .. } => false,
+                LoginProblem::NoCredentials
+                | LoginProblem::Withheld
+                | LoginProblem::UnsupportedSchemes { .. }
+                | LoginProblem::Downgraded
+                | LoginProblem::NotAllowed { .. } => false,
             }),
             _ => None,
         }

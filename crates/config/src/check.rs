@@ -51,6 +51,7 @@ use gridwatch_base::{
         schema::{self, Sanitized, nearest},
     },
 };
+use gridwatch_contract::topics::RESERVED_NODE_IDS;
 use gridwatch_custody::keys::OriginalsKey;
 use gridwatch_engine as engine;
 use gridwatch_engine::{Label, NodeId};
@@ -135,11 +136,11 @@ impl Checker<'_> {
         self.runtime();
         self.broker();
         self.telemetry();
+        self.registry();
         self.evidence();
         self.draft.rest.intake = self.optional(&section("intake"));
         self.verification();
         self.ledger();
-        self.registry();
         self.draft.rest.view = self.optional(&section("view"));
         self.change();
         self.draft.rest.categories = self.categories();
@@ -354,6 +355,13 @@ impl Checker<'_> {
             }
         }
         self.draft.rest.language = raw.language;
+        if RESERVED_NODE_IDS.contains(&raw.id.as_str()) {
+            self.fault(
+                &at.key("id"),
+                format!("{:?} is a level of the topics of all boxes", raw.id),
+                "use another id, such as \"box-1\"",
+            );
+        }
         self.draft.node = (!self.is_invalid(&at.key("id"))).then(|| NodeId::from(raw.id));
     }
 

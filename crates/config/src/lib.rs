@@ -34,7 +34,7 @@ pub use gridwatch_base::{
     document::{Fault, Faults},
     secret::{CredentialSource, Credentials, Secret},
 };
-use gridwatch_camera::{Backend, StreamSource, Transport};
+use gridwatch_camera::{Auth, Backend, StreamSource, Transport};
 pub use gridwatch_contract::Language;
 use gridwatch_contract::Template;
 use gridwatch_custody::{PublicKey, keys::OriginalsKey};
@@ -226,6 +226,8 @@ pub struct Camera {
     pub ca_file: Option<PathBuf>,
     /// For `rtsps`: SHA-256 of the only trusted certificate, 64 lower-case hex digits.
     pub pin_sha256: Option<String>,
+    /// Which logins it may ask for.
+    pub auth: Auth,
     /// RTP transport.
     pub transport: Transport,
     /// What receives the stream.
@@ -259,6 +261,7 @@ impl Camera {
             credentials,
             ca_file: None,
             pin_sha256: None,
+            auth: Auth::default(),
             transport: Transport::default(),
             source: StreamSource::default(),
             look_every: Duration::from_secs(2),

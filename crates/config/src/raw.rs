@@ -367,7 +367,7 @@ pub struct Model {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Registry {
-    /// Ed25519 public keys in base64. If set, only packages signed with one of them are installed and used. Empty (the default):
+    /// Ed25519 public keys in base64. If set, only models signed with one of them are used: packages that are installed, and the folders that `models`, `evidence.mask_models` and `reading` name. Empty (the default):
     /// anyone who can write to `node.state_dir` can install a model.
     pub keys: Vec<String>,
     /// Length of a trial: the number of looks for which a new version runs beside the live one before it takes over. Default 100.

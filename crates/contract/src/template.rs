@@ -61,6 +61,10 @@ pub struct TemplateFault {
 /// The path that stands for the signed record as a string.
 const SEALED: &str = "sealed";
 
+/// Most paths in a template. With at most one list within another's items and the signed record outside of lists, this bounds a message
+/// to a few hundred times the record, whatever the template says.
+const MAX_PATHS: usize = 500;
+
 impl Template {
     /// Parses a template and checks every path against the record's schema.
     ///
@@ -77,6 +81,7 @@ impl Template {
         let mut parser = Parser {
             schema: &schema,
             faults: Vec::new(),
+            paths: 0,
         };
         let node = parser.node(&value, "", None);
         if parser.faults.is_empty() {
@@ -161,6 +166,8 @@ impl Path {
 struct Parser<'a> {
     schema: &'a Value,
     faults: Vec<TemplateFault>,
+    /// Paths so far.
+    paths: usize,
 }
 
 impl Parser<'_> {
@@ -224,6 +231,12 @@ impl Parser<'_> {
                 let items = schema.get("items").map(|s| self.resolved(s).clone());
                 if items.is_none() {
                     self.fault(at, "$each requires the path of a list");
+                }
+                if item.is_some() && !path.of_item {
+                    self.fault(
+                        at,
+                        "an $each inside another requires a list of its item: a path that starts with a dot",
+                    );
                 }
                 let node = self.node(&members["as"], &format!("{at}/as"), items.as_ref());
                 Node::Each(path, Box::new(node))
@@ -301,7 +314,17 @@ impl Parser<'_> {
         };
         let steps: Vec<String> = names.split('.').map(Into::into).collect();
         let path = Path { of_item, steps };
+        self.paths += 1;
+        if self.paths == MAX_PATHS + 1 {
+            self.fault(at, format!("more than {MAX_PATHS} paths in the template"));
+        }
         if names == SEALED && !of_item {
+            if item.is_some() {
+                self.fault(
+                    at,
+                    "the signed record cannot be repeated for each item; put it outside of the $each",
+                );
+            }
             return Some((path, Value::Null));
         }
         let start = match (of_item, item) {
@@ -439,6 +462,16 @@ mod tests {
             "{faults:#?}"
         );
         assert!(faults[0].what.contains("did you mean \"case_id\"?"), "{}", faults[0]);
+        let bombs = Template::parse(
+            &json!({
+                "a": {"$each": "evidence", "as": {"$each": "evidence", "as": 1}},
+                "b": {"$each": "evidence", "as": "${sealed}"},
+                "c": vec!["${case_id}"; MAX_PATHS],
+            })
+            .to_string(),
+        );
+        let places: Vec<String> = bombs.unwrap_err().into_iter().map(|f| f.at).collect();
+        assert_eq!(places, ["/a/as", "/b/as", &format!("/c/{}", MAX_PATHS - 4)]);
         assert!(Template::parse("{").unwrap_err()[0].what.contains("invalid JSON"));
     }
 }

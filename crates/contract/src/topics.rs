@@ -8,6 +8,9 @@ pub struct Topics {
     prefix: String,
 }
 
+/// Node ids that would be taken for something else in topics: the claims of all boxes, and what the platform says to all.
+pub const RESERVED_NODE_IDS: [&str; 2] = ["site", "platform"];
+
 impl Topics {
     /// Topics of the box `node` below `prefix`. Neither may contain wildcards (`+`, `#`); the configuration checks that.
     pub fn new(prefix: &str, node: &NodeId) -> Self {

@@ -51,7 +51,13 @@ impl Graph {
                 }
                 Field { number: 7, value, at } => {
                     has_graph = true;
-                    graph.has_external_data |= has_external(value.bytes(), at)?;
+                    graph.has_external_data |= Message::Graph.has_external(value.bytes(), at, 0)?;
+                }
+                Field { number: 20, value, at } => {
+                    graph.has_external_data |= Message::Training.has_external(value.bytes(), at, 0)?;
+                }
+                Field { number: 25, value, at } => {
+                    graph.has_external_data |= Message::Function.has_external(value.bytes(), at, 0)?;
                 }
                 Field { number: 8, value, at } => {
                     let (mut domain, mut version) = (String::new(), 0);
@@ -142,21 +148,56 @@ fn parse_names(text: &str) -> Option<Vec<String>> {
     (!names.is_empty()).then_some(names)
 }
 
-/// True if an initializer (`GraphProto.initializer`) stores its data externally (`TensorProto.data_location`).
-fn has_external(graph: &[u8], at: usize) -> Result<bool, NotOnnx> {
-    for field in Fields::of(graph, at) {
-        let Field { number: 5, value, at } = field? else {
-            continue;
-        };
-        for field in Fields::of(value.bytes(), at) {
-            if let Field { number: 14, value, .. } = field?
-                && value.number() == 1
-            {
+/// Messages in which a tensor can lie: weights are initializers of the graph, but also attributes of a node (`Constant`), or within the branches
+/// of an `If`, a function, or what was left from training.
+#[derive(Debug, Clone, Copy)]
+enum Message {
+    Graph,
+    Node,
+    Attribute,
+    Tensor,
+    SparseTensor,
+    Function,
+    Training,
+}
+
+/// Deepest nesting; exporters stay below ten.
+const MAX_NESTING: usize = 64;
+
+impl Message {
+    /// The message in field `number`, by `onnx.proto3`, if tensors can lie in it.
+    fn field(self, number: u64) -> Option<Self> {
+        Some(match (self, number) {
+            (Self::Graph, 1) | (Self::Function, 7) => Self::Node,
+            (Self::Graph, 5) | (Self::Attribute, 5 | 10) | (Self::SparseTensor, 1 | 2) => Self::Tensor,
+            (Self::Graph, 15) | (Self::Attribute, 22 | 23) => Self::SparseTensor,
+            (Self::Node, 5) | (Self::Function, 11) => Self::Attribute,
+            (Self::Attribute, 6 | 11) | (Self::Training, 1 | 2) => Self::Graph,
+            _ => return None,
+        })
+    }
+
+    /// True if a tensor in it is stored in another file, or says where.
+    fn has_external(self, bytes: &[u8], at: usize, depth: usize) -> Result<bool, NotOnnx> {
+        if depth > MAX_NESTING {
+            return Err(NotOnnx { offset: at });
+        }
+        for field in Fields::of(bytes, at) {
+            let Field { number, value, at } = field?;
+            let is_external = match self {
+                // `external_data`, and `data_location` EXTERNAL.
+                Self::Tensor => number == 13 || number == 14 && value.number() == 1,
+                _ => match self.field(number) {
+                    Some(message) => message.has_external(value.bytes(), at, depth + 1)?,
+                    None => false,
+                },
+            };
+            if is_external {
                 return Ok(true);
             }
         }
+        Ok(false)
     }
-    Ok(false)
 }
 
 struct Field<'a> {
@@ -288,6 +329,56 @@ mod tests {
         );
         assert_eq!(read("{0: 'person"), None);
         assert_eq!(read("{}"), None);
+    }
+
+    /// A field that holds a message or a string.
+    fn field(number: u64, content: &[u8]) -> Vec<u8> {
+        let varint = |mut n: u64| {
+            let mut bytes = Vec::new();
+            while n >= 0x80 {
+                bytes.push(n as u8 | 0x80);
+                n >>= 7;
+            }
+            bytes.push(n as u8);
+            bytes
+        };
+        [varint(number << 3 | 2), varint(content.len() as u64), content.to_vec()].concat()
+    }
+
+    /// A model with `parts` beside its operator set.
+    fn model(parts: &[Vec<u8>]) -> Result<Graph, NotOnnx> {
+        let opset = field(8, &[0x10, 17]);
+        Graph::read(&[opset, field(7, &[]), parts.concat()].concat())
+    }
+
+    #[test]
+    fn weights_in_another_file_are_found_wherever_they_lie() {
+        let external = [0x70, 1]; // data_location: EXTERNAL
+        let named = field(13, &field(1, b"location"));
+        let inside = [0x70, 0];
+        let constant = |tensor: &[u8]| field(1, &field(5, &field(5, tensor)));
+        let branch = |graph: &[u8]| field(1, &field(5, &field(6, graph)));
+        let places = [
+            ("initializer", field(7, &field(5, &external))),
+            ("by location alone", field(7, &field(5, &named))),
+            ("constant", field(7, &constant(&external))),
+            ("one of several", field(7, &field(1, &field(5, &field(10, &external))))),
+            ("sparse", field(7, &field(15, &field(1, &external)))),
+            ("in a branch", field(7, &branch(&constant(&external)))),
+            (
+                "in a branch of a branch",
+                field(7, &branch(&branch(&field(5, &external)))),
+            ),
+            ("function", field(25, &field(7, &field(5, &field(5, &external))))),
+            ("training", field(20, &field(2, &constant(&external)))),
+        ];
+        for (place, part) in places {
+            assert!(model(&[part]).unwrap().has_external_data, "{place}");
+        }
+        let whole = [field(7, &constant(&inside)), field(7, &branch(&field(5, &inside)))];
+        assert!(!model(&whole).unwrap().has_external_data);
+        let deep = (0..100).fold(Vec::new(), |graph, _| branch(&graph));
+        assert!(model(&[field(7, &deep)]).is_err(), "nested without end");
     }
 
     #[test]

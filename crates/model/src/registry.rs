@@ -340,27 +340,35 @@ impl Registry {
         Ok(file)
     }
 
-    /// Verifies the signature of a model folder; returns the key, or `None` if no keys are configured.
     fn verify_signature(&self, dir: &Path) -> Result<Option<PublicKey>, RegistryError> {
-        if self.keys.is_empty() {
-            return Ok(None);
-        }
-        let path = dir.join(SIGNATURE);
-        let text = match file::read(&path, file::MAX_KEY) {
-            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                return Err(RegistryError::Unsigned { dir: dir.to_path_buf() });
-            }
-            Err(e) => return Err(RegistryError::io("read", &path)(e)),
-        };
-        let path = dir.join(MANIFEST);
-        let signed = file::read(&path, file::MAX_TEXT).map_err(RegistryError::io("read", &path))?;
-        let key = self.keys.iter().find(|key| key.verifies(&signed, &text));
-        key.cloned().map(Some).ok_or_else(|| RegistryError::BadSignature {
-            dir: dir.to_path_buf(),
-            keys: self.keys.len(),
-        })
+        verify_signature(&self.keys, dir)
     }
+}
+
+/// Verifies the signature of a model folder: its manifest is signed, which names the checksum of the network. Returns the key, or `None` if
+/// `keys` is empty.
+///
+/// # Errors
+/// The signature is missing, or by none of the keys; or a file cannot be read.
+pub fn verify_signature(keys: &[PublicKey], dir: &Path) -> Result<Option<PublicKey>, RegistryError> {
+    if keys.is_empty() {
+        return Ok(None);
+    }
+    let path = dir.join(SIGNATURE);
+    let text = match file::read(&path, file::MAX_KEY) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            return Err(RegistryError::Unsigned { dir: dir.to_path_buf() });
+        }
+        Err(e) => return Err(RegistryError::io("read", &path)(e)),
+    };
+    let path = dir.join(MANIFEST);
+    let signed = file::read(&path, file::MAX_TEXT).map_err(RegistryError::io("read", &path))?;
+    let key = keys.iter().find(|key| key.verifies(&signed, &text));
+    key.cloned().map(Some).ok_or_else(|| RegistryError::BadSignature {
+        dir: dir.to_path_buf(),
+        keys: keys.len(),
+    })
 }
 
 /// File name of the manifest in a model folder.

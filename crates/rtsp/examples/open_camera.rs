@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use gridwatch_base::secret::Credentials;
-use gridwatch_rtsp::{ClientSettings, Event, Limits, Timeouts, Transport};
+use gridwatch_rtsp::{ClientSettings, Event, Limits, LoginPolicy, Timeouts, Transport};
 
 #[path = "../tests/support/driver.rs"]
 mod driver;
@@ -18,6 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             user: argument(2).into(),
             password: argument(3).into(),
         }),
+        login: LoginPolicy::default(),
         transport: match argument(1) {
             "udp" => Transport::Udp,
             "http" => Transport::HttpTunnel,

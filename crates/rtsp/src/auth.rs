@@ -7,7 +7,12 @@
 
 use gridwatch_base::secret::{Credentials, Secret};
 
-use crate::{error::LoginProblem, message::base64, random::Random};
+use crate::{
+    error::LoginProblem,
+    message::base64,
+    random::Random,
+    settings::{LoginPolicy, LoginSchemes},
+};
 
 mod challenge;
 mod digest;
@@ -81,15 +86,25 @@ pub(crate) struct Authenticator {
     credentials: Option<Credentials>,
     /// Credentials are configured, but may not be sent to this server.
     withheld: bool,
+    policy: LoginPolicy,
+    /// The connection is encrypted.
+    is_encrypted: bool,
     login: Option<Login>,
     rejected: Vec<Scheme>,
 }
 
 impl Authenticator {
-    pub(crate) fn new(credentials: Option<Credentials>, withheld: bool) -> Self {
+    pub(crate) fn new(
+        credentials: Option<Credentials>,
+        withheld: bool,
+        policy: LoginPolicy,
+        is_encrypted: bool,
+    ) -> Self {
         Self {
             credentials: credentials.filter(|_| !withheld),
             withheld,
+            policy,
+            is_encrypted,
             login: None,
             rejected: Vec::new(),
         }
@@ -132,9 +147,13 @@ impl Authenticator {
         {
             self.rejected.push(used);
         }
+        if challenges.iter().any(|c| matches!(c.scheme(), Some(Scheme::Digest(_)))) {
+            self.policy.note_digest();
+        }
         let best = challenges
             .iter()
             .filter_map(|c| Some((c.scheme()?, c)))
+            .filter(|(scheme, _)| self.allows(*scheme))
             .flat_map(|(scheme, c)| {
                 let is_latin_1 = scheme == Scheme::Basic && latin_1.is_some() && c.get("charset").is_none();
                 [Some((scheme, c)), is_latin_1.then_some((Scheme::BasicLatin1, c))]
@@ -153,6 +172,19 @@ impl Authenticator {
         };
         attempt.fresh = true;
         Ok(())
+    }
+
+    fn allows(&self, scheme: Scheme) -> bool {
+        match scheme {
+            Scheme::Digest(_) => self.policy.allows_digest(),
+            Scheme::Basic | Scheme::BasicLatin1 => self.policy.allows_basic(self.is_encrypted),
+        }
+    }
+
+    /// The login in use sends the password in the clear, and nobody has said that it may.
+    pub(crate) fn exposes_password(&self) -> bool {
+        let is_basic = matches!(self.login, Some(Login::Basic(..)));
+        is_basic && !self.is_encrypted && self.policy.schemes == LoginSchemes::Auto
     }
 
     /// Forgets what was rejected: a login that worked before is tried again at the next request.
@@ -189,6 +221,18 @@ impl Authenticator {
     fn problem(&self, challenges: &[Challenge]) -> LoginProblem {
         if !self.rejected.is_empty() {
             return LoginProblem::Rejected { tried: self.tried() };
+        }
+        let refused = challenges
+            .iter()
+            .filter_map(Challenge::scheme)
+            .find(|s| !self.allows(*s));
+        if let Some(refused) = refused {
+            return match (refused, self.policy.schemes) {
+                (Scheme::Basic | Scheme::BasicLatin1, LoginSchemes::Auto) => LoginProblem::Downgraded,
+                _ => LoginProblem::NotAllowed {
+                    offered: list(challenges.iter().map(Challenge::name)),
+                },
+            };
         }
         let offered = list(challenges.iter().map(Challenge::name));
         LoginProblem::UnsupportedSchemes {

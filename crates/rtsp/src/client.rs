@@ -117,6 +117,8 @@ pub enum Event {
         /// unencrypted connection.
         with_credentials: bool,
     },
+    /// The camera asked for the password in the clear (Basic over an unencrypted connection), and it is sent.
+    PasswordInClear,
     /// The camera described its stream.
     Described {
         /// The video stream that is taken.

@@ -201,6 +201,13 @@ pub enum LoginProblem {
         /// The schemes offered.
         offered: String,
     },
+    /// The camera asks for Basic over an unencrypted connection although it asked for Digest before.
+    Downgraded,
+    /// The configuration allows none of the schemes the camera offers.
+    NotAllowed {
+        /// The schemes offered.
+        offered: String,
+    },
     /// User or password are wrong.
     Rejected {
         /// The schemes tried, such as `Digest SHA-256, Digest MD5`.
@@ -224,6 +231,14 @@ impl fmt::Display for LoginProblem {
             Self::UnsupportedSchemes { offered } => write!(
                 f,
                 "it offers only {offered}, which is not supported; enable Digest or Basic authentication in the camera"
+            ),
+            Self::Downgraded => f.write_str(
+                "it asks for the password in the clear (Basic), although it asked for Digest before: something else may answer in its \
+                 place; if the camera was changed, set `auth = \"basic\"` or restart",
+            ),
+            Self::NotAllowed { offered } => write!(
+                f,
+                "it offers only {offered}, which its `auth` setting does not allow; enable the other scheme in the camera, or change `auth`"
             ),
             Self::Forbidden { tried } => {
                 let tried = if tried.is_empty() { "no login" } else { tried };

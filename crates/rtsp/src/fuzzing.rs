@@ -8,7 +8,7 @@ use url::Url;
 use gridwatch_base::secret::Credentials;
 
 use crate::{
-    Client, ClientSettings, Event, Limits, Output, Timeouts, Transport,
+    Client, ClientSettings, Event, Limits, LoginPolicy, Output, Timeouts, Transport,
     auth::{Attempt, Authenticator},
     message::{
         self,
@@ -51,7 +51,7 @@ pub fn challenge(data: &[u8]) {
     // As header values are read from a message.
     let headers: Vec<String> = data.split(|b| *b == b'\n').map(message::text).collect();
     let mut random = Random::new(1);
-    let mut authenticator = Authenticator::new(Some(credentials), false);
+    let mut authenticator = Authenticator::new(Some(credentials), false, LoginPolicy::default(), false);
     let mut attempt = Attempt::default();
     for _ in 0..4 {
         let answered = authenticator.challenge(headers.iter().map(String::as_str), &mut attempt, &mut random);
@@ -130,6 +130,7 @@ pub fn client(data: &[u8]) {
             user: "user".into(),
             password: "a-secret-word".into(),
         }),
+        login: LoginPolicy::default(),
         transport: match transport % 3 {
             0 => Transport::Tcp,
             1 => Transport::Udp,

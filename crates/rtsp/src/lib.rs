@@ -36,7 +36,7 @@ pub use client::{Client, ClientCounters, Connection, Event, Output, UdpPort};
 pub use error::{Error, LoginProblem, RedirectProblem, Step};
 pub use message::Limits;
 pub use session::UdpPeer;
-pub use settings::{ClientSettings, Endpoint, Timeouts, Transport};
+pub use settings::{ClientSettings, Endpoint, LoginPolicy, LoginSchemes, Timeouts, Transport};
 pub use video::{
     AccessUnit, Assemble, PacketOrder, StreamCounters, StreamProblem, UnitKind, VideoCodec, VideoFormat, VideoOutput,
     VideoParameters, VideoReceiver,

@@ -97,7 +97,15 @@ impl Session {
         settings.user_agent.retain(|c| !c.is_control());
         let url = settings.url.clone();
         let endpoint = Endpoint::of(&url, settings.transport);
-        let auth = || Authenticator::new(settings.credentials.clone(), false);
+        let is_encrypted = endpoint.as_ref().is_ok_and(|e| e.tls);
+        let auth = || {
+            Authenticator::new(
+                settings.credentials.clone(),
+                false,
+                settings.login.clone(),
+                is_encrypted,
+            )
+        };
         let mut session = Self {
             url: url.clone(),
             endpoint: endpoint.clone().unwrap_or_else(|_| Endpoint {

@@ -1,6 +1,13 @@
 //! What a client is told about its camera.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use gridwatch_base::secret::Credentials;
 use url::Url;
@@ -25,6 +32,54 @@ impl Transport {
             Self::Tcp => "TCP",
             Self::Udp => "UDP",
             Self::HttpTunnel => "HTTP",
+        }
+    }
+}
+
+/// Which logins a camera may ask for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LoginSchemes {
+    /// Any; Basic over an unencrypted connection only as long as the camera never asked for Digest.
+    #[default]
+    Auto,
+    /// Digest alone.
+    Digest,
+    /// Basic alone, which sends the password in the clear if the connection is not encrypted.
+    Basic,
+}
+
+/// Which logins are answered. Clones share what they remember, so keep one for each camera: whoever answers in a camera's place could ask for
+/// the password in the clear.
+#[derive(Debug, Clone, Default)]
+pub struct LoginPolicy {
+    /// What the camera may ask for.
+    pub schemes: LoginSchemes,
+    asked_for_digest: Arc<AtomicBool>,
+}
+
+impl LoginPolicy {
+    /// A policy that remembers nothing yet.
+    pub fn new(schemes: LoginSchemes) -> Self {
+        Self {
+            schemes,
+            asked_for_digest: Arc::default(),
+        }
+    }
+
+    /// The camera asked for Digest.
+    pub(crate) fn note_digest(&self) {
+        self.asked_for_digest.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn allows_digest(&self) -> bool {
+        self.schemes != LoginSchemes::Basic
+    }
+
+    pub(crate) fn allows_basic(&self, is_encrypted: bool) -> bool {
+        match self.schemes {
+            LoginSchemes::Digest => false,
+            LoginSchemes::Basic => true,
+            LoginSchemes::Auto => is_encrypted || !self.asked_for_digest.load(Ordering::Relaxed),
         }
     }
 }
@@ -56,6 +111,8 @@ pub struct ClientSettings {
     pub url: Url,
     /// For Basic or Digest logins.
     pub credentials: Option<Credentials>,
+    /// Which logins are answered.
+    pub login: LoginPolicy,
     /// How RTP packets come.
     pub transport: Transport,
     /// The `User-Agent` header.

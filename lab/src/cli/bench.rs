@@ -372,6 +372,7 @@ fn write_config(
         // No candidate is ever confirmed: the bench measures looks, not evidence.
         for rule in &mut file.rules {
             rule.dwell = raw::Span(Duration::from_secs(30 * 60));
+            rule.unidentified_dwell = None;
             rule.max_gap = raw::Span(args.look_every.0 * 4 + Duration::from_secs(60));
             rule.forget_after = rule.forget_after.max(rule.max_gap);
         }

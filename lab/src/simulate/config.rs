@@ -355,6 +355,7 @@ fn camera(camera: &StreetCamera, town: &Town, rules: &[raw::Rule], look_every: r
         credentials: None,
         ca_file: None,
         pin_sha256: None,
+        auth: Default::default(),
         transport: gridwatch_camera::Transport::Tcp,
         source: gridwatch_camera::StreamSource::Auto,
         look_every,

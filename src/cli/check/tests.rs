@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{CheckReport, CheckRow, CheckState, json_pretty, local, probe, table};
 use gridwatch_base::secret::CredentialSource;
-use gridwatch_camera::{StreamSource, Transport};
+use gridwatch_camera::{Auth, StreamSource, Transport};
 use gridwatch_config::{Aim, Camera, Credentials, Draft, Secret};
 
 /// Long enough for the slowest machine; only reached by a camera that never answers.
@@ -29,6 +29,7 @@ fn draft(port: u16, password: Option<&str>) -> Draft {
         credentials,
         ca_file: None,
         pin_sha256: None,
+        auth: Auth::Auto,
         transport: Transport::Tcp,
         source: StreamSource::Auto,
         look_every: Duration::from_secs(10),

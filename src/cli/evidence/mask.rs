@@ -19,7 +19,7 @@ use crate::cli::{
     Failure,
     pictures::{PictureRow, picture},
     share::share,
-    written_to_stdout,
+    terminal, written_to_stdout,
 };
 use gridwatch_base::{error::Class, text::counted};
 use gridwatch_config as config;
@@ -89,7 +89,7 @@ pub struct MaskArgs {
 /// # Errors
 /// As [`run_to`].
 pub fn run(args: &MaskArgs) -> Result<ExitCode, Failure> {
-    run_to(args, &mut BufWriter::new(io::stdout().lock()), &mut io::stderr()).map(ExitCode::from)
+    run_to(args, &mut BufWriter::new(terminal::stdout()), &mut terminal::stderr()).map(ExitCode::from)
 }
 
 /// Runs the command: results go to `out`, one line for each unreadable picture to `err`. Returns the exit code.

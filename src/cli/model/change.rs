@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{ModelRef, configured, list, model_ref, registry};
-use crate::cli::{Failure, json_line, print};
+use crate::cli::{Failure, json_line, print, terminal::note};
 use gridwatch_base::error::Class;
 use gridwatch_config::Config;
 use gridwatch_engine::Label;
@@ -174,7 +174,7 @@ pub(super) fn shadow(args: &ShadowArgs, config: &Config) -> Result<ExitCode, Fai
             return Err(Failure::new(Class::Config, format!("{id}: no shadow is running")));
         }
         append(&registry.journal(), target.id, Event::ShadowStop {})?;
-        eprintln!("Stop requested; `gridwatch model list` shows the report.");
+        note(format_args!("Stop requested; `gridwatch model list` shows the report."));
         return Ok(ExitCode::SUCCESS);
     }
     let wanted = model_ref(&args.model).map_err(|e| Failure::new(Class::Config, format!("{:?}: {e}", args.model)))?;
@@ -279,11 +279,11 @@ impl<'a> Target<'a> {
         let unproven = trial::unproven_labels(&thresholds, &shown);
         if !args.force && !unproven.is_empty() {
             let names: Vec<&str> = unproven.iter().map(Label::as_str).collect();
-            eprintln!(
+            note(format_args!(
                 "Not in its self-test at the rules' scores: {}. The trial has to prove them; if they are too rare in front of these \
                  cameras, it is rejected unless --force is given.",
                 names.join(", ")
-            );
+            ));
         }
         Ok(())
     }
@@ -337,11 +337,11 @@ impl<'a> Target<'a> {
             if let (false, Some(entry)) = (is_on_trial, of_model().find(begun)) {
                 is_on_trial = true;
                 if let Event::TrialBegun { version, looks, .. } = &entry.event {
-                    eprintln!(
+                    note(format_args!(
                         "{}@{} on trial alongside the live version for {looks} looks …",
                         self.id,
                         version_name(version)
-                    );
+                    ));
                 }
             }
             let is_wanted = registry.state()?.model(self.id);

@@ -8,7 +8,7 @@ use std::{
 
 use serde::Serialize;
 
-use crate::cli::{Failure, json_line, options::RuntimeArgs, print};
+use crate::cli::{Failure, json_line, options::RuntimeArgs, print, terminal::note};
 use gridwatch_model::{
     Manifest, Runtime,
     adapter::TensorInfo,
@@ -122,9 +122,9 @@ fn inspect(runtime: &Runtime, file: &Path, hints: DraftHints) -> Result<Draft, F
     match draft::inspect(runtime, file, &hints) {
         Err(DraftError::NoSize) => {
             let (width, height) = USUAL_SIZE;
-            eprintln!(
+            note(format_args!(
                 "The file does not fix its input size; inspected at {width}x{height} where it is free, give another with --size."
-            );
+            ));
             let size = Some(USUAL_SIZE);
             Ok(draft::inspect(runtime, file, &DraftHints { size, ..hints })?)
         }
@@ -142,7 +142,10 @@ fn manifest_of(file: &Path) -> Option<Manifest> {
     match Manifest::parse(&path, text) {
         Ok(manifest) => Some(manifest),
         Err(faults) => {
-            eprintln!("{} is faulty and not used here:\n{faults}", path.display());
+            note(format_args!(
+                "{} is faulty and not used here:\n{faults}",
+                path.display()
+            ));
             None
         }
     }

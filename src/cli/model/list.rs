@@ -6,7 +6,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
 use super::registry;
-use crate::cli::{Failure, json_line, print};
+use crate::cli::{Failure, json_line, print, terminal::note};
 use gridwatch_base::{error::Class, text::counted};
 use gridwatch_config::Config;
 use gridwatch_model::{
@@ -58,11 +58,11 @@ pub(super) fn run(args: &ModelListArgs, config: &Config) -> Result<ExitCode, Fai
         .map_err(|e| Failure::new(Class::Transient, format!("{}: {e}", journal.path().display())))?;
     if !contents.unreadable.is_empty() {
         let lines: Vec<String> = contents.unreadable.iter().map(ToString::to_string).collect();
-        eprintln!(
+        note(format_args!(
             "warning: {}: skipped lines that are damaged or from a newer gridwatch: {}",
             journal.path().display(),
             lines.join(", ")
-        );
+        ));
     }
     let state = RegistryState::of(&contents.entries);
     let daemon = registry.is_daemon_running();

@@ -10,7 +10,7 @@ use image::{GrayImage, Rgb, RgbImage, imageops};
 use jiff::tz::TimeZone;
 
 use super::{pictures_key, wait_for_daemon};
-use crate::cli::{Failure, layer::Layer, private};
+use crate::cli::{Failure, layer::Layer, private, terminal::note};
 use gridwatch_base::error::Class;
 use gridwatch_config::{Config, Preset};
 use gridwatch_engine::{BBox, Point, ZoneKind};
@@ -40,10 +40,10 @@ pub(super) fn run(config: &Config, preset: &Preset, out: &Path, wait: Duration) 
     let newest = files.newest()?;
     if let (false, Some((_, at))) = (is_taken, &newest) {
         let at = at.to_zoned(config.timezone.clone());
-        eprintln!(
+        note(format_args!(
             "The daemon took no look at camera {id} in that time; drawing the last saved one, from {}.",
             at.strftime("%F %H:%M:%S")
-        );
+        ));
     }
     let learned = kept
         .references
@@ -68,7 +68,9 @@ pub(super) fn run(config: &Config, preset: &Preset, out: &Path, wait: Duration) 
     private::save_picture(&picture, image::ImageFormat::Png, out)
         .map_err(|e| Failure::new(Class::Config, format!("--out {}: {e}", out.display())))?;
     if learned.is_none() {
-        eprintln!("The view of camera {id} is not learned yet; only the newest look is drawn.");
+        note(format_args!(
+            "The view of camera {id} is not learned yet; only the newest look is drawn."
+        ));
     }
     Ok(())
 }

@@ -67,6 +67,7 @@ pub(super) fn client_settings(settings: &ReceiverSettings, credentials: Option<C
     ClientSettings {
         url: settings.url.clone(),
         credentials,
+        login: settings.login.clone(),
         transport: match settings.transport {
             Transport::Tcp => rtsp::Transport::Tcp,
             Transport::Udp => rtsp::Transport::Udp,
@@ -302,6 +303,9 @@ impl Driver<'_> {
             Event::Redirected { from, to, .. } => {
                 self.log.info(format_args!("Camera redirects from {from} to {to}"));
             }
+            Event::PasswordInClear => self.log.warn(format_args!(
+                "Camera asks for the password in the clear (Basic); use rtsps, or enable Digest in the camera and set auth = \"digest\""
+            )),
             Event::Progress(_) | Event::Bye => {}
         }
     }

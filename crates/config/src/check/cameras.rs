@@ -125,6 +125,7 @@ impl Checker<'_> {
                 credential_source,
                 ca_file,
                 pin_sha256: raw.pin_sha256.map(|pin| pin.replace(':', "").to_lowercase()),
+                auth: raw.auth,
                 transport: raw.transport,
                 source: raw.source,
                 look_every: raw.look_every.0,

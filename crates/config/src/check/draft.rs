@@ -300,11 +300,12 @@ fn is_irrelevant_to_cases(path: &str) -> bool {
         "reading",
         "registry",
     ];
-    const OF_CAMERAS: [&str; 7] = [
+    const OF_CAMERAS: [&str; 8] = [
         "credentials",
         "ca_file",
         "models",
         "read_numbers",
+        "auth",
         "transport",
         "gb_device_id",
         "address",

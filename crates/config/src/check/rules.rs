@@ -14,7 +14,7 @@ use crate::{Model, OcrSettings, raw};
 use gridwatch_base::document::schema::nearest;
 use gridwatch_engine as engine;
 use gridwatch_engine::{Beyond, Category, Label, RuleId, ZoneKind};
-use gridwatch_model::{Manifest, manifest::Adapter, ocr::second_look::TextNeeded};
+use gridwatch_model::{Manifest, manifest::Adapter, ocr::second_look::TextNeeded, registry::verify_signature};
 
 /// Limits of `dwell`: from one second (demonstrations) to thirty days (longer than any case stays open).
 const DWELL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30 * 86400));
@@ -143,12 +143,23 @@ impl Checker<'_> {
                 "put model.onnx beside model.toml",
             );
         }
+        self.check_signature(at, &dir);
         match Manifest::read(&toml) {
             Ok(manifest) => Some(manifest),
             Err(faults) => {
                 self.draft.faults.extend(faults.0.into_iter().map(|f| prefixed(at, f)));
                 None
             }
+        }
+    }
+
+    /// With `registry.keys`, every model that looks is signed, not only installed versions.
+    fn check_signature(&mut self, at: &FieldPath, dir: &Path) {
+        let keys = self.draft.rest.registry.as_ref().map_or(&[][..], |r| &r.keys);
+        if let Err(error) = verify_signature(keys, dir) {
+            let text = error.to_string();
+            let (what, remedy) = text.split_once("; ").unwrap_or((&text, "check its files"));
+            self.fault(at, what, remedy);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use gridwatch_camera::{StreamSource, Transport};
+use gridwatch_camera::{Auth, StreamSource, Transport};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,9 @@ pub struct Camera {
     /// User name and password for the camera.
     #[serde(default)]
     pub credentials: Option<Credentials>,
+    /// Which login the camera may ask for. Default `auto`: Digest or Basic, but over `rtsp` no Basic (the password in the clear) once the camera asked for Digest. `digest` never sends the password, whoever asks; `basic` is for cameras whose Digest is broken.
+    #[serde(default)]
+    pub auth: Auth,
     /// For `rtsps`: PEM file of the CA that signed the camera's certificate, or of the certificate itself if it is self-signed. Only
     /// this CA is trusted then, and the host name in the certificate is not checked. Unset: the system's CAs.
     #[serde(default)]

@@ -13,6 +13,8 @@ const SLIVER_WIDTH_M: f64 = 0.2;
 const SLIVER_AREA_M2: f64 = 1.0;
 /// Areas below this are rounding, square metres: borders with corners on one side only are off by micrometres.
 const ROUNDING_M2: f64 = 0.01;
+/// Overlaps after which the search ends. A grid with so many is wrong as a whole, and of cells stacked on each other every pair overlaps.
+const MAX_OVERLAPS: usize = 1000;
 /// How far both edges must extend past each other to count as a self-intersection, degrees: a millimetre.
 const CROSSING_DEPTH: f64 = 1e-8;
 
@@ -21,7 +23,7 @@ const CROSSING_DEPTH: f64 = 1e-8;
 pub struct GridDefects {
     /// Invalid rings, in order of the codes.
     pub rings: Vec<RingFault>,
-    /// Ground that two cells claim, in order of the codes.
+    /// Ground that two cells claim, in order of the codes; the first thousand.
     pub overlaps: Vec<Overlap>,
     /// Overlaps too thin or too small to matter, from rounded borders.
     pub overlap_slivers: Slivers,
@@ -123,6 +125,9 @@ impl Grid {
                     area_m2: shared.area_m2,
                     at: shared.at,
                 });
+                if found.overlaps.len() == MAX_OVERLAPS {
+                    return;
+                }
             }
         }
     }
@@ -235,6 +240,12 @@ mod tests {
         .check();
         assert_eq!((found.overlaps.len(), found.overlap_slivers.count), (0, 1));
         assert!((found.overlap_slivers.area_m2 - 10.2).abs() < 0.2, "{found:?}");
+    }
+
+    #[test]
+    fn of_stacked_cells_the_first_overlaps_are_reported() {
+        let stacked = vec![json!([ring(113.0, 34.0, 0.001, 0.001)]); 60];
+        assert_eq!(grid(&stacked).check().overlaps.len(), MAX_OVERLAPS);
     }
 
     #[test]

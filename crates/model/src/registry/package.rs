@@ -11,12 +11,15 @@ use std::{
 use flate2::read::MultiGzDecoder;
 
 use super::MANIFEST;
-use gridwatch_base::{disk, error::Class, file};
+use gridwatch_base::{disk, error::Class, file, text::printable};
 
 /// Maximum total size of the files. Models for these boxes take 1 to 200 MB.
 const MAX_BYTES: u64 = 512 << 20;
 /// Maximum number of files and folders.
 const MAX_ENTRIES: usize = 512;
+/// Maximum size of an entry's attributes.
+const MAX_ATTRIBUTES: u64 = 64 << 10;
+const LONG_NAME: &str = "its name is longer than 100 characters, or its attributes are damaged; use shorter names";
 /// Maximum nesting of folders.
 const MAX_DEPTH: usize = 4;
 
@@ -127,7 +130,7 @@ impl Extraction<'_> {
     fn refuse<T>(&self, entry: &Path, what: impl Into<String>) -> Result<T, PackageError> {
         Err(PackageError::Entry {
             package: self.package.to_path_buf(),
-            entry: entry.display().to_string(),
+            entry: printable(&entry.display().to_string()),
             what: what.into(),
         })
     }
@@ -170,7 +173,8 @@ impl Extraction<'_> {
             package: self.package.to_path_buf(),
             what: source.to_string(),
         };
-        for entry in archive.entries().map_err(not_a_package)? {
+        // Raw: otherwise the library reads long names into memory before they can be refused.
+        for entry in archive.entries().map_err(not_a_package)?.raw(true) {
             let mut entry = entry.map_err(|source| PackageError::NotAPackage {
                 package: self.package.to_path_buf(),
                 what: source.to_string(),
@@ -191,10 +195,33 @@ impl Extraction<'_> {
                 }
             }
             match entry.header().entry_type() {
+                tar::EntryType::XHeader | tar::EntryType::XGlobalHeader => self.attributes(&name, &mut entry)?,
+                tar::EntryType::GNULongName | tar::EntryType::GNULongLink => {
+                    return self.refuse(&name, LONG_NAME);
+                }
                 tar::EntryType::Directory => self.folder(&inside)?,
                 tar::EntryType::Regular | tar::EntryType::Continuous => self.file(&inside, &mut entry)?,
                 other => return self.refuse(&name, format!("neither a regular file nor a folder, but {other:?}")),
             }
+        }
+        Ok(())
+    }
+
+    /// The attributes of an entry, which some programs write for its times. Of these, only a name would matter.
+    fn attributes(&self, name: &Path, from: &mut impl Read) -> Result<(), PackageError> {
+        let mut attributes = Vec::new();
+        let read = from.take(MAX_ATTRIBUTES + 1).read_to_end(&mut attributes);
+        read.map_err(|source| PackageError::Io {
+            path: self.package.to_path_buf(),
+            source,
+        })?;
+        if attributes.len() as u64 > MAX_ATTRIBUTES {
+            return self.refuse(name, format!("more than {MAX_ATTRIBUTES} bytes of attributes"));
+        }
+        let names = |key: &[u8]| key == b"path" || key == b"linkpath" || key == b"size";
+        let mut records = tar::PaxExtensions::new(&attributes);
+        if records.any(|record| record.map_or(true, |r| names(r.key_bytes()))) {
+            return self.refuse(name, LONG_NAME);
         }
         Ok(())
     }

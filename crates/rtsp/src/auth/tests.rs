@@ -8,7 +8,7 @@ fn credentials(user: &str, password: &str) -> Credentials {
 }
 
 fn authenticator() -> Authenticator {
-    Authenticator::new(Some(credentials("u", "p")), false)
+    Authenticator::new(Some(credentials("u", "p")), false, LoginPolicy::default(), true)
 }
 
 /// A 401 with `header`, answered; the `Authorization` that follows.
@@ -145,7 +145,7 @@ fn a_wrong_password_is_tried_once_per_scheme() {
 
 #[test]
 fn an_older_camera_gets_a_basic_login_in_its_encoding() {
-    let mut a = Authenticator::new(Some(credentials("u", "\u{e9}")), false);
+    let mut a = Authenticator::new(Some(credentials("u", "\u{e9}")), false, LoginPolicy::default(), true);
     let mut attempt = Attempt::default();
     assert_eq!(
         answer(&mut a, &mut attempt, "Basic realm=x"),
@@ -161,12 +161,12 @@ fn an_older_camera_gets_a_basic_login_in_its_encoding() {
 #[test]
 fn without_credentials_the_problem_says_why() {
     let mut attempt = Attempt::default();
-    let mut none = Authenticator::new(None, false);
+    let mut none = Authenticator::new(None, false, LoginPolicy::default(), true);
     assert_eq!(
         answer(&mut none, &mut attempt, "Basic"),
         Err(LoginProblem::NoCredentials)
     );
-    let mut withheld = Authenticator::new(Some(credentials("u", "p")), true);
+    let mut withheld = Authenticator::new(Some(credentials("u", "p")), true, LoginPolicy::default(), true);
     assert_eq!(
         answer(&mut withheld, &mut attempt, "Basic"),
         Err(LoginProblem::Withheld)
@@ -180,9 +180,52 @@ fn without_credentials_the_problem_says_why() {
 
 #[test]
 fn quotes_in_a_user_name_are_escaped_and_secrets_are_not_printed() {
-    let mut a = Authenticator::new(Some(credentials("a\"b\\\r\n", "geheim")), false);
+    let mut a = Authenticator::new(
+        Some(credentials("a\"b\\\r\n", "geheim")),
+        false,
+        LoginPolicy::default(),
+        true,
+    );
     let value = answer(&mut a, &mut Attempt::default(), r#"Digest realm="r", nonce="qwertz""#).unwrap();
     assert!(value.starts_with(r#"Digest username="a\"b\\", realm"#), "{value}");
     let debug = format!("{a:?}");
     assert!(!debug.contains("geheim") && !debug.contains("qwertz"), "{debug}");
+}
+
+/// A server that asks for Basic gets the password in the clear: not from a camera that can do better, whatever comes later.
+#[test]
+fn a_camera_that_spoke_digest_gets_no_password_in_the_clear() {
+    let policy = |schemes| LoginPolicy::new(schemes);
+    let connect =
+        |policy: &LoginPolicy, tls: bool| Authenticator::new(Some(credentials("u", "p")), false, policy.clone(), tls);
+    let ask = |a: &mut Authenticator, header: &str| answer(a, &mut Attempt::default(), header);
+    let (basic, digest) = ("Basic realm=x", r#"Digest realm="r", nonce="1""#);
+    let auto = policy(LoginSchemes::Auto);
+    let mut older = connect(&auto, false);
+    assert_eq!(ask(&mut older, basic), Ok("Basic dTpw".into()));
+    assert!(older.exposes_password());
+    assert!(ask(&mut connect(&auto, false), digest).is_ok());
+    assert_eq!(ask(&mut connect(&auto, false), basic), Err(LoginProblem::Downgraded));
+    let both = format!("{digest}, {basic}");
+    let mut attempt = Attempt::default();
+    let mut a = connect(&auto, false);
+    assert!(answer(&mut a, &mut attempt, &both).unwrap().starts_with("Digest"));
+    assert_eq!(answer(&mut a, &mut attempt, &both), rejected("Digest MD5"));
+    let mut encrypted = connect(&auto, true);
+    assert!(ask(&mut encrypted, basic).is_ok() && !encrypted.exposes_password());
+
+    let not_allowed = |offered: &str| {
+        Err(LoginProblem::NotAllowed {
+            offered: offered.into(),
+        })
+    };
+    assert_eq!(
+        ask(&mut connect(&policy(LoginSchemes::Digest), true), basic),
+        not_allowed("Basic")
+    );
+    let only_basic = policy(LoginSchemes::Basic);
+    assert_eq!(ask(&mut connect(&only_basic, false), digest), not_allowed("Digest"));
+    let mut a = connect(&only_basic, false);
+    assert_eq!(ask(&mut a, &both), Ok("Basic dTpw".into()));
+    assert!(!a.exposes_password(), "as configured");
 }

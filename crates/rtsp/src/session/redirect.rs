@@ -8,7 +8,7 @@ use crate::{
     client::{Connection, Event, Output},
     error::{Error, RedirectProblem, Step},
     sdp::MAX_URL,
-    settings::{Endpoint, is_tls},
+    settings::{ClientSettings, Endpoint, is_tls},
 };
 
 /// Redirects followed in one connection attempt.
@@ -92,7 +92,10 @@ impl Session {
         if self.tunnel.is_some() {
             self.outputs.push_back(Output::Disconnect(Connection::Post));
         }
-        let auth = || Authenticator::new(self.settings.credentials.clone(), !with_credentials);
+        let auth = || {
+            let ClientSettings { credentials, login, .. } = &self.settings;
+            Authenticator::new(credentials.clone(), !with_credentials, login.clone(), endpoint.tls)
+        };
         self.auth = auth();
         if self.tunnel.is_some() {
             self.tunnel = Some(Tunnel::new(auth(), &mut self.random));

@@ -54,7 +54,12 @@ impl Session {
     fn unauthorized(&mut self, mut request: Outstanding, response: &Response) {
         let headers = response.headers.all("www-authenticate");
         match self.auth.challenge(headers, &mut request.attempt, &mut self.random) {
-            Ok(()) => self.send(request.method, request.uri, request.attempt),
+            Ok(()) => {
+                if self.auth.exposes_password() {
+                    self.outputs.push_back(Output::Event(Event::PasswordInClear));
+                }
+                self.send(request.method, request.uri, request.attempt);
+            }
             // As long as pictures come, a keep-alive may be refused.
             Err(_) if self.step == Step::Playing => self.auth.start_over(),
             Err(_) if self.step == Step::Teardown => self.fail(Error::Stopped),
@@ -247,6 +252,9 @@ impl Session {
                 let headers = response.headers.all("www-authenticate");
                 match tunnel.auth.challenge(headers, &mut tunnel.attempt, &mut self.random) {
                     Ok(()) => {
+                        if tunnel.auth.exposes_password() {
+                            self.outputs.push_back(Output::Event(Event::PasswordInClear));
+                        }
                         self.is_reset = true;
                         self.step = Step::Connect;
                         self.outputs.push_back(Output::Disconnect(Connection::Main));

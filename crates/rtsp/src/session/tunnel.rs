@@ -115,10 +115,14 @@ impl Tunnel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::LoginPolicy;
 
     #[test]
     fn requests_wait_for_the_post_connection() {
-        let mut tunnel = Tunnel::new(Authenticator::new(None, false), &mut Random::new(1));
+        let mut tunnel = Tunnel::new(
+            Authenticator::new(None, false, LoginPolicy::default(), false),
+            &mut Random::new(1),
+        );
         let url = Url::parse("rtsp://[::1]:8080/cam?x=1").unwrap();
         let get = String::from_utf8(tunnel.get_request(&url, "a")).unwrap();
         assert!(

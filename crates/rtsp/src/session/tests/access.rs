@@ -17,12 +17,12 @@ fn logins_are_answered_and_a_rejected_one_says_what_was_tried() {
         "known challenges are answered ahead"
     );
     let mut talk = Talk::new(Transport::Tcp);
-    for _ in 0..3 {
+    for _ in 0..2 {
         talk.reply(401, &format!("{DIGEST}\nWWW-Authenticate: Basic realm=\"r\""));
     }
     let text = talk.end().to_string();
     assert!(
-        text.contains("status 401 on DESCRIBE") && text.contains("tried Digest MD5, Basic"),
+        text.contains("status 401 on DESCRIBE") && text.contains("tried Digest MD5;"),
         "{text}"
     );
     assert!(!text.contains("geheim") && !text.contains("secretnonce"), "{text}");

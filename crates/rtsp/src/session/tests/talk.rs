@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use gridwatch_base::secret::Credentials;
 use url::Url;
 
-use crate::{Client, ClientSettings, Connection, Error, Output, Timeouts, Transport};
+use crate::{Client, ClientSettings, Connection, Error, LoginPolicy, Output, Timeouts, Transport};
 
 pub(super) const SDP: &str = "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:track1\r\n";
 pub(super) const DIGEST: &str = "WWW-Authenticate: Digest realm=\"r\", nonce=\"secretnonce\"";
@@ -29,6 +29,7 @@ pub(super) fn settings(transport: Transport) -> ClientSettings {
             user: "admin".into(),
             password: "geheim".into(),
         }),
+        login: LoginPolicy::default(),
         transport,
         user_agent: "test".into(),
         timeouts: Timeouts::default(),

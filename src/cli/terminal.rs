@@ -1,0 +1,20 @@
+//! The terminal: all that commands print goes through here, so that no text from outside controls it.
+
+use std::io::{self, Stderr, StdoutLock, Write};
+
+use gridwatch_base::text::Harmless;
+
+/// Standard output, for the result.
+pub(super) fn stdout() -> Harmless<StdoutLock<'static>> {
+    Harmless::new(io::stdout().lock())
+}
+
+/// Standard error, for notes and errors.
+pub(super) fn stderr() -> Harmless<Stderr> {
+    Harmless::new(io::stderr())
+}
+
+/// Writes a line to standard error. If that is closed, nobody reads it, and the exit code still tells the result.
+pub(super) fn note(line: impl std::fmt::Display) {
+    let _ = writeln!(stderr(), "{line}");
+}
