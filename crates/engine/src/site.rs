@@ -12,6 +12,9 @@ use super::{
 
 /// Places closer than this are one site whatever the rule says: a site's key is rounded to about a metre.
 const MIN_MERGE_RADIUS_M: f64 = 2.0;
+/// Farthest that a claim of another box reaches, whatever radius and uncertainty it states, metres: twice the uncertainty of a camera without
+/// calibration on a tall pole. Otherwise one message could silence a district.
+const MAX_CLAIM_REACH_M: f64 = 100.0;
 /// IoU above which an object is taken for the rejected one.
 const SAME_OBJECT_IOU: f64 = 0.3;
 
@@ -89,7 +92,7 @@ impl Claim {
         let radius_m = self.merge_radius_m.max(other.merge_radius_m);
         Site::of_claim(self)
             .distance_if_same_m(&Site::of_claim(other), radius_m)
-            .is_some()
+            .is_some_and(|distance_m| distance_m <= MAX_CLAIM_REACH_M)
     }
 }
 
@@ -140,7 +143,9 @@ impl LocatedCandidate<'_> {
     /// As [`distance_to_site_m`](Self::distance_to_site_m), for another box's case.
     pub(super) fn distance_to_claim_m(&self, claim: &Claim) -> Option<f64> {
         let radius_m = self.rule.merge_radius_m.max(claim.merge_radius_m);
-        self.site().distance_if_same_m(&Site::of_claim(claim), radius_m)
+        self.site()
+            .distance_if_same_m(&Site::of_claim(claim), radius_m)
+            .filter(|distance_m| *distance_m <= MAX_CLAIM_REACH_M)
     }
 
     fn site(&self) -> Site<'_> {
