@@ -56,7 +56,8 @@ use crate::telemetry::{Health, Readiness};
 use gridwatch_base::{clock, metric};
 use gridwatch_camera::slot::CameraState;
 use gridwatch_config::Config;
-use gridwatch_contract::{CameraHealth, ClockHealth, HealthMessage, SCHEMA_VERSION, When};
+use gridwatch_contract::{CameraHealth, ClockHealth, HealthMessage, SCHEMA_VERSION, SignedChainHead, When};
+use gridwatch_engine::NodeId;
 use gridwatch_link::{LinkHandle, LinkState};
 use gridwatch_store::Store;
 
@@ -192,6 +193,7 @@ impl Daemon {
             node_id: self.config.node.to_string(),
             at: When::new(now, &self.config.timezone),
             clock: clock::read().ok().map(ClockHealth::new),
+            chain: self.shared.chain_head(&self.config.node, now),
             outbox_depth: self.shared.outbox_depth(),
             cameras: self.shared.looks.cameras.iter().map(camera).collect(),
         }
@@ -293,6 +295,13 @@ impl Shared {
         let store = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
         // The core reports a store that cannot be read.
         store.outbox_depth().map_or(0, |depth| depth.waiting.into())
+    }
+
+    fn chain_head(&self, node: &NodeId, now: Timestamp) -> Option<SignedChainHead> {
+        let store = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+        // The core reports a store that cannot be read.
+        let (head, signature) = store.signed_chain_head(node.as_str(), now).ok()??;
+        Some(SignedChainHead { head, signature })
     }
 
     /// Updates the gauges and the readiness, which are cheaper to read on a request than to keep current.

@@ -4,7 +4,7 @@ use crate::broker::{Broker, Subscriber};
 use crate::filing::{self, NODE, topics};
 use crate::{connected, link};
 use gridwatch_base::clock::ClockSync;
-use gridwatch_contract::{ClockHealth, HealthMessage, When};
+use gridwatch_contract::{ClockHealth, HealthMessage, SignedChainHead, When};
 use gridwatch_custody::keys::KeyRing;
 use gridwatch_link::Protocol;
 use gridwatch_store::Store;
@@ -60,9 +60,18 @@ async fn health_is_published_while_connected(protocol: Protocol) {
             offset_ms: 2,
             error_ms: 15,
         }))),
+        chain: store
+            .signed_chain_head(NODE, filing::at(0))
+            .unwrap()
+            .map(|(head, signature)| SignedChainHead { head, signature }),
         outbox_depth: 0,
         cameras: Vec::new(),
     };
+    let SignedChainHead { head, signature } = health.chain.as_ref().unwrap();
+    assert!(
+        store.public_key().unwrap().verifies(head.as_bytes(), signature),
+        "{head}"
+    );
     link.publish_health(&serde_json::to_value(&health).unwrap());
     let received: HealthMessage = serde_json::from_slice(&subscriber.next().await.payload).unwrap();
     assert_eq!(received, health);

@@ -54,10 +54,24 @@ pub struct HealthMessage {
     /// State of the box's clock; absent if the box is not permitted to read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock: Option<ClockHealth>,
+    /// End of the box's chain of custody, signed. A platform that keeps it sees whether the chain was rewritten, or the box set back to an earlier
+    /// state: the line with that number no longer has that hash. Absent while the box has no chain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<SignedChainHead>,
     /// Messages queued for the broker.
     pub outbox_depth: u64,
     /// All cameras of the box.
     pub cameras: Vec<CameraHealth>,
+}
+
+/// The end of a box's chain of custody, as in `head.json` and `head.sig` of an exported case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SignedChainHead {
+    /// JSON text with `seq` (number of the last line, from 0), `hash` (its SHA-256), `at`, `node_id` and `public_key`; signed byte for byte.
+    pub head: String,
+    /// Ed25519 signature of `head` by `public_key`: 64 bytes in base64.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9+/]{86}==$"))]
+    pub signature: String,
 }
 
 /// Synchronisation of a box's clock, as reported by its kernel.

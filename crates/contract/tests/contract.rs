@@ -14,7 +14,7 @@ use gridwatch_base::digest::sha256_hex;
 use gridwatch_contract as contract;
 use gridwatch_contract::{
     CameraHealth, CaseRecord, ClaimMessage, ClockHealth, EvidenceItem, EvidenceRole, HealthMessage, MessageType,
-    Presence, Purpose, ReplyMessage, SCHEMA_VERSION, StatusMessage, When,
+    Presence, Purpose, ReplyMessage, SCHEMA_VERSION, SignedChainHead, StatusMessage, When,
 };
 use gridwatch_engine::{CaseState, PlaceMethod};
 use serde::{Serialize, de::DeserializeOwned};
@@ -221,6 +221,14 @@ fn golden_health_is_current_and_valid() {
             synchronised: true,
             offset_ms: Some(-2),
             error_ms: Some(15),
+        }),
+        chain: Some(SignedChainHead {
+            head: format!(
+                r#"{{"seq":41,"hash":"{}","at":"2026-05-01T02:17:00Z","node_id":"{NODE}","public_key":"{}="}}"#,
+                "5".repeat(64),
+                "A".repeat(43),
+            ),
+            signature: format!("{}==", "A".repeat(86)),
         }),
         outbox_depth: 3,
         cameras: vec![

@@ -210,6 +210,21 @@ impl Store {
         }))
     }
 
+    /// The current end of the chain as JSON, and its signature by this handle's key; `None` if there is no chain.
+    ///
+    /// # Errors
+    /// A database error, or a handle without a signing key.
+    pub fn signed_chain_head(&self, node: &str, now: Timestamp) -> Result<Option<(String, String)>, StoreError> {
+        let key = self.key()?;
+        let head = self.chain_head(node, &key, now)?;
+        // Numbers and strings always serialize.
+        let text = head.and_then(|head| serde_json::to_string(&head).ok());
+        Ok(text.map(|text| {
+            let signature = key.sign(text.as_bytes());
+            (text, signature)
+        }))
+    }
+
     /// Replaces the signing key. The chain gets a line in which the old key signs the new one, and the key file is
     /// replaced.
     ///
