@@ -28,29 +28,29 @@ pub enum RecordedEvent {
     /// A case known to the engine when a file was started during a run. Not an input; used by replays that start with
     /// this file.
     KnownCase(OpenCase),
-    /// [`Input::Configured`] after the start of the run.
+    /// [`Input::Configured`](gridwatch_engine::Input::Configured) after the start of the run.
     Configured {
         /// SHA-256 of the new configuration file, lower-case hex.
         config_sha256: String,
     },
-    /// [`Input::Restored`].
+    /// [`Input::Restored`](gridwatch_engine::Input::Restored).
     Restored(OpenCase),
-    /// [`Input::Resumed`].
+    /// [`Input::Resumed`](gridwatch_engine::Input::Resumed).
     Resumed(Box<Resumed>),
-    /// [`Input::Observed`].
+    /// [`Input::Observed`](gridwatch_engine::Input::Observed).
     Observed(Observation),
-    /// [`Input::Reply`].
+    /// [`Input::Reply`](gridwatch_engine::Input::Reply).
     Reply(Reply),
-    /// [`Input::EvidenceFailed`].
+    /// [`Input::EvidenceFailed`](gridwatch_engine::Input::EvidenceFailed).
     EvidenceFailed {
         /// The case id.
         case: CaseId,
     },
-    /// [`Input::Tick`].
+    /// [`Input::Tick`](gridwatch_engine::Input::Tick).
     Tick(Timestamp),
-    /// [`Input::Reaimed`].
+    /// [`Input::Reaimed`](gridwatch_engine::Input::Reaimed).
     Reaimed(Reaimed),
-    /// [`Input::Elsewhere`].
+    /// [`Input::Elsewhere`](gridwatch_engine::Input::Elsewhere).
     Elsewhere(Elsewhere),
 }
 

@@ -33,7 +33,7 @@ pub enum StoreError {
     /// A database operation failed.
     #[error("database error: {0}")]
     Sqlite(#[source] rusqlite::Error),
-    /// The database file is damaged. The next [`Store::open`] renames it and creates one with the cases that can be read.
+    /// The database file is damaged. The next [`Store::open`](crate::Store::open) renames it and creates one with the cases that can be read.
     #[error(
         "database is damaged ({0}); stop gridwatch and restore a backup (`gridwatch store restore FILE`), or restart it to go on \
          with the cases that can still be read"
@@ -180,7 +180,7 @@ pub enum StoreError {
     /// The signing key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The handle was opened without a signing key (read-only, or [`Store::open_unlocked`]).
+    /// The handle was opened without a signing key (read-only, or [`Store::open_unlocked`](crate::Store::open_unlocked)).
     #[error("this store handle has no signing key; revisions must be signed")]
     NoSigningKey,
     /// A stored value cannot be parsed.
