@@ -31,8 +31,8 @@ use super::{Health, RefreshGauges};
 const MAX_CONNECTIONS: usize = 16;
 /// Time for the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest life of a connection; scrapers connect anew.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest life of a connection, which serves one request. A client that does not read its answer holds its place no longer.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(15);
 /// Largest head of a request, in bytes.
 const MAX_HEAD: usize = 16 << 10;
 /// Pause after a connection could not be accepted, because descriptors are short.
@@ -87,22 +87,23 @@ async fn answer(stream: TcpStream, routes: Router) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
+        .keep_alive(false)
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
-    // A client that sends no request, or an invalid one, or none for a minute: nothing that anybody could act on.
+    // A client that sends no request, or an invalid one, or does not read: nothing that anybody could act on.
     let _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await;
 }
 
 /// Refuses requests for a host name other than `localhost`. A client that sends none is no browser.
 async fn refuse_names(request: Request, next: Next) -> Result<Response, Infallible> {
-    let host = request.headers().get(HOST).map(|h| h.to_str().unwrap_or_default());
-    Ok(match host {
-        Some(host) if !is_address(host) => (
-            StatusCode::MISDIRECTED_REQUEST,
-            "use an IP address or localhost as host; a proxy must set it\n",
-        )
-            .into_response(),
-        _ => next.run(request).await,
+    let headers = request.headers().get_all(HOST).iter();
+    let named = headers.map(|h| h.to_str().unwrap_or_default());
+    let is_refused = named.chain(request.uri().host()).any(|host| !is_address(host));
+    Ok(if is_refused {
+        let hint = "use an IP address or localhost as host; a proxy must set it\n";
+        (StatusCode::MISDIRECTED_REQUEST, hint).into_response()
+    } else {
+        next.run(request).await
     })
 }
 
@@ -110,6 +111,9 @@ fn is_address(host: &str) -> bool {
     let Ok(authority) = host.parse::<Authority>() else {
         return false;
     };
+    if host.contains('@') {
+        return false;
+    }
     let name = authority.host().trim_start_matches('[').trim_end_matches(']');
     name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
 }

@@ -282,9 +282,9 @@ fn names_of_a_gigabyte_are_refused_unread_and_times_are_accepted() {
     };
     let (time, name) = (record("mtime", "1750000000.25"), record("path", "other"));
     for (kind, data, what) in [
-        (tar::EntryType::GNULongName, &long, "longer than 100 characters"),
+        (tar::EntryType::GNULongName, &long, "a name over 100 characters"),
         (tar::EntryType::XHeader, &long, "bytes of attributes"),
-        (tar::EntryType::XHeader, &name, "longer than 100 characters"),
+        (tar::EntryType::XHeader, &name, "a name over 100 characters"),
     ] {
         tar_of(
             &path,

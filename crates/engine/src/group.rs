@@ -46,6 +46,11 @@ impl DetectionGroup<'_> {
 
     /// One object of two groups, of which `other` has the lower score.
     fn joined_by(self, other: Self) -> Self {
+        match (self.is_unknown, other.is_unknown) {
+            (false, true) if is_beside(&self.bbox, &other.bbox) => return self,
+            (true, false) if is_beside(&other.bbox, &self.bbox) => return other,
+            _ => {}
+        }
         let (bbox, zone_match, count) = match (self.is_unknown, other.is_unknown) {
             (false, true) if !is_detail(&self.bbox, &other.bbox) => (self.bbox, self.zone_match, self.count),
             (true, false) if !is_detail(&other.bbox, &self.bbox) => (other.bbox, other.zone_match, other.count),
@@ -110,6 +115,12 @@ pub(super) fn merge_nearby(groups: &mut Vec<DetectionGroup<'_>>, reach: f64) {
 
 /// Share of a box that is most of it.
 const MOSTLY: f64 = 0.5;
+
+/// True if the region shows something else than what was recognised: neither is most of the other. It says nothing about that, not even
+/// that it is new.
+fn is_beside(recognised: &BBox, region: &BBox) -> bool {
+    recognised.share_in(region) < MOSTLY && region.share_in(recognised) < MOSTLY
+}
 
 /// True if what was recognised is a detail of what the region shows: the print on a board, or the parasol of a stall. A box as large as most
 /// of the region is a better outline of the same thing, and one beside it is another thing.

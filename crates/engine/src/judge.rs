@@ -159,20 +159,13 @@ impl Engine {
             Input::Elsewhere(Elsewhere { at, what }) => {
                 self.now = at;
                 match what {
-                    Known::Claimed(claim) if self.lies_in_its_cell(&claim) => self.register.claim(claim),
-                    // Its place is not where it says: no site of ours.
-                    Known::Claimed(_) => {}
+                    Known::Claimed(claim) => self.register.claim(claim),
                     Known::Released(case) => self.register.release(&case),
                     Known::Yielded { case, to } => self.yielded(&case, &to, &mut effects),
                 }
             }
         }
         effects
-    }
-
-    fn lies_in_its_cell(&self, claim: &Claim) -> bool {
-        let cell = |plan: &Arc<Plan>| plan.grid.cell_of(claim.located.at) == Some(&claim.located.cell);
-        self.plan.as_ref().is_none_or(cell)
     }
 
     /// When an [`Input::Tick`] is needed if no other input comes first: when the oldest track becomes stale and its

@@ -186,7 +186,7 @@ impl Message {
             let Field { number, value, at } = field?;
             let is_external = match self {
                 // `external_data`, and `data_location` EXTERNAL.
-                Self::Tensor => number == 13 || number == 14 && value.number() == 1,
+                Self::Tensor => number == 13 || number == 14 && value.number() as u32 != 0,
                 _ => match self.field(number) {
                     Some(message) => message.has_external(value.bytes(), at, depth + 1)?,
                     None => false,
@@ -264,7 +264,8 @@ impl<'a> Fields<'a> {
     }
 
     fn field(&mut self) -> Option<Field<'a>> {
-        let tag = self.varint()?;
+        // A longer tag would be cut to 32 bits by other readers, and be another field for them.
+        let tag = self.varint().filter(|tag| *tag <= u64::from(u32::MAX))?;
         let at = self.base + self.next;
         let value = match tag & 7 {
             0 => Wire::Number(self.varint()?),
@@ -377,6 +378,11 @@ mod tests {
         }
         let whole = [field(7, &constant(&inside)), field(7, &branch(&field(5, &inside)))];
         assert!(!model(&whole).unwrap().has_external_data);
+        let long_tag = [&[0xba, 0x80, 0x80, 0x80, 0x10, 2][..], &[0x70, 1]].concat();
+        assert!(
+            model(&[long_tag]).is_err(),
+            "field 7 for a reader that cuts tags to 32 bits"
+        );
         let deep = (0..100).fold(Vec::new(), |graph, _| branch(&graph));
         assert!(model(&[field(7, &deep)]).is_err(), "nested without end");
     }

@@ -3,6 +3,7 @@
 mod platform;
 
 use std::{
+    net::TcpListener,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -104,7 +105,7 @@ pub fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
         file.node.state_dir = state.clone();
         file.node.language = texts.0;
         file.broker.url = format!("mqtt://127.0.0.1:{}", broker.port);
-        file.telemetry.listen = "127.0.0.1:0".into();
+        file.telemetry.listen = free_address(&file.telemetry.listen);
         let mounts = file.cameras.iter().map(|c| {
             let clip = farm::clip(clips.join(format!("{}.mp4", c.id)))?;
             Ok(MountConfig {
@@ -138,13 +139,17 @@ pub fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
     telemetry::start_logs(config.telemetry.log, &config.telemetry.filter)?;
     let metrics = telemetry::start_metrics()?;
     let (cameras, rtsp, mqtt, dir) = (config.cameras.len(), farm.port(), broker.port, pictures.display());
+    let http = config
+        .telemetry
+        .listen
+        .map_or_else(String::new, |address| address.to_string());
     texts.status(
-        &format!("{} on rtsp://127.0.0.1:{rtsp}, a broker on port {mqtt}; the pictures that the platform receives are kept in {dir}", counted(cameras, "camera", "cameras")),
-        &format!("{cameras} 路摄像机（rtsp://127.0.0.1:{rtsp}），消息服务器端口 {mqtt}；平台收到的图片保存在 {dir}"),
+        &format!("{} on rtsp://127.0.0.1:{rtsp}, a broker on port {mqtt}, metrics at http://{http}/metrics; the pictures that the platform receives are kept in {dir}", counted(cameras, "camera", "cameras")),
+        &format!("{cameras} 路摄像机（rtsp://127.0.0.1:{rtsp}），消息服务器端口 {mqtt}，指标 http://{http}/metrics；平台收到的图片保存在 {dir}"),
     );
     texts.status(
-        "A heap of bags that two cameras see, a banner that was never approved and a vendor are each filed once, the first after about half a minute.",
-        "两路摄像机看到的同一堆垃圾、未经审批的横幅和一名摊贩各立案一次，首件约需半分钟。",
+        "A heap of bags that two cameras see, a banner that was never approved and a vendor are each filed once, the first after about 15 seconds.",
+        "两路摄像机看到的同一堆垃圾、未经审批的横幅和一名摊贩各立案一次，首件约需 15 秒。",
     );
     block_on(async {
         let stop = StopSignal::listen()?;
@@ -331,4 +336,12 @@ fn print_case(case: &ReceivedCase, json: bool, texts: Texts) -> Result<(), Failu
 
 fn display(path: &Path) -> String {
     path.display().to_string()
+}
+
+/// `wanted`, or another port of the loopback address if that one is taken.
+fn free_address(wanted: &str) -> String {
+    let bound = TcpListener::bind(wanted).or_else(|_| TcpListener::bind("127.0.0.1:0"));
+    bound
+        .and_then(|listener| listener.local_addr())
+        .map_or_else(|_| wanted.to_owned(), |address| address.to_string())
 }

@@ -3,6 +3,7 @@
 mod sheet;
 
 use std::{
+    collections::BTreeSet,
     io::Write,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -97,7 +98,7 @@ pub(super) fn run(args: &StreetsArgs) -> Result<ExitCode, Failure> {
         let setup = set_up(with_newness, threads)?;
         let numbers: Vec<u32> = match &args.street[..] {
             [] => (0..args.scenes).collect(),
-            given => given.to_vec(),
+            given => given.iter().copied().collect::<BTreeSet<_>>().into_iter().collect(),
         };
         let all = numbers.len();
         let progress = |done| show_progress(name, done, u32::try_from(all).unwrap_or(u32::MAX), "streets");
@@ -260,8 +261,10 @@ fn table(output: &Output) -> String {
         text.extend(rows.map(|(light, counts)| row(name, light, counts)));
     }
     text += &format!(
-        "\n{} streets, {} looks. Mistakes now:\n",
-        output.now.scenes, output.now.looks
+        "\n{} streets, {} looks. Mistakes now: {}\n",
+        output.now.scenes,
+        output.now.looks,
+        output.now.mistakes.len()
     );
     for (n, mistake) in output.now.mistakes.iter().enumerate() {
         let BBox { x1, y1, x2, y2 } = mistake.bbox;

@@ -9,6 +9,7 @@ use std::{
 use serde::Serialize;
 
 use crate::cli::{Failure, json_line, options::RuntimeArgs, print, terminal::note};
+use gridwatch_base::text::printable;
 use gridwatch_model::{
     Manifest, Runtime,
     adapter::TensorInfo,
@@ -199,7 +200,7 @@ fn text(draft: &Draft, manifest: Option<&Manifest>) -> String {
     text += &format!(
         "sha256    {}\nproducer  {}, opset {}\n",
         draft.sha256,
-        draft.graph.producer,
+        printable(&draft.graph.producer),
         opset(draft)
     );
     for port in &draft.inputs {
@@ -211,7 +212,7 @@ fn text(draft: &Draft, manifest: Option<&Manifest>) -> String {
     for (key, value) in &draft.graph.metadata {
         let short: String = value.chars().take(100).collect();
         let more = if short.len() < value.len() { " …" } else { "" };
-        text += &format!("metadata  {key} = {short}{more}\n");
+        text += &format!("metadata  {} = {}{more}\n", printable(key), printable(&short));
     }
     text += &match (text_adapter(manifest), &draft.refusal) {
         (Some(adapter), _) => format!("adapter   \"{adapter}\" in model.toml, which reads text\n"),

@@ -384,7 +384,9 @@ impl Checker<'_> {
         else {
             return;
         };
-        if !raw.labels.iter().any(|l| l == Label::object().as_str()) {
+        if self.is_invalid(&at.key("labels")) || raw.labels.is_empty() {
+            // Its fault is reported.
+        } else if !raw.labels.iter().any(|l| l == Label::object().as_str()) {
             self.fault(
                 &longer_at,
                 "the rule has no label `object`",

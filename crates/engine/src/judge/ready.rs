@@ -230,7 +230,10 @@ impl<'a> RuleEvaluation<'a> {
         let Some(candidate) = track.candidate_mut() else {
             return;
         };
-        let (Some(least), Some(score)) = (self.rule.second_look_score(group.newness), group.second_look) else {
+        let (Some(least), Some(score)) = (
+            self.rule.second_look_score(self.scores, group.newness),
+            group.second_look,
+        ) else {
             return;
         };
         if matches!(candidate.second_look, SecondLook::Sure(_)) {

@@ -266,17 +266,21 @@ impl Rule {
     /// Score that continues a candidate.
     pub(crate) fn keep_score(&self, scores: Scores, newness: Option<Newness>) -> f32 {
         match self.new_keep(newness) {
-            Some(new_keep) => new_keep + scores.keep - self.day.keep,
+            Some(new_keep) => (new_keep + (scores.keep - self.day.keep).max(0.0)).min(scores.keep),
             None => scores.keep,
         }
     }
 
     /// Score that a second look must reach; `None`: none is taken.
-    pub(crate) fn second_look_score(&self, newness: Option<Newness>) -> Option<f32> {
+    pub(crate) fn second_look_score(&self, scores: Scores, newness: Option<Newness>) -> Option<f32> {
         let least = self.second_look?;
         // That of a text is not the score of a network.
-        let new_keep = self.new_keep(newness).filter(|_| !self.second_look_is_required);
-        Some(new_keep.map_or(least, |new_keep| new_keep.min(least)))
+        let needs_less = self.new_keep(newness).is_some() && !self.second_look_is_required;
+        Some(if needs_less {
+            self.keep_score(scores, newness).min(least)
+        } else {
+            least
+        })
     }
 
     fn new_keep(&self, newness: Option<Newness>) -> Option<f32> {

@@ -19,7 +19,7 @@ const MAX_BYTES: u64 = 512 << 20;
 const MAX_ENTRIES: usize = 512;
 /// Maximum size of an entry's attributes.
 const MAX_ATTRIBUTES: u64 = 64 << 10;
-const LONG_NAME: &str = "its name is longer than 100 characters, or its attributes are damaged; use shorter names";
+const LONG_NAME: &str = "a name over 100 characters, or one that the pax format stores apart (not ASCII); shorten it, or use tar --format=gnu";
 /// Maximum nesting of folders.
 const MAX_DEPTH: usize = 4;
 
@@ -218,7 +218,8 @@ impl Extraction<'_> {
         if attributes.len() as u64 > MAX_ATTRIBUTES {
             return self.refuse(name, format!("more than {MAX_ATTRIBUTES} bytes of attributes"));
         }
-        let names = |key: &[u8]| key == b"path" || key == b"linkpath" || key == b"size";
+        let names =
+            |key: &[u8]| key == b"path" || key == b"linkpath" || key == b"size" || key.starts_with(b"GNU.sparse");
         let mut records = tar::PaxExtensions::new(&attributes);
         if records.any(|record| record.map_or(true, |r| names(r.key_bytes()))) {
             return self.refuse(name, LONG_NAME);
