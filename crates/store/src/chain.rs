@@ -220,7 +220,7 @@ impl Store {
         // Numbers and strings always serialize.
         let text = head.and_then(|head| serde_json::to_string(&head).ok());
         Ok(text.map(|text| {
-            let signature = key.sign(text.as_bytes());
+            let signature = key.sign(text.as_bytes()).trim_end().to_owned();
             (text, signature)
         }))
     }

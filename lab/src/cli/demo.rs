@@ -100,12 +100,13 @@ pub fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
 
     let broker = Broker::start(temporary.path())?;
     let clips = share.join("demo/clips");
+    let listen = free_address()?;
     let mut farm = Ok(None);
     let file = stage::derive_config(&share, temporary.path(), |file| {
         file.node.state_dir = state.clone();
         file.node.language = texts.0;
         file.broker.url = format!("mqtt://127.0.0.1:{}", broker.port);
-        file.telemetry.listen = free_address(&file.telemetry.listen);
+        file.telemetry.listen = listen;
         let mounts = file.cameras.iter().map(|c| {
             let clip = farm::clip(clips.join(format!("{}.mp4", c.id)))?;
             Ok(MountConfig {
@@ -338,10 +339,10 @@ fn display(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// `wanted`, or another port of the loopback address if that one is taken.
-fn free_address(wanted: &str) -> String {
-    let bound = TcpListener::bind(wanted).or_else(|_| TcpListener::bind("127.0.0.1:0"));
+/// A free port of the loopback address. Not the usual one: a box's own daemon may run beside the demo.
+fn free_address() -> Result<String, Failure> {
+    let bound = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     bound
-        .and_then(|listener| listener.local_addr())
-        .map_or_else(|_| wanted.to_owned(), |address| address.to_string())
+        .map(|address| address.to_string())
+        .map_err(|e| Failure::new(Class::Transient, format!("no free port for the metrics: {e}")))
 }
