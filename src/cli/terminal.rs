@@ -2,16 +2,16 @@
 
 use std::io::{self, Stderr, StdoutLock, Write};
 
-use gridwatch_base::text::Harmless;
+use gridwatch_base::text::EscapingWriter;
 
 /// Standard output, for the result.
-pub(super) fn stdout() -> Harmless<StdoutLock<'static>> {
-    Harmless::new(io::stdout().lock())
+pub(super) fn stdout() -> EscapingWriter<StdoutLock<'static>> {
+    EscapingWriter::new(io::stdout().lock())
 }
 
 /// Standard error, for notes and errors.
-pub(super) fn stderr() -> Harmless<Stderr> {
-    Harmless::new(io::stderr())
+pub(super) fn stderr() -> EscapingWriter<Stderr> {
+    EscapingWriter::new(io::stderr())
 }
 
 /// Writes a line to standard error. If that is closed, nobody reads it, and the exit code still tells the result.

@@ -11,7 +11,7 @@ pub fn counted<N: Display + PartialEq + From<u8>>(count: N, one: &str, many: &st
     format!("{count} {noun}")
 }
 
-/// Text from outside as one line: line breaks and all that [`Harmless`] escapes are written as `\u001b`. For what others can choose, such as
+/// Text from outside as one line: line breaks and all that [`EscapingWriter`] escapes are written as `\u001b`. For what others can choose, such as
 /// names of files in a bundle, reasons in a reply, or a camera's answer: a line break in it must not look like a line of ours.
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
@@ -39,13 +39,13 @@ fn escaped(c: char) -> String {
 /// A terminal, as a writer that escapes control codes: whatever text from outside gets into our output, it cannot move the cursor, rename
 /// the window, or reorder a line. Line breaks and tabs pass; [`printable`] escapes them, too. JSON stays the same JSON.
 #[derive(Debug)]
-pub struct Harmless<W> {
+pub struct EscapingWriter<W> {
     inner: W,
     /// The beginning of a character whose other bytes are still to come.
     partial: Vec<u8>,
 }
 
-impl<W: Write> Harmless<W> {
+impl<W: Write> EscapingWriter<W> {
     /// Writes to `inner`.
     pub fn new(inner: W) -> Self {
         Self {
@@ -69,7 +69,7 @@ impl<W: Write> Harmless<W> {
     }
 }
 
-impl<W: Write> Write for Harmless<W> {
+impl<W: Write> Write for EscapingWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.partial.extend_from_slice(bytes);
         let given = std::mem::take(&mut self.partial);
@@ -95,11 +95,11 @@ impl<W: Write> Write for Harmless<W> {
 mod tests {
     use std::io::Write;
 
-    use super::{Harmless, counted, printable};
+    use super::{EscapingWriter, counted, printable};
 
     /// What a terminal gets when this is written in pieces of `size` bytes.
     fn shown(bytes: &[u8], size: usize) -> String {
-        let mut terminal = Harmless::new(Vec::new());
+        let mut terminal = EscapingWriter::new(Vec::new());
         for piece in bytes.chunks(size) {
             terminal.write_all(piece).unwrap();
         }

@@ -101,6 +101,26 @@ fn a_new_region_beside_a_stall_does_not_move_it() {
 }
 
 #[test]
+fn a_new_region_beside_an_object_lends_it_no_score() {
+    let rule = Rule {
+        labels: ["table", "object"].map(Into::into).to_vec(),
+        ..vendor()
+    };
+    let file = |region: BBox| {
+        let mut harness = Harness::new(plan([("gate", fixed())], vec![rule.clone()]));
+        for s in (0..=300).step_by(10) {
+            // Too low to start a candidate.
+            let table = Detection::new("table", 0.4, TABLE);
+            let region = Detection::new(Label::object(), 0.9, region);
+            harness.look("gate", s.into(), vec![table, region, seller(0.52)]);
+        }
+        harness.opened().len()
+    };
+    assert_eq!(file(bbox(0.49, 0.62, 0.58, 0.70)), 0, "beside it");
+    assert_eq!(file(bbox(0.39, 0.59, 0.51, 0.71)), 1, "the same thing");
+}
+
+#[test]
 fn goods_that_nothing_recognises_must_stay_longer() {
     let filed_after_s = |label: &str| {
         let rule = Rule {
