@@ -498,7 +498,16 @@ fn assert_store_matches(dir: &Path, platform: &Platform, wanted: u64, seed: u64)
     let first = ids.first().unwrap();
     let chain = store.chain_of(first).unwrap().join("\n");
     let segment = Segment::read(&chain).unwrap_or_else(|broken| panic!("seed {seed}: {broken:?}"));
-    let ended = wanted.div_ceil(ENDED.into());
+    // A box that was killed between a case and its end has filed it and never ends it.
+    let ended = platform
+        .cases
+        .values()
+        .filter(|r| r.state == CaseState::Withdrawn)
+        .count() as u64;
+    assert!(
+        (1..=wanted.div_ceil(ENDED.into())).contains(&ended),
+        "seed {seed}: {ended}"
+    );
     assert_eq!(segment.lines.len() as u64, wanted + ended, "a line for each revision");
     for n in 0..wanted as u32 {
         let stored = vault(dir).open(&sha256_hex(&original(n)));
