@@ -181,7 +181,7 @@ impl Authenticator {
         }
     }
 
-    /// The login in use sends the password in the clear, and nobody has said that it may.
+    /// True if the login in use sends the password unencrypted although the configuration does not ask for Basic.
     pub(crate) fn exposes_password(&self) -> bool {
         let is_basic = matches!(self.login, Some(Login::Basic(..)));
         is_basic && !self.is_encrypted && self.policy.schemes == LoginSchemes::Auto

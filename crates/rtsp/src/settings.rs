@@ -48,8 +48,8 @@ pub enum LoginSchemes {
     Basic,
 }
 
-/// Which logins are answered. Clones share what they remember, so keep one for each camera: whoever answers in a camera's place could ask for
-/// the password in the clear.
+/// Which logins are answered. Clones share the memory of whether the camera asked for Digest: keep one policy for each camera, so that an
+/// impostor that answers later cannot ask for Basic.
 #[derive(Debug, Clone, Default)]
 pub struct LoginPolicy {
     /// What the camera may ask for.

@@ -20,7 +20,7 @@ pub struct Camera {
     /// User name and password for the camera.
     #[serde(default)]
     pub credentials: Option<Credentials>,
-    /// Which login the camera may ask for. Default `auto`: Digest or Basic, but over `rtsp` no Basic (the password in the clear) once the camera asked for Digest. `digest` never sends the password, whoever asks; `basic` is for cameras whose Digest is broken.
+    /// Login schemes that are answered. `auto` (the default): Digest and Basic, but once the camera has asked for Digest, Basic over unencrypted `rtsp` is refused, because it sends the password readably. `digest`: Digest only, so the password itself is never sent. `basic`: Basic only, for cameras whose Digest is broken.
     #[serde(default)]
     pub auth: Auth,
     /// For `rtsps`: PEM file of the CA that signed the camera's certificate, or of the certificate itself if it is self-signed. Only
