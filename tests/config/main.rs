@@ -7,6 +7,7 @@ mod config_support;
 mod calendar;
 mod calendar_faults;
 mod change;
+mod credentials;
 mod example;
 mod faults;
 mod files;
