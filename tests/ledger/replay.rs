@@ -99,7 +99,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => (0usize..4, prop::sample::select(&CaseState::ALL[..])).prop_map(|(n, state)| Event::Reply(n, state)),
         1 => (0usize..4).prop_map(Event::EvidenceFailed),
         2 => step.prop_map(Event::Tick),
-        1 => (0usize..4, 0u8..3).prop_map(|(n, what)| Event::Elsewhere(n, what)),
+        1 => (0usize..4, 0u8..2).prop_map(|(n, what)| Event::Elsewhere(n, what)),
         1 => Just(Event::Reload),
     ]
 }
@@ -141,8 +141,7 @@ impl Player {
                 Event::Tick(step) => Input::Tick(at(self.seconds + step)),
                 Event::Elsewhere(n, what) => {
                     let what = match what {
-                        0 => Known::Claimed(claim("theirs", HERE)),
-                        1 => Known::Released("theirs".into()),
+                        0 => Known::Released("theirs".into()),
                         _ => Known::Yielded {
                             case: nth(*n),
                             to: "theirs".into(),

@@ -24,8 +24,8 @@ use super::{
     stage::Stage,
     track::{Track, TransitionContext},
     types::{
-        BBox, CameraId, CameraPlan, CaseId, Claim, Effect, Elsewhere, Input, Known, NotFiled, Observation, OpenCase,
-        Plan, Reason, Reply, Rule, RuleId, View,
+        BBox, CameraId, CameraPlan, CaseId, Effect, Elsewhere, HeldBackCase, Input, Known, NotFiled, Observation,
+        OpenCase, Plan, Reason, Reply, Rule, RuleId, View,
     },
 };
 
@@ -159,7 +159,6 @@ impl Engine {
             Input::Elsewhere(Elsewhere { at, what }) => {
                 self.now = at;
                 match what {
-                    Known::Claimed(claim) => self.register.claim(claim),
                     Known::Released(case) => self.register.release(&case),
                     Known::Yielded { case, to } => self.yielded(&case, &to, &mut effects),
                 }
@@ -229,9 +228,9 @@ impl Engine {
         self.register.all()
     }
 
-    /// Open cases of other boxes, by case id.
-    pub fn claims(&self) -> impl Iterator<Item = &Claim> {
-        self.register.claims()
+    /// Cases that are held back because another box has the problem's case, by id.
+    pub fn held_back(&self) -> impl Iterator<Item = &HeldBackCase> {
+        self.register.held_back()
     }
 
     /// When any camera last saw the object of a case; `None` for a case that the engine has forgotten.
@@ -382,9 +381,9 @@ impl Engine {
         }
     }
 
-    /// Moves what belonged to `case` to another box's case `to`, which holds the site from now on.
+    /// Holds `case` back for another box's case `to`. What belongs to it is not filed anew while that one is open.
     fn yielded(&mut self, case: &CaseId, to: &CaseId, effects: &mut Vec<Effect>) {
-        if self.register.remove(case).is_none() {
+        if !self.register.hold_back(case, to) {
             return;
         }
         for (id, state) in &mut self.cameras {
@@ -393,7 +392,7 @@ impl Engine {
                 for track in tracks.iter_mut().filter(its) {
                     let reason = Reason::NotFiled(NotFiled::OpenElsewhere);
                     track.change_stage(
-                        Stage::AtCase(to.clone()),
+                        Stage::AtCase(case.clone()),
                         reason,
                         TransitionContext::new(id, rule, self.now, effects),
                     );

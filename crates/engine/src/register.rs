@@ -15,8 +15,8 @@ use super::{
     since,
     site::LocatedCandidate,
     types::{
-        BBox, CameraId, CaseId, CaseState, Claim, NotFiled, OpenCase, Recurrence, Reply, Rule, RuleId, Verification,
-        Verified,
+        BBox, CameraId, CaseId, CaseState, HeldBackCase, NotFiled, OpenCase, Recurrence, Reply, Rule, RuleId,
+        Verification, Verified,
     },
     vacancy::Vacancy,
     verification::{Finding, Occupancy, Question, VerificationTally},
@@ -115,8 +115,8 @@ pub(super) struct CaseRegister {
     cases: BTreeMap<CaseId, CaseRecord>,
     /// Open cases by the camera that filed them.
     open: BTreeMap<CameraId, BTreeSet<CaseId>>,
-    /// Open cases of other boxes.
-    claims: BTreeMap<CaseId, Claim>,
+    /// Cases that yielded to another box's.
+    held_back: BTreeMap<CaseId, HeldBackCase>,
 }
 
 impl CaseRegister {
@@ -142,8 +142,8 @@ impl CaseRegister {
                 }
             }
         }
-        for (id, claim) in &self.claims {
-            if let Some(distance) = found.distance_to_claim_m(claim)
+        for (id, held) in &self.held_back {
+            if let Some(distance) = found.distance_to_site_m(&held.case)
                 && nearest.is_none_or(|(least, ..)| distance < least)
             {
                 nearest = Some((distance, id, NotFiled::OpenElsewhere));
@@ -336,24 +336,34 @@ impl CaseRegister {
             .min()
     }
 
-    /// True if case `id` is open, on this box or another.
+    /// True if case `id` is open, or held back because it is open on another box.
     pub(super) fn is_open(&self, id: &CaseId) -> bool {
-        self.claims.contains_key(id) || self.get(id).is_some_and(|r| r.case.state.is_open())
+        self.held_back.contains_key(id) || self.get(id).is_some_and(|r| r.case.state.is_open())
     }
 
-    /// True if case `id` is known, of this box or another.
+    /// True if case `id` is known, held back or not.
     pub(super) fn is_known(&self, id: &CaseId) -> bool {
-        self.claims.contains_key(id) || self.cases.contains_key(id)
+        self.held_back.contains_key(id) || self.cases.contains_key(id)
     }
 
-    /// Records an open case of another box.
-    pub(super) fn claim(&mut self, claim: Claim) {
-        self.claims.insert(claim.case.clone(), claim);
+    /// Holds case `id` back for `to`, another box's case. Returns false if there is no such case.
+    pub(super) fn hold_back(&mut self, id: &CaseId, to: &CaseId) -> bool {
+        let Some(record) = self.remove(id) else { return false };
+        self.restore_held_back(HeldBackCase {
+            case: record.case,
+            to: to.clone(),
+        });
+        true
     }
 
-    /// Forgets another box's case, which has ended.
-    pub(super) fn release(&mut self, id: &CaseId) {
-        self.claims.remove(id);
+    /// Takes over what the last run held back.
+    pub(super) fn restore_held_back(&mut self, held: HeldBackCase) {
+        self.held_back.insert(held.case.id.clone(), held);
+    }
+
+    /// Another box's case ended: forgets what was held back for it.
+    pub(super) fn release(&mut self, to: &CaseId) {
+        self.held_back.retain(|_, held| held.to != *to);
     }
 
     /// True if `camera` has filed a case that is still open.
@@ -448,8 +458,8 @@ impl CaseRegister {
         self.cases.values().map(|r| &r.case)
     }
 
-    pub(super) fn claims(&self) -> impl Iterator<Item = &Claim> {
-        self.claims.values()
+    pub(super) fn held_back(&self) -> impl Iterator<Item = &HeldBackCase> {
+        self.held_back.values()
     }
 
     pub(super) fn open(&self) -> impl Iterator<Item = &OpenCase> {

@@ -12,9 +12,6 @@ use super::{
 
 /// Places closer than this are one site whatever the rule says: a site's key is rounded to about a metre.
 const MIN_MERGE_RADIUS_M: f64 = 2.0;
-/// Farthest that a claim of another box reaches, whatever radius and uncertainty it states, metres: twice the uncertainty of a camera without
-/// calibration on a tall pole. Otherwise one message could silence a district.
-const MAX_CLAIM_REACH_M: f64 = 100.0;
 /// IoU above which an object is taken for the rejected one.
 const SAME_OBJECT_IOU: f64 = 0.3;
 
@@ -87,12 +84,22 @@ impl<'a> Site<'a> {
 }
 
 impl Claim {
-    /// True if the two claims are about one problem at one site. Symmetric.
-    pub fn is_at_site_of(&self, other: &Self) -> bool {
-        let radius_m = self.merge_radius_m.max(other.merge_radius_m);
+    /// True if `theirs`, another box's claim, is about the problem of this box's claim, at its site.
+    ///
+    /// How far a claim reaches is decided by this box's rule, not by what the other box states: its merge radius does not count, and its
+    /// uncertainty only up to this box's merge radius. Otherwise one message could silence a district.
+    pub fn is_same_site_as(&self, theirs: &Self) -> bool {
+        let mut there = theirs.located.clone();
+        there.uncertainty_m = there
+            .uncertainty_m
+            .min(self.merge_radius_m.max(self.located.uncertainty_m));
+        let there = Site {
+            located: &there,
+            ..Site::of_claim(theirs)
+        };
         Site::of_claim(self)
-            .distance_if_same_m(&Site::of_claim(other), radius_m)
-            .is_some_and(|distance_m| distance_m <= MAX_CLAIM_REACH_M)
+            .distance_if_same_m(&there, self.merge_radius_m)
+            .is_some()
     }
 }
 
@@ -138,14 +145,6 @@ impl LocatedCandidate<'_> {
             return (here.is_same_problem(&there) && case.zone.as_ref() == self.zone).then_some(0.0);
         }
         here.distance_if_same_m(&there, self.rule.merge_radius_m)
-    }
-
-    /// As [`distance_to_site_m`](Self::distance_to_site_m), for another box's case.
-    pub(super) fn distance_to_claim_m(&self, claim: &Claim) -> Option<f64> {
-        let radius_m = self.rule.merge_radius_m.max(claim.merge_radius_m);
-        self.site()
-            .distance_if_same_m(&Site::of_claim(claim), radius_m)
-            .filter(|distance_m| *distance_m <= MAX_CLAIM_REACH_M)
     }
 
     fn site(&self) -> Site<'_> {

@@ -22,109 +22,99 @@ fn opened(harness: &Harness) -> usize {
     harness.opened().len()
 }
 
-#[test]
-fn a_problem_another_box_has_open_is_not_filed() {
+fn released() -> Known {
+    Known::Released("theirs".into())
+}
+
+/// After two minutes: one case, which yielded to another box's.
+fn yielded() -> (Harness, CaseId) {
     let mut harness = harness();
-    harness.apply(elsewhere(0.0, Known::Claimed(claim("theirs", north(9.0)))));
-    harness.heap_stays("gate", 0, 10 * MINUTE);
-    assert_eq!(
-        (opened(&harness), harness.not_filed()),
-        (0, vec![NotFiled::OpenElsewhere]),
-        "reported once"
+    harness.heap_stays("gate", 0, 2 * MINUTE);
+    let case = harness.opened()[0].id.clone();
+    let to = "theirs".into();
+    harness.apply(elsewhere(121.0, Known::Yielded { case: case.clone(), to }));
+    (harness, case)
+}
+
+#[test]
+fn a_claim_reaches_as_far_as_this_boxs_own_rule_says() {
+    let mut ours = claim("ours", HERE);
+    ours.merge_radius_m = 8.0;
+    let is_same = |change: &dyn Fn(&mut Claim)| {
+        let mut theirs = claim("theirs", HERE);
+        change(&mut theirs);
+        ours.is_same_site_as(&theirs)
+    };
+    assert!(is_same(&|_| ()));
+    assert!(is_same(&|c| c.located.at = north(9.0)), "twice the uncertainty is 10 m");
+    assert!(!is_same(&|c| c.located.at = north(15.0)));
+    assert!(!is_same(&|c| c.category = "0202".into()));
+    let vague = |metres: f64| {
+        move |c: &mut Claim| {
+            c.located.at = north(metres);
+            (c.located.uncertainty_m, c.merge_radius_m) = (1000.0, 1000.0);
+        }
+    };
+    assert!(
+        is_same(&vague(15.0)),
+        "its uncertainty counts up to this box's merge radius"
     );
-    assert_eq!(
-        harness.engine.open_cases().count(),
-        0,
-        "another box's case is not listed here"
-    );
+    assert!(!is_same(&vague(17.0)), "no claim silences a street");
+}
+
+#[test]
+fn a_case_that_yielded_is_not_filed_again_while_the_other_one_is_open() {
+    let (mut harness, ours) = yielded();
+    assert_eq!(harness.not_filed(), [NotFiled::OpenElsewhere], "reported once");
+    assert!(harness.engine.remembered().all(|c| c.id != ours), "it was never sent");
+    assert_eq!(harness.engine.held_back().count(), 1);
+    harness.heap_stays("gate", 130, 10 * MINUTE);
+    assert_eq!(opened(&harness), 1);
+    let again = Known::Yielded {
+        case: ours,
+        to: "theirs".into(),
+    };
+    assert!(harness.apply(elsewhere(601.0, again)).is_empty(), "a repeated message");
+    harness.close();
+}
+
+#[test]
+fn a_new_heap_at_its_site_belongs_to_the_other_boxs_case_too() {
+    let (mut harness, _) = yielded();
+    for second in (130..40 * MINUTE).step_by(10) {
+        harness.look("gate", second.into(), Vec::new());
+    }
+    harness.heap_stays("gate", 41 * MINUTE, 50 * MINUTE);
+    assert_eq!(opened(&harness), 1);
     assert_eq!(harness.pins(), 0, "no picture is kept for it");
     harness.close();
 }
 
 #[test]
-fn claims_farther_away_or_of_another_category_do_not_matter() {
-    let other = |change: fn(&mut Claim)| {
-        let mut theirs = claim("theirs", HERE);
-        change(&mut theirs);
-        let mut harness = harness();
-        harness.apply(elsewhere(0.0, Known::Claimed(theirs)));
-        harness.heap_stays("gate", 0, 2 * MINUTE);
-        opened(&harness)
-    };
-    assert_eq!(other(|_| ()), 0);
-    assert_eq!(
-        other(|c| c.located.at = north(15.0)),
-        1,
-        "twice the uncertainty is 10 m"
-    );
-    assert_eq!(other(|c| c.category = "0202".into()), 1);
-    let reach = |c: &mut Claim| (c.located.at, c.merge_radius_m) = (north(15.0), 20.0);
-    assert_eq!(other(reach), 0, "the larger merge radius applies to both boxes");
-    let far =
-        |c: &mut Claim| (c.located.at, c.located.uncertainty_m, c.merge_radius_m) = (north(110.0), 2000.0, 2000.0);
-    assert_eq!(other(far), 1, "no claim silences a district");
-}
-
-#[test]
 fn a_released_problem_is_filed_if_it_is_still_there() {
-    let mut harness = harness();
-    harness.apply(elsewhere(0.0, Known::Claimed(claim("theirs", HERE))));
-    harness.heap_stays("gate", 0, 2 * MINUTE);
-    harness.apply(elsewhere(125.0, Known::Released("theirs".into())));
-    harness.heap_stays("gate", 130, 180);
-    assert_eq!(opened(&harness), 0, "its dwell starts over");
-    harness.heap_stays("gate", 190, 4 * MINUTE);
+    let (mut harness, _) = yielded();
+    harness.apply(elsewhere(125.0, Known::Released("another".into())));
+    harness.heap_stays("gate", 130, 5 * MINUTE);
     assert_eq!(opened(&harness), 1);
+    harness.apply(elsewhere(301.0, released()));
+    harness.heap_stays("gate", 310, 360);
+    assert_eq!(opened(&harness), 1, "its dwell starts over");
+    harness.heap_stays("gate", 370, 8 * MINUTE);
+    assert_eq!(opened(&harness), 2);
     harness.close();
 }
 
 #[test]
-fn its_dwell_starts_over_even_if_the_box_restarts_before_its_next_look() {
-    let mut harness = harness();
-    harness.apply(elsewhere(0.0, Known::Claimed(claim("theirs", HERE))));
-    harness.heap_stays("gate", 0, 2 * MINUTE);
-    harness.apply(elsewhere(125.0, Known::Released("theirs".into())));
+fn it_is_held_back_over_a_restart_and_its_dwell_starts_over_after_one() {
+    let (mut harness, _) = yielded();
     harness.restart(plan([("gate", fixed())], vec![rule()]), |_| true);
-    harness.heap_stays("gate", 130, 180);
-    assert_eq!(opened(&harness), 0);
-    harness.heap_stays("gate", 190, 4 * MINUTE);
+    harness.heap_stays("gate", 130, 5 * MINUTE);
+    assert_eq!(opened(&harness), 1, "held back over the restart");
+    harness.apply(elsewhere(301.0, released()));
+    harness.restart(plan([("gate", fixed())], vec![rule()]), |_| true);
+    harness.heap_stays("gate", 310, 360);
     assert_eq!(opened(&harness), 1);
+    harness.heap_stays("gate", 370, 8 * MINUTE);
+    assert_eq!(opened(&harness), 2);
     harness.close();
-}
-
-#[test]
-fn of_two_simultaneous_cases_the_later_yields() {
-    let mut harness = harness();
-    harness.heap_stays("gate", 0, 2 * MINUTE);
-    let ours = harness.opened()[0].id.clone();
-    let theirs = CaseId::from("theirs");
-    harness.apply(elsewhere(121.0, Known::Claimed(claim("theirs", HERE))));
-    let yielded = Known::Yielded {
-        case: ours.clone(),
-        to: theirs.clone(),
-    };
-    harness.apply(elsewhere(122.0, yielded.clone()));
-    assert_eq!(harness.not_filed(), [NotFiled::OpenElsewhere]);
-    assert!(harness.engine.remembered().all(|c| c.id != ours), "it was never sent");
-    harness.heap_stays("gate", 130, 10 * MINUTE);
-    assert_eq!(opened(&harness), 1, "its heap belongs to the other box's case");
-    assert!(
-        harness.apply(elsewhere(601.0, yielded)).is_empty(),
-        "a repeated message"
-    );
-    harness.apply(elsewhere(602.0, Known::Released(theirs)));
-    harness.heap_stays("gate", 610, 12 * MINUTE);
-    assert_eq!(opened(&harness), 2, "the other case ended and the heap is still there");
-    harness.close();
-}
-
-#[test]
-fn a_heap_belongs_to_the_nearer_of_two_claims() {
-    let mut harness = harness();
-    harness.apply(elsewhere(0.0, Known::Claimed(claim("near", north(1.0)))));
-    harness.apply(elsewhere(0.0, Known::Claimed(claim("far", north(9.0)))));
-    harness.heap_stays("gate", 0, 2 * MINUTE);
-    harness.apply(elsewhere(125.0, Known::Released("far".into())));
-    harness.heap_stays("gate", 130, 10 * MINUTE);
-    assert_eq!(opened(&harness), 0, "it belongs to the nearer one");
 }

@@ -341,15 +341,14 @@ enum Event {
     },
 }
 
-/// Messages of another box, which has two cases, one of each rule.
+/// What the claims of another box, which has two cases, lead to.
 #[derive(Debug, Clone)]
 enum ClaimEvent {
-    Claimed(usize),
     Released(usize),
     Yielded { case: usize, to: usize },
 }
 
-const THEIRS: [(&str, &str); 2] = [("theirs-1", "0102"), ("theirs-2", "0202")];
+const THEIRS: [&str; 2] = ["theirs-1", "theirs-2"];
 
 const STATES: [CaseState; 10] = [
     CaseState::Filed,
@@ -380,7 +379,6 @@ fn event() -> impl Strategy<Value = Event> {
     let view = prop_oneof![8 => Just(View::Clear), 1 => Just(View::Dark), 1 => Just(View::Damaged)];
     let step = prop_oneof![30 => 0.5f64..20.0, 2 => 50.0f64..400.0, 1 => 3000.0f64..90000.0, 1 => Just(0.0), 1 => -300.0f64..0.0];
     let claim_event = prop_oneof![
-        (0usize..2).prop_map(ClaimEvent::Claimed),
         (0usize..2).prop_map(ClaimEvent::Released),
         (0usize..8, 0usize..2).prop_map(|(case, to)| ClaimEvent::Yielded { case, to }),
     ];
@@ -491,12 +489,8 @@ impl Street {
                 at: at(self.seconds),
             },
             Event::Elsewhere(change) => {
-                let theirs = |n: &usize| THEIRS[*n].0;
+                let theirs = |n: &usize| THEIRS[*n];
                 let what = match change {
-                    ClaimEvent::Claimed(n) => Known::Claimed(Claim {
-                        category: THEIRS[*n].1.into(),
-                        ..claim(theirs(n), HERE)
-                    }),
                     ClaimEvent::Released(n) => Known::Released(theirs(n).into()),
                     ClaimEvent::Yielded { case, to } => Known::Yielded {
                         case: nth(harness, case),

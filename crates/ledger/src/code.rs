@@ -52,6 +52,8 @@ pub enum RecordedEvent {
     Reaimed(Reaimed),
     /// [`Input::Elsewhere`](gridwatch_engine::Input::Elsewhere).
     Elsewhere(Elsewhere),
+    /// Another box opened a case. Earlier versions told the engine so; it has no effect.
+    OpenedElsewhere,
 }
 
 /// A camera was reaimed.

@@ -155,6 +155,7 @@ impl Replay {
             RecordedEvent::Tick(at) => Input::Tick(at),
             RecordedEvent::Reaimed(Reaimed { camera, at }) => Input::Reaimed { camera, at },
             RecordedEvent::Elsewhere(message) => Input::Elsewhere(message),
+            RecordedEvent::OpenedElsewhere => return Vec::new(),
         };
         let effects = self.engine.apply(input);
         self.track_differences(&effects, entry.opened);

@@ -207,13 +207,17 @@ impl Recorder {
         for case in engine.remembered() {
             file::frame(&mut bytes, |out| self.encoder.known_case(case, out));
         }
-        for claim in engine.claims() {
-            let news = Input::Elsewhere(Elsewhere {
+        for held in engine.held_back() {
+            file::frame(&mut bytes, |out| self.encoder.known_case(&held.case, out));
+            let yielded = Input::Elsewhere(Elsewhere {
                 at: self.now,
-                what: Known::Claimed(claim.clone()),
+                what: Known::Yielded {
+                    case: held.case.id.clone(),
+                    to: held.to.clone(),
+                },
             });
             file::frame(&mut bytes, |out| {
-                self.encoder.input(&news, &self.run.config_sha256, out);
+                self.encoder.input(&yielded, &self.run.config_sha256, out);
             });
         }
         self.bytes_sent = bytes.len() as u64;

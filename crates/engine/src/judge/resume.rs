@@ -12,7 +12,7 @@ use super::{CameraState, Engine};
 use crate::{
     stage::Stage,
     track::{Track, TransitionContext},
-    types::{CameraId, CaseId, Claim, Effect, Reason, RuleId},
+    types::{CameraId, CaseId, Effect, HeldBackCase, Reason, RuleId},
     vacancy::Vacancy,
     verification::VerificationTally,
 };
@@ -24,9 +24,9 @@ pub struct Snapshot {
     now: Timestamp,
     cameras: BTreeMap<CameraId, CameraState>,
     seen: Vec<CaseMemory>,
-    /// Open cases of other boxes.
+    /// Cases that yielded to another box's.
     #[serde(default)]
-    claims: Vec<Claim>,
+    held_back: Vec<HeldBackCase>,
 }
 
 /// Per-case state that the store does not keep.
@@ -56,9 +56,9 @@ pub struct Resumed {
 }
 
 impl Snapshot {
-    /// Open cases of other boxes.
-    pub fn claims(&self) -> &[Claim] {
-        &self.claims
+    /// Cases that are held back because another box has the problem's case.
+    pub fn held_back(&self) -> &[HeldBackCase] {
+        &self.held_back
     }
 
     /// First looks of its candidates, oldest first for each camera: the pictures that a restart should restore.
@@ -88,7 +88,7 @@ impl Engine {
                     check: record.check.clone(),
                 })
                 .collect(),
-            claims: self.register.claims().cloned().collect(),
+            held_back: self.register.held_back().cloned().collect(),
         }
     }
 
@@ -98,6 +98,9 @@ impl Engine {
         };
         let Resumed { snapshot, pictures } = resumed;
         self.now = snapshot.now;
+        for held in snapshot.held_back {
+            self.register.restore_held_back(held);
+        }
         // Confirmed, but never committed: the engine knew the case, and the store does not.
         let uncommitted: BTreeSet<CaseId> = snapshot
             .seen
@@ -111,9 +114,6 @@ impl Engine {
                 (record.rule, record.last_seen) = (seen.rule, seen.last_seen);
                 (record.vacancy, record.check) = (seen.vacancy, seen.check);
             });
-        }
-        for claim in snapshot.claims {
-            self.register.claim(claim);
         }
         self.register.replan(&plan.rules);
         for (camera, mut watched) in snapshot.cameras {

@@ -1,9 +1,9 @@
-//! Open cases of other boxes that see the same sites.
+//! What boxes that see the same sites tell each other.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{AdvertText, CaseId, Location, NodeId, PhoneNumber};
+use super::{AdvertText, CaseId, Location, NodeId, OpenCase, PhoneNumber};
 
 /// A box's claim on a site: an open case, as far as other boxes need it to avoid filing a second one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,25 +26,31 @@ pub struct Claim {
     pub text: Option<AdvertText>,
 }
 
-/// A change to another box's cases.
+/// A case of this box yields to another box's case, or no longer has to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Elsewhere {
-    /// When this box received it.
+    /// When this box decided it.
     pub at: Timestamp,
     /// The change.
     pub what: Known,
+}
+
+/// A case that was never sent, because another box has the problem's case.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HeldBackCase {
+    /// This box's case.
+    pub case: OpenCase,
+    /// The other box's case.
+    pub to: CaseId,
 }
 
 /// See [`Elsewhere`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Known {
-    /// Another box opened a case.
-    Claimed(Claim),
-    /// That case ended, or its box has been silent for too long.
+    /// The other box's case ended, or its box has been silent for too long: what yielded to it may be filed.
     Released(CaseId),
-    /// Two boxes confirmed the same problem at the same time and the other was first: this box's case was never sent
-    /// and is dropped.
+    /// Another box has the problem's case: this box's case was never sent and is held back until the other one ends.
     Yielded {
         /// This box's case.
         case: CaseId,

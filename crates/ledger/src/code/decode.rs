@@ -1,16 +1,36 @@
 //! Bytes to events.
 
 use jiff::Timestamp;
-use serde::de::DeserializeOwned;
+use serde::{
+    Deserialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 
 use super::{
     APPEARANCES, CONFIGURED, ELSEWHERE, EVIDENCE_FAILED, EXTENDED, Entry, HEAD, KNOWN_CASE, LOOK, NEWNESS, NIGHT,
     NOT_SEARCHED, NUMBERS, REAIMED, REPLY, RESTORED, RESUMED, RecordedEvent, SECOND_LOOK, TEXTS, TICK, VIEWS,
 };
 use gridwatch_engine::{
-    AdvertText, Appearance, BBox, CameraId, CaseId, Detection, Label, Light, Newness, Observation, PhoneNumber, RuleId,
-    SecondLookScore, TextReading,
+    AdvertText, Appearance, BBox, CameraId, CaseId, Detection, Elsewhere, Label, Light, Newness, Observation,
+    PhoneNumber, RuleId, SecondLookScore, TextReading,
 };
+
+/// An [`ELSEWHERE`] record, also as earlier versions wrote it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ClaimNews {
+    Current(Elsewhere),
+    Earlier {
+        #[serde(rename = "what")]
+        _what: EarlierNews,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum EarlierNews {
+    Claimed(IgnoredAny),
+}
 
 /// Why a record cannot be decoded.
 pub(crate) type DecodeError = &'static str;
@@ -54,7 +74,10 @@ impl Decoder {
                 config_sha256: bytes.json()?,
             },
             REAIMED => RecordedEvent::Reaimed(bytes.json()?),
-            ELSEWHERE => RecordedEvent::Elsewhere(bytes.json()?),
+            ELSEWHERE => match bytes.json()? {
+                ClaimNews::Current(news) => RecordedEvent::Elsewhere(news),
+                ClaimNews::Earlier { .. } => RecordedEvent::OpenedElsewhere,
+            },
             _ => return Err("unknown kind of record"),
         };
         let mut opened = Vec::new();

@@ -193,7 +193,7 @@ fn signed_varint(n: i128, out: &mut Vec<u8>) {
     varint(((n << 1) ^ (n >> 127)) as u128, out);
 }
 
-fn varint(mut n: u128, out: &mut Vec<u8>) {
+pub(super) fn varint(mut n: u128, out: &mut Vec<u8>) {
     while n >= 0x80 {
         out.push(n as u8 | 0x80);
         n >>= 7;

@@ -141,6 +141,21 @@ fn reaiming_a_camera_survives() {
 }
 
 #[test]
+fn a_claim_that_an_earlier_version_recorded_is_read_and_has_no_effect() {
+    let decode = |json: &str| {
+        let mut payload = vec![ELSEWHERE];
+        encode::varint(json.len() as u128, &mut payload);
+        payload.extend_from_slice(json.as_bytes());
+        Decoder::new(at(STARTED)).entry(&payload).map(|entry| entry.event)
+    };
+    let claimed = r#"{"at":"2026-03-01T08:00:00Z","what":{"claimed":{"case":"theirs","node":"box-2"}}}"#;
+    assert_eq!(decode(claimed), Ok(RecordedEvent::OpenedElsewhere));
+    let released = r#"{"at":"2026-03-01T08:00:00Z","what":{"released":"theirs"}}"#;
+    assert!(matches!(decode(released), Ok(RecordedEvent::Elsewhere(_))));
+    assert!(decode(r#"{"at":"2026-03-01T08:00:00Z","what":{"sold":"theirs"}}"#).is_err());
+}
+
+#[test]
 fn view_codes_match_the_table() {
     for (code, view) in VIEWS.into_iter().enumerate() {
         assert_eq!(usize::from(view_code(view)), code);
