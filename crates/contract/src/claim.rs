@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::{Method, SCHEMA_VERSION, When};
 use gridwatch_engine::{AdvertText, CaseId, CellCode, Claim, Location, LonLat, PhoneNumber, PlaceMethod};
 
-/// A box's claim on a site: it has an open case there. Retained; an empty message in its place means that the case is
-/// closed.
+/// A box's claim on a site: it has an open case there. Retained, and signed: the message ends with the member `signature`, the
+/// signature by `public_key` over the bytes of the object without it. When the case is closed, a last message says that it is `released`, and
+/// an empty one clears the topic. An empty message alone means nothing, because anyone could send it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(title = "gridwatch claim, version 1")]
 pub struct ClaimMessage {
@@ -46,19 +47,49 @@ pub struct ClaimMessage {
     pub advert_text: Option<String>,
     /// True once the broker has acknowledged the case. Until then, other boxes hold back their cases of this site.
     pub filed: bool,
+    /// True in the last message of a claim: the case is closed, or another box was first.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub released: bool,
     /// Random value, new in each message, by which the box recognises its own message when the broker sends it back.
     #[schemars(regex(pattern = r"^[0-9a-f]{16}$"))]
     pub saying: String,
-    /// The claim expires at this time unless published again.
+    /// The claim expires at this time unless published again. Of two messages about one case, the one with the later time is the newer.
     pub until: When,
+    /// Algorithm of the signature; `Ed25519`.
+    pub algorithm: String,
+    /// The box's public key: 32 bytes in base64, as printed by `gridwatch keys show`.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9+/]{43}=$"))]
+    pub public_key: String,
+    /// Signature over the message without this member, in base64; 64 bytes. Absent until the message is signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[A-Za-z0-9+/]{86}==$"))]
+    pub signature: Option<String>,
 }
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// How a claim's message differs from the previous one of the same case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClaimStage {
+    /// The case is not filed yet.
+    Wanted,
+    /// The broker has acknowledged the case.
+    Filed,
+    /// The case is closed, or was never filed.
+    Released,
+}
+
+/// Signature algorithm of claims.
+pub const CLAIM_ALGORITHM: &str = "Ed25519";
 
 /// Largest plausible uncertainty and merge radius, in metres.
 const MAX_RADIUS_M: f64 = 1000.0;
 
 impl ClaimMessage {
-    /// The message for `claim`; `nonce` becomes the field `saying`.
-    pub fn new(claim: &Claim, filed: bool, nonce: u64, until: When) -> Self {
+    /// The message for `claim`, to be signed by `public_key`; `nonce` becomes the field `saying`.
+    pub fn new(claim: &Claim, stage: ClaimStage, nonce: u64, until: When, public_key: &str) -> Self {
         Self {
             schema_version: SCHEMA_VERSION,
             case_id: claim.case.to_string(),
@@ -72,9 +103,13 @@ impl ClaimMessage {
             merge_radius_m: claim.merge_radius_m,
             advert_number: claim.number.as_ref().map(ToString::to_string),
             advert_text: claim.text.as_ref().map(ToString::to_string),
-            filed,
+            filed: stage == ClaimStage::Filed,
+            released: stage == ClaimStage::Released,
             saying: format!("{nonce:016x}"),
             until,
+            algorithm: CLAIM_ALGORITHM.into(),
+            public_key: public_key.into(),
+            signature: None,
         }
     }
 

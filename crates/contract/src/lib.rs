@@ -24,7 +24,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 pub use self::{
     asyncapi::{MessageType, document as asyncapi},
-    claim::ClaimMessage,
+    claim::{CLAIM_ALGORITHM, ClaimMessage, ClaimStage},
     form::Form,
     record::{Language, RecordContext},
     status::*,

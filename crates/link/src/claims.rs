@@ -4,29 +4,42 @@
 //! For each of its open cases a box publishes a retained *claim* that says where the case is. A new case is held back until
 //! its claim has come back from the broker. Every box that sees the same cells subscribes to these claims, and a broker
 //! forwards messages in one order, so any claim published before the box's own arrives before it. If no other claim for the
-//! same site stands by then, the box was first and files its case. Otherwise it waits until the other case is filed and
-//! then yields. So two boxes can never both be first. If neither is (both lost the broker in between), both clear their
-//! claims and retry after random delays.
+//! same site stands by then, the box was first and files its case. Otherwise its case is held back: until the other one is filed,
+//! to which it then yields, or for [`ClaimSettings::wait`] if the other one never is. So two boxes can never both be first. If neither is
+//! (both lost the broker in between), both release their claims and retry after random delays.
 //!
-//! **A box that is offline keeps its sites**, because its cases are open at the platform: its claims stand until it clears
+//! **A box that is offline keeps its sites**, because its cases are open at the platform: its claims stand until it releases
 //! them, or for [`CLAIM_TTL`] after it last published them. Only a claim whose case is not filed is void sooner, after
-//! [`UNFILED_TIMEOUT`] without a renewal. Boxes publish all their claims again to a broker that lost its retained messages;
-//! what they received from it before stays valid for another [`RESET_GRACE`].
+//! [`peers::UNFILED_TIMEOUT`] without a renewal. Boxes publish all their claims again to a broker that lost its retained messages;
+//! what they received from it before stays valid for some minutes.
 //!
 //! **A box that lost its database** finds its own retained claims at the broker, about cases that it does not know. It treats
 //! them as another box's: the platform has these cases, so their sites are not filed again while the claims stand.
 //!
-//! This module is pure: no clock, store or connection. Inputs return [`ClaimAction`]s, to be executed in order.
+//! **Others are not trusted further than needed.** Only signed claims of enrolled boxes count ([`message`]), and only so many of each
+//! ([`peers`]). A claim holds back what lies in its cell and at its site by this box's own rule. It is ended by a signed message:
+//! anyone may clear a topic.
+//!
+//! This module is pure: no clock, store, private key or connection. Inputs return [`ClaimAction`]s, to be executed in order.
+
+mod message;
+mod peers;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     time::{Duration, Instant},
 };
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::{Timestamp, ToSpan, tz::TimeZone};
 
-use gridwatch_contract::{ClaimMessage, SiteTopics, When};
-use gridwatch_engine::{CaseId, CellCode, Claim, Known, NodeId};
+pub use self::message::EnrolledBoxes;
+pub(super) use self::message::InvalidClaim;
+pub(super) use self::message::UnknownBox;
+use self::{message::ClaimReader, peers::PeerClaims};
+use gridwatch_contract::{ClaimMessage, ClaimStage, SiteTopics, When};
+use gridwatch_custody::PublicKey;
+use gridwatch_engine::{CaseId, CellCode, Claim, LonLat, NodeId};
 use gridwatch_store::{ClaimRow, ClaimState};
 
 /// How long a claim is valid after it was last published.
@@ -35,18 +48,12 @@ pub(super) const CLAIM_TTL: Duration = Duration::from_hours(8 * 24);
 const RENEW_INTERVAL: Duration = Duration::from_hours(24);
 /// How often the claim of a case not filed yet is renewed, to show that its box is still trying.
 const UNFILED_RENEW_INTERVAL: Duration = Duration::from_mins(1);
-/// Without a renewal for this long, a claim whose case is not filed is void.
-const UNFILED_TIMEOUT: Duration = Duration::from_mins(5);
 /// A broker that has not sent a claim back within this time does not forward claims; the case is filed without.
 const ECHO_TIMEOUT: Duration = Duration::from_secs(30);
 /// Boxes that blocked each other retry after a random delay up to this. With equal delays they would block each other again.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(2);
-/// How long claims received before the broker lost its retained messages stay valid unless published again.
-const RESET_GRACE: Duration = Duration::from_mins(10);
-/// Maximum number of claims of other boxes; far more than can be open in the cells around one box.
-const MAX_PEER_CLAIMS: usize = 10_000;
-/// Maximum size of a claim; they take a few hundred bytes.
-const MAX_BYTES: usize = 4096;
+/// A claim that another client cleared is published again after this time, so that the two do not race.
+const REPUBLISH_AFTER: Duration = Duration::from_secs(10);
 
 /// The current time: wall-clock time, which may be set, and monotonic time.
 #[derive(Debug, Clone, Copy)]
@@ -73,16 +80,25 @@ impl Now {
 pub(super) enum ClaimAction {
     /// Publish a claim, retained.
     Publish { topic: String, message: Box<ClaimMessage> },
-    /// Clear a claim: publish an empty retained message.
+    /// Clear a claim's topic: publish an empty retained message.
     Clear { topic: String },
+    /// Record that this box's case is held back for another box's.
+    HoldBack {
+        case: CaseId,
+        by: NodeId,
+        other: CaseId,
+        is_filed: bool,
+    },
     /// This box was first: release the case's messages.
     Grant(CaseId),
     /// Release the case's messages although the claim is unconfirmed: the broker does not forward claims.
     GrantUnconfirmed(CaseId),
-    /// This box's case yields to another box's.
-    Yield { case: CaseId, to: CaseId },
-    /// Notify the engine.
-    Notify(Known),
+    /// The same after the case was held back for [`ClaimSettings::wait`] for a case that was not filed.
+    GrantAfterWait(CaseId),
+    /// This box's case yields to a case that another box has filed.
+    Yield { case: CaseId, to: CaseId, node: NodeId },
+    /// The case that others of this box yielded to has ended.
+    Released(CaseId),
     /// The claim of a closed case is cleared at the broker; delete its row.
     Forget(CaseId),
 }
@@ -94,13 +110,13 @@ enum OwnClaimState {
     Pending,
     /// Published; the broker has not sent it back yet. `nonce` tells this publish from earlier ones.
     Requested { nonce: u64, since: Instant },
-    /// Another box was first but has not filed yet; this claim is cleared. Not requested again before `retry_at`.
+    /// Another box was first but has not filed yet; this claim is released. Not requested again before `retry_at`.
     Blocked { retry_at: Instant },
     /// This box files the site's case.
-    Held { is_filed: bool, published: Instant },
+    Held { is_filed: bool, renew_at: Instant },
     /// Another box was first and has filed; waiting for the store to record it.
     Yielded,
-    /// The case is closed; the claim is being cleared.
+    /// The case is closed; the claim is being released.
     Clearing,
 }
 
@@ -109,80 +125,92 @@ enum OwnClaimState {
 struct OwnClaim {
     claim: Claim,
     state: OwnClaimState,
+    /// Since when it is held back for others, whichever they are.
+    held_since: Option<Timestamp>,
+    /// The case that it was last held back for.
+    held_for: Option<(NodeId, CaseId)>,
 }
 
-/// The claim of another box's case, or of a case of this box that its database no longer has.
-#[derive(Debug)]
-struct PeerClaim {
-    claim: Claim,
-    is_filed: bool,
-    /// When it was last received.
-    received: Instant,
-    /// When it expires. Monotonic: a wall clock that is set must not end what others have open.
-    expires: Instant,
-    /// Received since the broker last lost its retained messages.
-    is_confirmed: bool,
-    /// Not filed in time; no longer blocks other claims.
-    is_void: bool,
+/// How this box shares sites with others.
+pub(super) struct ClaimSettings {
+    pub(super) node: NodeId,
+    /// Signs this box's claims.
+    pub(super) public_key: PublicKey,
+    pub(super) topics: SiteTopics,
+    pub(super) zone: TimeZone,
+    /// Cells that other boxes may see too.
+    pub(super) cells: BTreeSet<CellCode>,
+    /// The cell at a location in the grid's coordinates.
+    pub(super) cell_of: CellOf,
+    /// How long a case is held back for one that is not filed.
+    pub(super) wait: Duration,
 }
+
+/// See [`ClaimSettings::cell_of`].
+pub type CellOf = Box<dyn Fn(LonLat) -> Option<CellCode> + Send>;
 
 /// State of the protocol.
-#[derive(Debug)]
 pub(super) struct ClaimProtocol {
-    node: NodeId,
-    topics: SiteTopics,
-    zone: TimeZone,
-    /// Cells that other boxes may see too.
-    cells: BTreeSet<CellCode>,
+    settings: ClaimSettings,
+    reader: ClaimReader,
     own: BTreeMap<CaseId, OwnClaim>,
-    peers: BTreeMap<CaseId, PeerClaim>,
+    peers: PeerClaims,
+    /// Cases of other boxes that the engine holds cases of this box back for. True once a claim for it was received in this run.
+    yielded_to: BTreeMap<CaseId, bool>,
     /// The broker granted the subscription to claims.
     is_subscribed: bool,
-    /// When the broker may have lost its retained messages; peer claims not confirmed within [`RESET_GRACE`] are dropped.
-    reset_at: Option<Instant>,
+    /// The latest expiry that was published: each message carries a later one.
+    last_until: Timestamp,
+}
+
+impl fmt::Debug for ClaimProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClaimProtocol")
+            .field("own", &self.own)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ClaimProtocol {
-    /// `known` are the other boxes' claims that the engine remembers from the last run.
+    /// `yielded_to` are the cases of other boxes for which the engine held cases back in the last run.
     pub(super) fn new(
-        node: NodeId,
-        topics: SiteTopics,
-        zone: TimeZone,
-        cells: BTreeSet<CellCode>,
-        known: Vec<Claim>,
+        settings: ClaimSettings,
+        enrolled: EnrolledBoxes,
+        yielded_to: impl IntoIterator<Item = CaseId>,
         now: Now,
     ) -> Self {
-        let peers = known.into_iter().map(|claim| {
-            let peer = PeerClaim {
-                claim,
-                // If not, the broker's retained message will correct it.
-                is_filed: true,
-                received: now.mono,
-                expires: now.mono + CLAIM_TTL,
-                is_confirmed: false,
-                is_void: false,
-            };
-            (peer.claim.case.clone(), peer)
-        });
         Self {
-            node,
-            topics,
-            zone,
-            cells,
+            reader: ClaimReader::new(settings.node.clone(), settings.public_key.clone(), enrolled, now.mono),
+            peers: PeerClaims::new(settings.wait, now),
+            settings,
             own: BTreeMap::new(),
-            peers: peers.collect(),
+            yielded_to: yielded_to.into_iter().map(|case| (case, false)).collect(),
             is_subscribed: false,
-            // They may have been cleared while this box was offline.
-            reset_at: Some(now.mono),
+            last_until: Timestamp::MIN,
         }
     }
 
     /// Handles CONNACK. `is_new_session`: the broker has no session for this box and may have lost its retained messages.
     pub(super) fn connected(&mut self, is_new_session: bool, now: Now) {
-        if is_new_session {
-            self.reset_at = Some(now.mono);
-            self.peers.values_mut().for_each(|p| p.is_confirmed = false);
+        self.peers.connected(is_new_session, now);
+    }
+
+    /// Replaces the enrolled boxes. Returns whether they changed: retained claims of new ones must then be requested again.
+    pub(super) fn enroll(&mut self, enrolled: EnrolledBoxes, now: Now) -> (bool, Vec<ClaimAction>) {
+        if self.reader.enrolled == enrolled {
+            return (false, Vec::new());
         }
+        self.peers
+            .retain_boxes(|node| *node == self.settings.node || enrolled.contains(node));
+        self.reader.enrolled = enrolled;
+        let mut actions = Vec::new();
+        self.peers_changed(now, &mut actions);
+        (true, actions)
+    }
+
+    /// The boxes that were seen for the first time since the last call and are not enrolled.
+    pub(super) fn take_first_seen(&mut self) -> Vec<UnknownBox> {
+        self.reader.take_first_seen()
     }
 
     /// Handles SUBACK. `is_subscribed`: the broker granted the subscription to claims. `rows` are the store's claims.
@@ -194,15 +222,14 @@ impl ClaimProtocol {
         self.own.clear();
         for row in rows {
             let id = row.claim.case.clone();
-            let topic = self.topics.of(&row.claim);
             // A broker may send retained claims before SUBACK.
-            self.peer_gone(&id, now, &mut actions);
+            self.peers.forget(&self.settings.node, &id);
             let state = match (row.is_open, row.state) {
                 (false, _) => OwnClaimState::Clearing,
                 (true, ClaimState::Wanted) => OwnClaimState::Pending,
                 (true, ClaimState::Sent | ClaimState::Filed) => OwnClaimState::Held {
                     is_filed: row.state == ClaimState::Filed,
-                    published: now.mono,
+                    renew_at: now.mono,
                 },
             };
             self.own.insert(
@@ -210,21 +237,24 @@ impl ClaimProtocol {
                 OwnClaim {
                     claim: row.claim,
                     state,
+                    held_since: row.held_since,
+                    held_for: None,
                 },
             );
             match state {
-                OwnClaimState::Clearing => actions.push(ClaimAction::Clear { topic }),
+                OwnClaimState::Clearing => self.release(&id, now, &mut actions),
                 OwnClaimState::Held { .. } => self.renew(&id, now, &mut renewals),
                 OwnClaimState::Pending => {
                     if is_subscribed {
                         // Others may already have acted on a claim from an earlier connection; this one starts afresh.
-                        actions.push(ClaimAction::Clear { topic });
+                        self.release(&id, now, &mut actions);
                     }
                     self.request(&id, now, &mut actions);
                 }
                 _ => {}
             }
         }
+        self.peers_changed(now, &mut actions);
         actions.extend(renewals);
         actions
     }
@@ -234,16 +264,17 @@ impl ClaimProtocol {
         let mut actions = Vec::new();
         for row in rows {
             let id = row.claim.case.clone();
-            let topic = self.topics.of(&row.claim);
             let own = self.own.entry(id.clone()).or_insert(OwnClaim {
                 claim: row.claim,
                 state: OwnClaimState::Pending,
+                held_since: None,
+                held_for: None,
             });
             match (row.is_open, own.state) {
                 (false, OwnClaimState::Clearing) => {}
                 (false, _) => {
                     own.state = OwnClaimState::Clearing;
-                    actions.push(ClaimAction::Clear { topic });
+                    self.release(&id, now, &mut actions);
                 }
                 (true, OwnClaimState::Pending) => self.request(&id, now, &mut actions),
                 // The store failed to record an earlier grant.
@@ -253,7 +284,7 @@ impl ClaimProtocol {
                 (true, OwnClaimState::Held { is_filed: false, .. }) if row.state == ClaimState::Filed => {
                     own.state = OwnClaimState::Held {
                         is_filed: true,
-                        published: now.mono,
+                        renew_at: now.mono,
                     };
                     self.renew(&id, now, &mut actions);
                 }
@@ -261,7 +292,7 @@ impl ClaimProtocol {
                 (true, OwnClaimState::Clearing) => {
                     own.state = OwnClaimState::Held {
                         is_filed: true,
-                        published: now.mono,
+                        renew_at: now.mono,
                     };
                     self.renew(&id, now, &mut actions);
                 }
@@ -282,44 +313,48 @@ impl ClaimProtocol {
         is_retained: bool,
         now: Now,
     ) -> Result<Vec<ClaimAction>, InvalidClaim> {
-        let (node, case) = self.topics.parse(topic).ok_or(InvalidClaim::Topic)?;
-        let is_own = node == self.node.as_str();
+        let (node, case) = self.settings.topics.parse(topic).ok_or(InvalidClaim::Topic)?;
+        let is_own = node == self.settings.node.as_str();
         let mut actions = Vec::new();
         if payload.is_empty() {
-            match is_own {
-                true => self.own_cleared(&case, now, &mut actions),
-                false => self.peer_gone(&case, now, &mut actions),
+            if is_own {
+                self.own_cleared(&case, now, &mut actions);
             }
             return Ok(actions);
         }
-        if payload.len() > MAX_BYTES {
-            return Err(InvalidClaim::Oversized(payload.len()));
-        }
-        let message: ClaimMessage = serde_json::from_slice(payload).map_err(InvalidClaim::Malformed)?;
+        let message = self.reader.read(node, payload, now.mono)?;
         let claim = message.claim().ok_or(InvalidClaim::Location)?;
-        if self.topics.of(&claim) != topic {
+        if self.settings.topics.of(&claim) != topic {
             return Err(InvalidClaim::TopicMismatch);
         }
         // A case that was never filed is filed anew; the others no longer wait for its claim after a while.
         let is_of_lost_case = is_retained && message.filed && !self.own.contains_key(&case);
         if is_own && !is_of_lost_case {
-            if !is_retained {
+            if !is_retained && !message.released {
                 self.own_echoed(&case, &message.saying, now, &mut actions);
             }
             return Ok(actions);
         }
-        // Independent of the sender's clock: a claim published just now is valid for the full time, and none for longer.
-        let until = match is_retained {
-            true => message.until.timestamp().min(expiry(now.wall)),
-            false => expiry(now.wall),
-        };
-        self.peer_claimed(claim, message.filed, until, now, &mut actions)?;
+        self.peers.admit(&claim.node, now)?;
+        let until = message.until.timestamp();
+        if message.released {
+            self.peers.released(&claim.node, &case, until)?;
+            self.yielded_to.entry(case).and_modify(|is_known| *is_known = true);
+        } else {
+            let cell = (self.settings.cell_of)(claim.located.at);
+            if cell.as_ref() != Some(&claim.located.cell) || !self.settings.cells.contains(&claim.located.cell) {
+                return Err(InvalidClaim::Cell);
+            }
+            self.peers.claimed(claim, message.filed, until, now)?;
+            self.yielded_to.entry(case).and_modify(|is_known| *is_known = true);
+        }
+        self.peers_changed(now, &mut actions);
         Ok(actions)
     }
 
     /// The broker rejected the claim published on `topic`: file the case without it.
     pub(super) fn rejected(&mut self, topic: &str, now: Now) -> Vec<ClaimAction> {
-        let requested = self.topics.parse(topic).map(|(_, case)| case).filter(|case| {
+        let requested = self.settings.topics.parse(topic).map(|(_, case)| case).filter(|case| {
             let state = self.own.get(case).map(|own| own.state);
             matches!(state, Some(OwnClaimState::Requested { .. }))
         });
@@ -331,40 +366,14 @@ impl ClaimProtocol {
     /// Runs the timers; call it every second.
     pub(super) fn tick(&mut self, now: Now) -> Vec<ClaimAction> {
         let mut actions = Vec::new();
-        let is_grace_over = self.reset_at.is_some_and(|then| now.since(then) >= RESET_GRACE);
-        if is_grace_over {
-            self.reset_at = None;
-        }
-        let mut gone = Vec::new();
-        let mut void = Vec::new();
-        for (id, peer) in &mut self.peers {
-            if peer.expires < now.mono || (is_grace_over && !peer.is_confirmed) {
-                gone.push(id.clone());
-            } else if !peer.is_filed && !peer.is_void && now.since(peer.received) >= UNFILED_TIMEOUT {
-                peer.is_void = true;
-                void.push(id.clone());
-            }
-        }
-        for id in gone {
-            self.peer_gone(&id, now, &mut actions);
-        }
-        for id in void {
-            actions.push(ClaimAction::Notify(Known::Released(id)));
-        }
-        self.retry_blocked(now, &mut actions);
+        self.peers.tick(now);
+        self.peers_changed(now, &mut actions);
         let is_overdue = |own: &OwnClaim| match own.state {
             OwnClaimState::Requested { since, .. } => now.since(since) >= ECHO_TIMEOUT,
             _ => false,
         };
         let is_due = |own: &OwnClaim| match own.state {
-            OwnClaimState::Held { is_filed, published } => {
-                now.since(published)
-                    >= if is_filed {
-                        RENEW_INTERVAL
-                    } else {
-                        UNFILED_RENEW_INTERVAL
-                    }
-            }
+            OwnClaimState::Held { renew_at, .. } => now.mono >= renew_at,
             _ => false,
         };
         let select = |is: &dyn Fn(&OwnClaim) -> bool| -> Vec<CaseId> {
@@ -385,19 +394,19 @@ impl ClaimProtocol {
     /// Publishes the claim of `id`; or grants it at once if no other box sees its cell, or claims cannot be received.
     fn request(&mut self, id: &CaseId, now: Now, actions: &mut Vec<ClaimAction>) {
         let Some(own) = self.own.get_mut(id) else { return };
-        if !self.is_subscribed || !self.cells.contains(&own.claim.located.cell) {
+        if !self.is_subscribed || !self.settings.cells.contains(&own.claim.located.cell) {
             self.hold(id, now);
             actions.push(ClaimAction::Grant(id.clone()));
             return;
         }
         let nonce = fastrand::u64(..);
         own.state = OwnClaimState::Requested { nonce, since: now.mono };
-        self.publish(id, false, nonce, now, actions);
+        self.publish(id, ClaimStage::Wanted, nonce, now, actions);
     }
 
     /// Handles this box's own claim coming back from the broker: grants it unless another claim came first.
     fn own_echoed(&mut self, id: &CaseId, echoed_nonce: &str, now: Now, actions: &mut Vec<ClaimAction>) {
-        let Some(OwnClaim { claim, state }) = self.own.get(id) else {
+        let Some(OwnClaim { claim, state, .. }) = self.own.get(id) else {
             return;
         };
         match state {
@@ -405,15 +414,13 @@ impl ClaimProtocol {
             OwnClaimState::Requested { nonce, .. } if format!("{nonce:016x}") == echoed_nonce => {}
             _ => return,
         }
-        match self.blocking(claim) {
+        match self.peers.blocking(claim) {
             None => {
                 self.hold(id, now);
                 actions.push(ClaimAction::Grant(id.clone()));
             }
             Some(_) => {
-                actions.push(ClaimAction::Clear {
-                    topic: self.topics.of(claim),
-                });
+                self.release(id, now, actions);
                 if let Some(own) = self.own.get_mut(id) {
                     let retry_at = now.mono + MAX_RETRY_DELAY.mul_f64(fastrand::f64());
                     own.state = OwnClaimState::Blocked { retry_at };
@@ -423,81 +430,69 @@ impl ClaimProtocol {
         }
     }
 
-    /// The valid claim of another box at the site of `claim`; a filed one is preferred.
-    fn blocking(&self, claim: &Claim) -> Option<&PeerClaim> {
-        let there = self
-            .peers
-            .values()
-            .filter(|p| !p.is_void && p.claim.is_at_site_of(claim));
-        there.max_by_key(|p| p.is_filed)
+    /// What other boxes claim has changed: re-examines what waits for it.
+    fn peers_changed(&mut self, now: Now, actions: &mut Vec<ClaimAction>) {
+        let is_complete = self.peers.is_complete();
+        self.yielded_to.retain(|case, is_known| {
+            // After a start, its claim may not have been received yet.
+            let is_over = (*is_known || is_complete) && !self.peers.has_filed(case);
+            if is_over {
+                actions.push(ClaimAction::Released(case.clone()));
+            }
+            !is_over
+        });
+        self.retry_blocked(now, actions);
     }
 
-    /// Re-examines blocked claims: yields if the blocking case is filed, requests again if nothing blocks any more.
+    /// Re-examines blocked claims: yields if the blocking case is filed, requests again if nothing blocks any more, and files
+    /// without if that takes too long.
     fn retry_blocked(&mut self, now: Now, actions: &mut Vec<ClaimAction>) {
-        let blocked = self.own.iter().filter_map(|(id, own)| match own.state {
-            OwnClaimState::Blocked { retry_at } => Some((id, &own.claim, retry_at)),
-            _ => None,
-        });
-        let next: Vec<(CaseId, Option<CaseId>)> = blocked
-            .filter_map(|(id, claim, retry_at)| match self.blocking(claim) {
-                Some(p) if p.is_filed => Some((id.clone(), Some(p.claim.case.clone()))),
-                None if now.mono >= retry_at => Some((id.clone(), None)),
-                _ => None,
-            })
-            .collect();
-        for (id, to) in next {
-            match to {
-                None => self.request(&id, now, actions),
-                Some(to) => {
-                    if let Some(own) = self.own.get_mut(&id) {
-                        own.state = OwnClaimState::Yielded;
-                    }
-                    actions.push(ClaimAction::Yield { case: id, to });
+        let mut unblocked = Vec::new();
+        let mut waited = Vec::new();
+        for (id, own) in &mut self.own {
+            let OwnClaimState::Blocked { retry_at } = own.state else {
+                continue;
+            };
+            let Some(blocking) = self.peers.blocking(&own.claim) else {
+                if now.mono >= retry_at {
+                    unblocked.push(id.clone());
                 }
+                continue;
+            };
+            let (node, other) = (blocking.claim.node.clone(), blocking.claim.case.clone());
+            let since = *own.held_since.get_or_insert(now.wall);
+            let has_waited = Duration::try_from(now.wall.duration_since(since)).is_ok_and(|d| d >= self.settings.wait);
+            if !blocking.is_filed && has_waited {
+                waited.push(id.clone());
+                continue;
+            }
+            let is_new = own.held_for.as_ref() != Some(&(node.clone(), other.clone()));
+            if is_new || blocking.is_filed {
+                own.held_for = Some((node.clone(), other.clone()));
+                actions.push(ClaimAction::HoldBack {
+                    case: id.clone(),
+                    by: node.clone(),
+                    other: other.clone(),
+                    is_filed: blocking.is_filed,
+                });
+            }
+            if blocking.is_filed {
+                own.state = OwnClaimState::Yielded;
+                self.yielded_to.insert(other.clone(), true);
+                actions.push(ClaimAction::Yield {
+                    case: id.clone(),
+                    to: other,
+                    node,
+                });
             }
         }
-    }
-
-    fn peer_claimed(
-        &mut self,
-        claim: Claim,
-        is_filed: bool,
-        until: Timestamp,
-        now: Now,
-        actions: &mut Vec<ClaimAction>,
-    ) -> Result<(), InvalidClaim> {
-        let Ok(valid_for) = Duration::try_from(until.duration_since(now.wall)) else {
-            self.peer_gone(&claim.case.clone(), now, actions);
-            return Ok(());
-        };
-        if self.peers.len() >= MAX_PEER_CLAIMS && !self.peers.contains_key(&claim.case) {
-            return Err(InvalidClaim::TooMany);
+        for id in unblocked {
+            self.request(&id, now, actions);
         }
-        let before = self.peers.remove(&claim.case);
-        let is_known = before.as_ref().is_some_and(|b| b.claim == claim && !b.is_void);
-        if !is_known {
-            actions.push(ClaimAction::Notify(Known::Claimed(claim.clone())));
+        for id in waited {
+            self.hold(&id, now);
+            actions.push(ClaimAction::GrantAfterWait(id));
         }
-        let peer = PeerClaim {
-            claim,
-            is_filed,
-            received: now.mono,
-            expires: now.mono + valid_for,
-            is_confirmed: true,
-            is_void: false,
-        };
-        self.peers.insert(peer.claim.case.clone(), peer);
-        self.retry_blocked(now, actions);
-        Ok(())
-    }
-
-    /// Another box's claim was cleared or has expired.
-    fn peer_gone(&mut self, id: &CaseId, now: Now, actions: &mut Vec<ClaimAction>) {
-        let Some(peer) = self.peers.remove(id) else { return };
-        if !peer.is_void {
-            actions.push(ClaimAction::Notify(Known::Released(id.clone())));
-        }
-        self.retry_blocked(now, actions);
     }
 
     /// Handles an empty message on the topic of this box's own claim.
@@ -508,7 +503,14 @@ impl ClaimProtocol {
                 actions.push(ClaimAction::Forget(id.clone()));
             }
             // Another client cleared it; it is still held.
-            Some(OwnClaimState::Held { .. }) => self.renew(id, now, actions),
+            Some(OwnClaimState::Held { is_filed, renew_at }) => {
+                if let Some(own) = self.own.get_mut(id) {
+                    own.state = OwnClaimState::Held {
+                        is_filed,
+                        renew_at: renew_at.min(now.mono + REPUBLISH_AFTER),
+                    };
+                }
+            }
             _ => {}
         }
     }
@@ -517,7 +519,7 @@ impl ClaimProtocol {
         if let Some(own) = self.own.get_mut(id) {
             own.state = OwnClaimState::Held {
                 is_filed: false,
-                published: now.mono,
+                renew_at: now.mono + UNFILED_RENEW_INTERVAL,
             };
         }
     }
@@ -525,22 +527,41 @@ impl ClaimProtocol {
     /// Publishes a held claim again.
     fn renew(&mut self, id: &CaseId, now: Now, actions: &mut Vec<ClaimAction>) {
         let Some(own) = self.own.get_mut(id) else { return };
-        let OwnClaimState::Held { is_filed, published } = &mut own.state else {
+        let OwnClaimState::Held { is_filed, renew_at } = &mut own.state else {
             return;
         };
-        *published = now.mono;
-        let is_filed = *is_filed;
-        if self.cells.contains(&own.claim.located.cell) {
-            self.publish(id, is_filed, fastrand::u64(..), now, actions);
+        let (stage, interval) = match is_filed {
+            true => (ClaimStage::Filed, RENEW_INTERVAL),
+            false => (ClaimStage::Wanted, UNFILED_RENEW_INTERVAL),
+        };
+        *renew_at = now.mono + interval;
+        if self.settings.cells.contains(&own.claim.located.cell) {
+            self.publish(id, stage, fastrand::u64(..), now, actions);
         }
     }
 
-    fn publish(&self, id: &CaseId, is_filed: bool, nonce: u64, now: Now, actions: &mut Vec<ClaimAction>) {
+    /// Tells the others that the claim has ended, and clears its topic.
+    fn release(&mut self, id: &CaseId, now: Now, actions: &mut Vec<ClaimAction>) {
+        self.publish(id, ClaimStage::Released, fastrand::u64(..), now, actions);
+        if let Some(own) = self.own.get(id) {
+            let topic = self.settings.topics.of(&own.claim);
+            actions.push(ClaimAction::Clear { topic });
+        }
+    }
+
+    fn publish(&mut self, id: &CaseId, stage: ClaimStage, nonce: u64, now: Now, actions: &mut Vec<ClaimAction>) {
         let Some(own) = self.own.get(id) else { return };
-        let until = When::new(expiry(now.wall), &self.zone);
+        // A clock that was set back must not make a new message look old.
+        let later = self
+            .last_until
+            .saturating_add(1.millisecond())
+            .unwrap_or(Timestamp::MAX);
+        let until = When::new(expiry(now.wall).max(later), &self.settings.zone);
+        self.last_until = until.timestamp();
+        let key = self.settings.public_key.to_string();
         actions.push(ClaimAction::Publish {
-            topic: self.topics.of(&own.claim),
-            message: Box::new(ClaimMessage::new(&own.claim, is_filed, nonce, until)),
+            topic: self.settings.topics.of(&own.claim),
+            message: Box::new(ClaimMessage::new(&own.claim, stage, nonce, until, &key)),
         });
     }
 }
@@ -548,23 +569,6 @@ impl ClaimProtocol {
 /// When a claim published at `now` expires.
 fn expiry(now: Timestamp) -> Timestamp {
     now.saturating_add(CLAIM_TTL).unwrap_or(Timestamp::MAX)
-}
-
-/// Why a message on a site topic is not a valid claim.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum InvalidClaim {
-    #[error("not a site topic")]
-    Topic,
-    #[error("message of {0} bytes exceeds the maximum of {MAX_BYTES} bytes")]
-    Oversized(usize),
-    #[error("malformed claim: {0}")]
-    Malformed(serde_json::Error),
-    #[error("invalid location or merge radius")]
-    Location,
-    #[error("cell, category, box or case does not match the topic")]
-    TopicMismatch,
-    #[error("more than {MAX_PEER_CLAIMS} claims in the cells around this box")]
-    TooMany,
 }
 
 #[cfg(test)]

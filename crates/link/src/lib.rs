@@ -28,9 +28,14 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::session::{Channels, Session};
-pub use self::{reply::IncomingReply, session::find_duplicate, wire::probe};
+pub use self::{
+    claims::{CellOf, EnrolledBoxes},
+    reply::IncomingReply,
+    session::find_duplicate,
+    wire::probe,
+};
 use gridwatch_base::{error::Class, file, installation::Installation, secret::Credentials};
-use gridwatch_engine::{CellCode, Claim, Known, NodeId};
+use gridwatch_engine::{CaseId, CellCode, NodeId};
 use gridwatch_store::Store;
 
 /// MQTT protocol version.
@@ -170,15 +175,37 @@ impl LinkError {
 }
 
 /// Site sharing with other boxes on the same broker: one case per problem, whichever box sees it.
-#[derive(Debug)]
 pub struct SiteSharing {
     /// Cells that cameras of other boxes may also see.
     pub cells: BTreeSet<CellCode>,
-    /// Claims of other boxes that the engine remembers from the last run.
-    pub known: Vec<Claim>,
-    /// Receives changes to other boxes' claims. [`Known::Yielded`] is repeated on each connection until the store has
+    /// The cell at a location in the grid's coordinates: a claim must lie in the cell that it names.
+    pub cell_of: CellOf,
+    /// Boxes whose claims are obeyed, by the configuration. The others need to be confirmed ([`Store::confirm_box`]), except that a box that is
+    /// listed here can only sign with the keys listed.
+    pub boxes: EnrolledBoxes,
+    /// How long a case is held back for another box's that is not filed.
+    pub wait: Duration,
+    /// Cases of other boxes for which the engine held cases back in the last run.
+    pub yielded_to: BTreeSet<CaseId>,
+    /// Receives what follows from other boxes' claims. [`SiteNews::Yielded`] is repeated on each connection until the store has
     /// recorded it ([`Store::yield_case`]).
-    pub news: mpsc::UnboundedSender<Known>,
+    pub news: mpsc::Sender<SiteNews>,
+}
+
+/// What follows from other boxes' claims for the cases of this one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SiteNews {
+    /// This box's case yields to one that another box has filed.
+    Yielded {
+        /// This box's case.
+        case: CaseId,
+        /// The other box's case.
+        to: CaseId,
+        /// The other box.
+        node: NodeId,
+    },
+    /// A case that cases of this box yielded to has ended, or its box has been silent for too long.
+    Released(CaseId),
 }
 
 /// Connection state of the link.

@@ -1,4 +1,5 @@
-//! Limits on what other clients of the broker can make this box do: replies per case, and log lines about invalid messages.
+//! Limits on what other clients of the broker can make this box do: replies per case, claims per box, and log lines about invalid
+//! messages.
 
 use std::{
     collections::BTreeMap,
@@ -29,52 +30,79 @@ pub(super) enum Admission {
     OverLimit,
 }
 
-/// Limits replies per case: a token bucket for each.
-#[derive(Debug, Default)]
-pub(super) struct ReplyLimit {
-    buckets: BTreeMap<String, Bucket>,
-}
-
+/// A token bucket: so many at once, and one more per interval after that.
 #[derive(Debug)]
-struct Bucket {
-    /// Replies that are still taken at once.
+pub(super) struct TokenBucket {
+    burst: u32,
+    interval: Duration,
     tokens: u32,
     refilled: Instant,
-    is_over: bool,
 }
 
-impl Bucket {
+impl TokenBucket {
+    /// A full bucket of `burst` tokens, to which one is added per `interval`, which must not be zero.
+    pub(super) fn new(burst: u32, interval: Duration, now: Instant) -> Self {
+        Self {
+            burst,
+            interval,
+            tokens: burst,
+            refilled: now,
+        }
+    }
+
+    /// Takes a token; false if there is none.
+    pub(super) fn take(&mut self, now: Instant) -> bool {
+        self.refill(now);
+        let left = self.tokens.checked_sub(1);
+        self.tokens = left.unwrap_or(0);
+        left.is_some()
+    }
+
+    fn is_full(&self) -> bool {
+        self.tokens == self.burst
+    }
+
     fn refill(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.refilled);
-        let more = u32::try_from(elapsed.as_secs() / REFILL.as_secs()).unwrap_or(BURST);
-        self.tokens = self.tokens.saturating_add(more).min(BURST);
-        self.refilled += REFILL * more.min(BURST);
-        if self.tokens == BURST {
+        let more = u32::try_from(elapsed.as_nanos() / self.interval.as_nanos()).unwrap_or(self.burst);
+        let more = more.min(self.burst);
+        self.tokens = self.tokens.saturating_add(more).min(self.burst);
+        self.refilled += self.interval * more;
+        if self.is_full() {
             self.refilled = now;
         }
     }
 }
 
+/// Limits replies per case: a token bucket for each.
+#[derive(Debug, Default)]
+pub(super) struct ReplyLimit {
+    cases: BTreeMap<String, CaseLimit>,
+}
+
+#[derive(Debug)]
+struct CaseLimit {
+    bucket: TokenBucket,
+    is_over: bool,
+}
+
 impl ReplyLimit {
     /// Counts a reply about `case`, which must exist: the limit keeps a little for every case replied about lately.
     pub(super) fn admit(&mut self, case: &str, now: Instant) -> Admission {
-        self.buckets.retain(|id, bucket| {
-            bucket.refill(now);
-            bucket.tokens < BURST || id == case
+        self.cases.retain(|id, limit| {
+            limit.bucket.refill(now);
+            !limit.bucket.is_full() || id == case
         });
-        let bucket = self.buckets.entry(case.to_owned()).or_insert(Bucket {
-            tokens: BURST,
-            refilled: now,
+        let limit = self.cases.entry(case.to_owned()).or_insert_with(|| CaseLimit {
+            bucket: TokenBucket::new(BURST, REFILL, now),
             is_over: false,
         });
-        match bucket.tokens.checked_sub(1) {
-            Some(left) => {
-                bucket.tokens = left;
-                bucket.is_over = false;
-                Admission::Taken
-            }
-            None if std::mem::replace(&mut bucket.is_over, true) => Admission::OverLimit,
-            None => Admission::FirstOverLimit,
+        let is_taken = limit.bucket.take(now);
+        let was_over = std::mem::replace(&mut limit.is_over, !is_taken);
+        match (is_taken, was_over) {
+            (true, _) => Admission::Taken,
+            (false, true) => Admission::OverLimit,
+            (false, false) => Admission::FirstOverLimit,
         }
     }
 }
@@ -126,7 +154,7 @@ mod tests {
         // After a quiet time nothing is kept about either.
         let later = start + Duration::from_hours(1);
         assert_eq!(taken(&mut limit, "third", later, 1), (1, 0));
-        assert_eq!(limit.buckets.len(), 1);
+        assert_eq!(limit.cases.len(), 1);
         assert_eq!(taken(&mut limit, "flooded", later, 100), (BURST as usize, 1));
     }
 

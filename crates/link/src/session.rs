@@ -101,7 +101,7 @@ pub(super) struct Channels {
 impl Session {
     pub(super) fn new(connector: Connector, store: Store, channels: Channels, sharing: Option<SiteSharing>) -> Self {
         Self {
-            sites: sharing.map(|sharing| SiteClaims::new(&connector, sharing)),
+            sites: sharing.and_then(|sharing| SiteClaims::new(&connector, sharing)),
             connector,
             store,
             replies: channels.replies,

@@ -46,7 +46,7 @@ pub(super) struct Connector {
     pub(super) topics: Topics,
     tls: Option<tls::TlsClientConfig>,
     /// Verifies this box's case signatures; published in the status message.
-    public_key: Option<PublicKey>,
+    pub(super) public_key: Option<PublicKey>,
 }
 
 /// A message to publish.

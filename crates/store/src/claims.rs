@@ -1,11 +1,13 @@
-//! Claims: the cases of this box that other boxes are told about, and their progress. `link::claims` decides; this
-//! module stores the state.
+//! Claims: the cases of this box that other boxes are told about, their progress, and those that are held back because another
+//! box claims their site. `link::claims` decides; this module stores the state.
 
+use jiff::Timestamp;
 use rusqlite::{Transaction, params};
+use serde::Serialize;
 
 use super::{Revision, Store, StoreError, cases, outbox, row};
 use gridwatch_contract::Form;
-use gridwatch_engine::{CaseId, CaseState, Claim};
+use gridwatch_engine::{CaseId, CaseState, Claim, NodeId};
 
 /// A case that this box claims towards other boxes.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +18,21 @@ pub struct ClaimRow {
     pub state: ClaimState,
     /// True if the case is open.
     pub is_open: bool,
+    /// Since when the case is held back; `None` if it is not.
+    pub held_since: Option<Timestamp>,
+}
+
+/// A case that was not filed when it was confirmed, because another box claims its site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HeldBack {
+    /// The other box, by its own word.
+    pub node_id: String,
+    /// Its case.
+    pub case_id: String,
+    /// Whether it says that the platform has that case.
+    pub is_filed: bool,
+    /// Since when this box's case is held back.
+    pub since: Timestamp,
 }
 
 /// Progress of a claim.
@@ -62,8 +79,10 @@ impl Store {
     /// # Errors
     /// A database error.
     pub fn claims(&self) -> Result<Vec<ClaimRow>, StoreError> {
-        let sql = "SELECT claims.case_id AS case_id, claim, claims.state AS state, cases.state AS case_state
-                   FROM claims JOIN cases ON cases.id = claims.case_id ORDER BY claims.case_id";
+        let sql = "SELECT claims.case_id AS case_id, claim, claims.state AS state, cases.state AS case_state, held_back.since AS held_since
+                   FROM claims JOIN cases ON cases.id = claims.case_id
+                   LEFT JOIN held_back ON held_back.case_id = claims.case_id AND held_back.until IS NULL
+                   ORDER BY claims.case_id";
         row::readable(&self.db, sql, |row| {
             let case: String = row.get("case_id")?;
             let state: String = row.get("state")?;
@@ -76,21 +95,82 @@ impl Store {
                     _ => ClaimState::Filed,
                 },
                 is_open: case_state.is_open(),
+                held_since: row
+                    .get::<_, Option<i64>>("held_since")?
+                    .and_then(|at| Timestamp::from_microsecond(at).ok()),
             })
         })
     }
 
-    /// Grants the claim: no other box claimed the site first, so messages about `case` may be sent.
+    /// Grants the claim: messages about `case` may be sent, and it is no longer held back.
     ///
     /// # Errors
     /// A database error.
-    pub fn grant_claim(&mut self, case: &CaseId) -> Result<(), StoreError> {
+    pub fn grant_claim(&mut self, case: &CaseId, now: Timestamp) -> Result<(), StoreError> {
         self.write(|t| {
             t.execute(
                 "UPDATE claims SET state = ?2 WHERE case_id = ?1 AND state = ?3",
                 params![case.as_str(), ClaimState::Sent.as_str(), ClaimState::Wanted.as_str()],
             )?;
+            t.execute(
+                "UPDATE held_back SET until = ?2 WHERE case_id = ?1 AND until IS NULL",
+                params![case.as_str(), row::micros(now)],
+            )?;
             Ok(())
+        })
+    }
+
+    /// Records that `case` is held back for `other`, a case of box `node`. The time at which it was first held back is kept.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn hold_back(
+        &mut self,
+        case: &CaseId,
+        (node, other): (&NodeId, &CaseId),
+        is_filed: bool,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write(|t| {
+            t.execute(
+                "INSERT INTO held_back (case_id, node_id, other_case, is_filed, since) SELECT id, ?2, ?3, ?4, ?5 FROM cases WHERE id = ?1
+                 ON CONFLICT (case_id) DO UPDATE SET node_id = ?2, other_case = ?3, is_filed = ?4, until = NULL",
+                params![case.as_str(), node.as_str(), other.as_str(), is_filed, row::micros(now)],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Records that nothing is held back any more for `other`, a case of another box; for `None`, for any case.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn end_hold_backs(&mut self, other: Option<&CaseId>, now: Timestamp) -> Result<(), StoreError> {
+        self.write(|t| {
+            t.execute(
+                "UPDATE held_back SET until = ?2 WHERE until IS NULL AND (?1 IS NULL OR other_case = ?1)",
+                params![other.map(CaseId::as_str), row::micros(now)],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// The cases that are held back now, each with the case that it is held back for; the longest held first, at most `limit`.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn held_back(&self, limit: u32) -> Result<Vec<(String, HeldBack)>, StoreError> {
+        let sql = "SELECT h.case_id, h.node_id, h.other_case, h.is_filed, h.since FROM held_back AS h JOIN cases AS c ON c.id = h.case_id
+                   WHERE h.until IS NULL AND c.state NOT IN ('withdrawn', 'closed', 'rejected') ORDER BY h.since, h.case_id LIMIT ?1";
+        row::all(&self.db, sql, [limit], |row| {
+            let case: String = row.get("case_id")?;
+            let held = HeldBack {
+                node_id: row.get("node_id")?,
+                case_id: row.get("other_case")?,
+                is_filed: row.get("is_filed")?,
+                since: row::time(row, &case, "since")?,
+            };
+            Ok((case, held))
         })
     }
 

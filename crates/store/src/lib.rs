@@ -11,6 +11,7 @@
 
 pub mod evidence_file;
 
+mod boxes;
 mod cases;
 mod chain;
 mod claims;
@@ -41,8 +42,9 @@ use tokio::sync::Notify;
 
 use self::location::{Aside, OpenFiles};
 pub use self::{
+    boxes::KnownBox,
     cases::{ReplyOutcome, Revision},
-    claims::{ClaimRow, ClaimState},
+    claims::{ClaimRow, ClaimState, HeldBack},
     error::StoreError,
     location::{Inspection, inspect, is_state_dir},
     outbox::{OutboxDepth, OutboxEntry, OutboxKind, OutboxRow},
@@ -86,6 +88,14 @@ impl Store {
     /// The public key for the signatures made by this handle; `None` if it has no signing key.
     pub fn public_key(&self) -> Option<PublicKey> {
         self.key.as_ref().map(|key| key.public())
+    }
+
+    /// Signs a JSON object: appends the signature over its bytes as its last member.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSigningKey`].
+    pub fn seal(&self, object: &str) -> Result<String, StoreError> {
+        Ok(self.key()?.seal(object))
     }
 
     /// Opens the store in `dir` for the daemon, creating the directory and the database if necessary.

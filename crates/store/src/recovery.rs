@@ -23,7 +23,7 @@ use super::{
 };
 
 /// The tables whose rows belong to one case, without their automatic keys. Parents come first.
-const OF_CASE: [(&str, &str); 6] = [
+const OF_CASE: [(&str, &str); 7] = [
     ("cases", "*"),
     (
         "case_history",
@@ -32,6 +32,7 @@ const OF_CASE: [(&str, &str); 6] = [
     ("evidence", "*"),
     ("originals", "*"),
     ("claims", "*"),
+    ("held_back", "*"),
     (
         "outbox",
         "case_id, kind, topic, sha256, payload, queued_at, unheard, quarantined",

@@ -123,6 +123,27 @@ ALTER TABLE case_history ADD COLUMN omitted INTEGER NOT NULL DEFAULT 0;
 -- One original may belong to several cases.
 CREATE INDEX originals_by_sha256 ON originals (sha256);
 ",
+    "
+-- Cases that were not filed when they were confirmed, because another box claims their site (store::claims). `is_filed` tells
+-- whether the other box has filed its case. `until` is null while the case is held back.
+CREATE TABLE held_back (
+    case_id    TEXT PRIMARY KEY REFERENCES cases (id),
+    node_id    TEXT NOT NULL,
+    other_case TEXT NOT NULL,
+    is_filed   INTEGER NOT NULL,
+    since      INTEGER NOT NULL,
+    until      INTEGER
+) STRICT, WITHOUT ROWID;
+
+-- Other boxes whose claims this box received, by the key that signed them. Obeyed once confirmed.
+CREATE TABLE boxes (
+    node_id      TEXT NOT NULL,
+    public_key   TEXT NOT NULL,
+    first_seen   INTEGER NOT NULL,
+    confirmed_at INTEGER,
+    PRIMARY KEY (node_id, public_key)
+) STRICT, WITHOUT ROWID;
+",
 ];
 
 /// Schema version of this program.

@@ -177,6 +177,7 @@ impl Connection {
         let now = Instant::now();
         session.update_outbox_gauges();
         self.update_own_claims(session);
+        self.update_enrolled(session);
         if self.sender.is_ready() {
             session.duplicate.connected(&session.connector);
         }
@@ -201,8 +202,10 @@ impl Connection {
         if !shortcomings.is_empty() {
             return self.refuse(shortcomings.join("; "));
         }
-        if let Some(sites) = &mut session.sites {
-            sites.connected(!connack.session_present);
+        if let Some(sites) = &mut session.sites
+            && let Err(e) = sites.connected(!connack.session_present, &mut session.store)
+        {
+            self.store_failed(&e);
         }
         info!(
             host = session.connector.settings.host,

@@ -1,20 +1,21 @@
-//! Executes the actions of [`ClaimProtocol`]: publishes claims, updates the store and notifies the engine.
+//! Executes the actions of [`ClaimProtocol`]: signs and publishes claims, updates the store and notifies the engine.
 
 use std::collections::VecDeque;
 
+use jiff::Timestamp;
 use metrics::counter;
-use tokio::sync::mpsc::UnboundedSender;
-use tracing::{error, warn};
+use tokio::sync::mpsc::{Sender, error::TrySendError};
+use tracing::{error, info, warn};
 
 use super::{Session, connection::Connection, sending::PendingPublish};
 use crate::{
-    SiteSharing,
-    claims::{ClaimAction, ClaimProtocol, Now},
-    wire::{Connector, InboundMessage, MessageKind, OutboundMessage, PublishOutcome, SubscribeOutcome},
+    EnrolledBoxes, SiteNews, SiteSharing,
+    claims::{ClaimAction, ClaimProtocol, ClaimSettings, InvalidClaim, Now, UnknownBox},
+    wire::{Connector, InboundMessage, MessageKind, OutboundMessage, PublishOutcome, RetainHandling, SubscribeOutcome},
 };
 use gridwatch_base::metric;
 use gridwatch_contract::topics::SiteTopics;
-use gridwatch_engine::Known;
+use gridwatch_engine::NodeId;
 use gridwatch_store::{Store, StoreError};
 
 /// Claims awaiting acknowledgement at a time; few, compared with the outbox.
@@ -26,35 +27,60 @@ pub(super) struct SiteClaims {
     topics: SiteTopics,
     filters: Vec<String>,
     to_publish: VecDeque<OutboundMessage>,
-    engine: UnboundedSender<Known>,
+    /// What the engine was not told yet, because its channel is full. All of it is about this box's own cases.
+    to_notify: VecDeque<SiteNews>,
+    engine: Sender<SiteNews>,
+    /// The boxes of the configuration.
+    configured: EnrolledBoxes,
     /// "Broker denies site topics" has been logged.
     logged_denied: bool,
 }
 
 impl SiteClaims {
-    pub(super) fn new(connector: &Connector, sharing: SiteSharing) -> Self {
+    /// `None` if there is no key to sign claims with.
+    pub(super) fn new(connector: &Connector, sharing: SiteSharing) -> Option<Self> {
         let topics = SiteTopics::new(&connector.settings.topic_prefix);
-        Self {
-            filters: sharing.cells.iter().map(|cell| topics.filter(cell)).collect(),
-            protocol: ClaimProtocol::new(
-                connector.settings.node.clone(),
-                topics.clone(),
-                connector.settings.zone.clone(),
-                sharing.cells,
-                sharing.known,
-                Now::read(),
-            ),
+        let filters = sharing.cells.iter().map(|cell| topics.filter(cell)).collect();
+        let settings = ClaimSettings {
+            node: connector.settings.node.clone(),
+            public_key: connector.public_key.clone()?,
+            topics: topics.clone(),
+            zone: connector.settings.zone.clone(),
+            cells: sharing.cells,
+            cell_of: sharing.cell_of,
+            wait: sharing.wait,
+        };
+        Some(Self {
+            filters,
+            protocol: ClaimProtocol::new(settings, sharing.boxes.clone(), sharing.yielded_to, Now::read()),
             topics,
             to_publish: VecDeque::new(),
+            to_notify: VecDeque::new(),
             engine: sharing.news,
+            configured: sharing.boxes,
             logged_denied: false,
-        }
+        })
+    }
+
+    /// Reads which boxes an operator has confirmed. Returns whether that changed.
+    fn read_enrolled(&mut self, store: &mut Store) -> Result<bool, StoreError> {
+        let confirmed = store.boxes()?.into_iter().filter(|known| known.confirmed_at.is_some());
+        let confirmed = confirmed.filter_map(|known| {
+            let node = NodeId::from(known.node_id.as_str());
+            Some((node, known.public_key.parse().ok()?))
+        });
+        let enrolled = self.configured.with(confirmed);
+        let (is_changed, actions) = self.protocol.enroll(enrolled, Now::read());
+        self.execute(actions, store)?;
+        Ok(is_changed)
     }
 
     /// Handles CONNACK. Claims left unsent by the last connection are generated again.
-    pub(super) fn connected(&mut self, is_new_session: bool) {
+    pub(super) fn connected(&mut self, is_new_session: bool, store: &mut Store) -> Result<(), StoreError> {
         self.to_publish.clear();
         self.protocol.connected(is_new_session, Now::read());
+        // Before the retained claims come.
+        self.read_enrolled(store).map(drop)
     }
 
     pub(super) fn is_site_topic(&self, topic: &str) -> bool {
@@ -71,42 +97,80 @@ impl SiteClaims {
         for action in actions {
             let done = match action {
                 ClaimAction::Publish { topic, message } => {
-                    let payload = serde_json::to_vec(&message).unwrap_or_default();
-                    self.to_publish.push_back(claim_message(topic, payload));
-                    Ok(())
+                    let object = serde_json::to_string(&message).unwrap_or_default();
+                    store.seal(&object).map(|sealed| {
+                        self.to_publish.push_back(claim_message(topic, sealed.into_bytes()));
+                    })
                 }
                 ClaimAction::Clear { topic } => {
                     self.to_publish.push_back(claim_message(topic, Vec::new()));
                     Ok(())
                 }
-                ClaimAction::Grant(case) => store.grant_claim(&case),
+                ClaimAction::Grant(case) => store.grant_claim(&case, Timestamp::now()),
                 ClaimAction::GrantUnconfirmed(case) => {
                     warn!(
                         %case,
                         "Broker did not send the box's own claim back; filing the case without it, so another box may file it too. Allow \
                          the box to publish and subscribe to its site topics in the broker's ACL, or set broker.share_sites = false"
                     );
-                    store.grant_claim(&case)
+                    store.grant_claim(&case, Timestamp::now())
+                }
+                ClaimAction::GrantAfterWait(case) => {
+                    warn!(%case, "Filing a case that was held back for another box, which has not filed its own");
+                    store.grant_claim(&case, Timestamp::now())
+                }
+                ClaimAction::HoldBack {
+                    case,
+                    by,
+                    other,
+                    is_filed,
+                } => {
+                    info!(%case, node = ?by.as_str(), other = ?other.as_str(), is_filed, "Case held back: another box claims its site");
+                    store.hold_back(&case, (&by, &other), is_filed, Timestamp::now())
                 }
                 ClaimAction::Forget(case) => store.remove_claim(&case),
-                ClaimAction::Yield { case, to } => {
-                    self.notify(Known::Yielded { case, to });
+                ClaimAction::Yield { case, to, node } => {
+                    self.to_notify.push_back(SiteNews::Yielded { case, to, node });
                     Ok(())
                 }
-                ClaimAction::Notify(known) => {
-                    self.notify(known);
-                    Ok(())
+                ClaimAction::Released(case) => {
+                    let done = store.end_hold_backs(Some(&case), Timestamp::now());
+                    self.to_notify.push_back(SiteNews::Released(case));
+                    done
                 }
             };
             // Continue after a failure: the next outbox poll repeats the failed action.
             result = result.and(done);
         }
+        self.notify();
         result
     }
 
-    /// Fails only while the daemon is stopping; the next connection notifies again.
-    fn notify(&self, known: Known) {
-        let _ = self.engine.send(known);
+    /// Tells the engine what its channel has room for.
+    fn notify(&mut self) {
+        while let Some(news) = self.to_notify.pop_front() {
+            // Closed only while the daemon is stopping; the next connection notifies again.
+            if let Err(TrySendError::Full(news)) = self.engine.try_send(news) {
+                self.to_notify.push_front(news);
+                return;
+            }
+        }
+    }
+
+    /// Records boxes that are not enrolled, and says so once.
+    fn record_unknown(&mut self, store: &mut Store) -> Result<(), StoreError> {
+        for UnknownBox { node, public_key } in self.protocol.take_first_seen() {
+            if store.box_seen(&node, &public_key, Timestamp::now())? {
+                // Debug-formatted: escapes control characters, so that a sender cannot forge log lines.
+                warn!(
+                    node = ?node.as_str(),
+                    %public_key,
+                    "Another box shares sites with this one and is not enrolled: its claims are ignored, so the same problem may be filed twice. \
+                     Compare the key with `gridwatch keys show` on that box, then run: gridwatch boxes confirm"
+                );
+            }
+        }
+        Ok(())
     }
 }
 
@@ -161,6 +225,22 @@ impl Connection {
         }
     }
 
+    /// Applies what operators changed about the enrolled boxes. The broker is asked for its retained claims again: those of a box
+    /// that was just confirmed were ignored.
+    pub(super) fn update_enrolled(&mut self, session: &mut Session) {
+        let (Some(sites), true) = (&mut session.sites, self.sender.is_ready()) else {
+            return;
+        };
+        match sites.read_enrolled(&mut session.store) {
+            Ok(true) => {
+                // If the queue is full, the claims come with the next connection or renewal. The outcome was logged for the first one.
+                let _ = self.client.subscribe(sites.filters(), RetainHandling::SendRetained);
+            }
+            Ok(false) => {}
+            Err(e) => self.store_failed(&e),
+        }
+    }
+
     /// Runs the protocol's timers.
     pub(super) fn tick_claims(&mut self, session: &mut Session) {
         let Some(sites) = &mut session.sites else { return };
@@ -173,22 +253,24 @@ impl Connection {
     /// Handles a message on a site topic.
     pub(super) fn claim_received(&mut self, session: &mut Session, message: InboundMessage) {
         if let Some(sites) = &mut session.sites {
-            match sites
+            let received = sites
                 .protocol
-                .received(&message.topic, &message.payload, message.is_retained, Now::read())
-            {
-                Ok(actions) => {
-                    if let Err(e) = sites.execute(actions, &mut session.store) {
-                        self.store_failed(&e);
-                    }
-                }
+                .received(&message.topic, &message.payload, message.is_retained, Now::read());
+            let done = match received {
+                Ok(actions) => sites.execute(actions, &mut session.store),
                 Err(invalid) => {
-                    counter!(metric::CLAIMS_REJECTED).increment(1);
-                    if let Some(suppressed) = session.log_limit.admit(std::time::Instant::now()) {
+                    counter!(metric::CLAIMS_REJECTED, "reason" => invalid.as_str()).increment(1);
+                    // A box that is not enrolled is reported once, by `record_unknown`; a retained message overtakes queued ones.
+                    let is_usual = matches!(invalid, InvalidClaim::NotEnrolled(_) | InvalidClaim::Stale);
+                    if !is_usual && let Some(suppressed) = session.log_limit.admit(std::time::Instant::now()) {
                         // Debug-formatted: escapes control characters, so that a sender cannot forge log lines.
                         warn!(topic = ?message.topic, reason = ?invalid.to_string(), suppressed, "Rejected a message on a site topic");
                     }
+                    sites.record_unknown(&mut session.store)
                 }
+            };
+            if let Err(e) = done {
+                self.store_failed(&e);
             }
         }
         self.replies.acknowledge(message.ack);

@@ -1,0 +1,89 @@
+//! Other boxes that share sites with this one, by the key that signs their claims.
+
+use jiff::Timestamp;
+use rusqlite::params;
+use serde::Serialize;
+
+use super::{Store, StoreError, row};
+use gridwatch_custody::PublicKey;
+use gridwatch_engine::NodeId;
+
+/// Boxes that are kept without having been confirmed; far more than share the sites of one box.
+const MAX_UNCONFIRMED: u32 = 64;
+
+/// A box whose claims were received.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KnownBox {
+    /// Its node id.
+    pub node_id: String,
+    /// The key that signed its claims: 32 bytes in base64.
+    pub public_key: String,
+    /// When this box first received a claim with that key, or when it was confirmed if that was earlier.
+    pub first_seen: Timestamp,
+    /// When an operator confirmed it; `None` while its claims are ignored.
+    pub confirmed_at: Option<Timestamp>,
+}
+
+impl Store {
+    /// Records that a claim of `node`, signed with `key`, was received. Returns false if it was known, or too many are.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn box_seen(&mut self, node: &NodeId, key: &PublicKey, now: Timestamp) -> Result<bool, StoreError> {
+        self.write(|t| {
+            let inserted = t.execute(
+                "INSERT INTO boxes (node_id, public_key, first_seen)
+                 SELECT ?1, ?2, ?3 WHERE (SELECT count(*) FROM boxes WHERE confirmed_at IS NULL) < ?4
+                 ON CONFLICT DO NOTHING",
+                params![node.as_str(), key.to_string(), row::micros(now), MAX_UNCONFIRMED],
+            )?;
+            Ok(inserted > 0)
+        })
+    }
+
+    /// All known boxes, by node id.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn boxes(&self) -> Result<Vec<KnownBox>, StoreError> {
+        let sql = "SELECT node_id, public_key, first_seen, confirmed_at FROM boxes ORDER BY node_id, first_seen";
+        row::all(&self.db, sql, [], |row| {
+            let node_id: String = row.get("node_id")?;
+            let confirmed_at: Option<i64> = row.get("confirmed_at")?;
+            Ok(KnownBox {
+                public_key: row.get("public_key")?,
+                first_seen: row::time(row, &node_id, "first_seen")?,
+                confirmed_at: confirmed_at.and_then(|at| Timestamp::from_microsecond(at).ok()),
+                node_id,
+            })
+        })
+    }
+
+    /// Confirms `node` with `key`, which need not have been seen. Its other keys are deleted: a box has one.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn confirm_box(&mut self, node: &NodeId, key: &PublicKey, now: Timestamp) -> Result<(), StoreError> {
+        self.write(|t| {
+            let key = key.to_string();
+            t.execute(
+                "DELETE FROM boxes WHERE node_id = ?1 AND public_key != ?2",
+                params![node.as_str(), key],
+            )?;
+            t.execute(
+                "INSERT INTO boxes (node_id, public_key, first_seen, confirmed_at) VALUES (?1, ?2, ?3, ?3)
+                 ON CONFLICT DO UPDATE SET confirmed_at = ?3",
+                params![node.as_str(), key, row::micros(now)],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Deletes all keys of `node`; its claims are ignored from then on. Returns false if none was known.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn remove_box(&mut self, node: &NodeId) -> Result<bool, StoreError> {
+        self.write(|t| Ok(t.execute("DELETE FROM boxes WHERE node_id = ?1", [node.as_str()])? > 0))
+    }
+}
