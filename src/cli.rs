@@ -5,6 +5,7 @@
 //! Standard output carries only the result, so that programs can read it; notes and errors go to standard error. No
 //! command prints a credential.
 
+pub mod boxes;
 pub mod calibrate;
 mod case_place;
 pub mod cases;
@@ -137,6 +138,7 @@ pub enum Command {
     Evidence(evidence::EvidenceArgs),
     Keys(keys::KeysArgs),
     Outbox(outbox::OutboxArgs),
+    Boxes(boxes::BoxesArgs),
     TakeOver(take_over::TakeOverArgs),
     Store(store::StoreArgs),
     #[cfg(feature = "gst")]
@@ -157,7 +159,7 @@ impl Command {
         match self {
             #[cfg(all(feature = "gst", feature = "ort"))]
             Self::Run(_) => true,
-            Self::TakeOver(_) | Self::Store(_) | Self::View(_) => true,
+            Self::Boxes(_) | Self::TakeOver(_) | Self::Store(_) | Self::View(_) => true,
             _ => false,
         }
     }
@@ -187,6 +189,7 @@ impl Command {
             Self::Evidence(args) => evidence::run(&args),
             Self::Keys(args) => keys::run(&args),
             Self::Outbox(args) => outbox::run(&args),
+            Self::Boxes(args) => boxes::run(&args),
             Self::TakeOver(args) => take_over::run(&args),
             Self::Store(args) => store::run(&args),
             #[cfg(feature = "gst")]

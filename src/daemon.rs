@@ -56,7 +56,9 @@ use crate::telemetry::{Health, Readiness};
 use gridwatch_base::{clock, metric};
 use gridwatch_camera::slot::CameraState;
 use gridwatch_config::Config;
-use gridwatch_contract::{CameraHealth, ClockHealth, HealthMessage, SCHEMA_VERSION, SignedChainHead, When};
+use gridwatch_contract::{
+    CameraHealth, ClockHealth, HealthMessage, HeldBackCase, SCHEMA_VERSION, SignedChainHead, When,
+};
 use gridwatch_engine::NodeId;
 use gridwatch_link::{LinkHandle, LinkState};
 use gridwatch_store::Store;
@@ -78,6 +80,9 @@ pub struct DaemonSnapshot {
 
 /// Interval of the health messages.
 const HEALTH_EVERY: Duration = Duration::from_secs(60);
+
+/// Cases held back for other boxes that a health message lists.
+const MAX_HELD_BACK: u32 = 100;
 
 /// How often readiness is tested for the log.
 const READINESS_EVERY: Duration = Duration::from_secs(10);
@@ -195,6 +200,7 @@ impl Daemon {
             clock: clock::read().ok().map(ClockHealth::new),
             chain: self.shared.chain_head(&self.config.node, now),
             outbox_depth: self.shared.outbox_depth(),
+            held_back: self.shared.held_back(),
             cameras: self.shared.looks.cameras.iter().map(camera).collect(),
         }
     }
@@ -295,6 +301,21 @@ impl Shared {
         let store = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
         // The core reports a store that cannot be read.
         store.outbox_depth().map_or(0, |depth| depth.waiting.into())
+    }
+
+    /// The cases that are held back for other boxes, for the health message.
+    fn held_back(&self) -> Vec<HeldBackCase> {
+        let store = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+        // The core reports a store that cannot be read.
+        let held_back = store.held_back(MAX_HELD_BACK).unwrap_or_default();
+        let told = held_back.into_iter().map(|(case_id, held)| HeldBackCase {
+            case_id,
+            other_node_id: held.node_id,
+            other_case_id: held.case_id,
+            filed: held.is_filed,
+            since: When::new(held.since, &self.config.timezone),
+        });
+        told.collect()
     }
 
     fn chain_head(&self, node: &NodeId, now: Timestamp) -> Option<SignedChainHead> {

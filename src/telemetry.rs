@@ -217,8 +217,13 @@ fn describe() {
     describe_counter!(REPLIES, "Messages on the reply topic, by result");
     describe_counter!(
         CLAIMS_REJECTED,
-        "Messages on the site topics that are not valid claims of another box"
+        "Messages on the site topics that are not claims to obey, by reason"
     );
+    describe_counter!(
+        MESSAGES_OVERSIZED,
+        "Messages whose payload was skipped because they were too large"
+    );
+    describe_gauge!(HELD_BACK, "Cases held back because another box claims their site");
     describe_counter!(
         MESSAGES_IGNORED,
         "Messages on topics that the box does not subscribe to, as after broker.share_sites was switched off"

@@ -230,7 +230,11 @@ fn list(out: &mut impl Write, cases: &[CaseSummary], zone: &TimeZone, json: bool
         "CASE", "STATE", "CONFIRMED", "CODE", "QUEUED"
     )?;
     for case in cases {
-        let mark = if case.quarantined.is_some() { "!" } else { "" };
+        let mark = match (&case.quarantined, &case.held_back_for) {
+            (Some(_), _) => "!",
+            (None, Some(_)) => "=",
+            (None, None) => "",
+        };
         writeln!(
             out,
             "{:26}  {:16}  {:29}  {:4}  {:6}  {} (cell {})",
@@ -241,6 +245,12 @@ fn list(out: &mut impl Write, cases: &[CaseSummary], zone: &TimeZone, json: bool
             format!("{}{mark}", case.queued),
             category(&case.category_name, case.unidentified),
             case.cell_code
+        )?;
+    }
+    if cases.iter().any(|case| case.held_back_for.is_some()) {
+        writeln!(
+            out,
+            "= Held back for another box's case of the same problem; nothing about it was sent: see `gridwatch cases show`."
         )?;
     }
     if cases.iter().any(|case| case.quarantined.is_some()) {
@@ -300,6 +310,19 @@ fn show(out: &mut impl Write, case: &CaseFile, zone: &TimeZone, json: bool) -> i
         r.rule.frames_seen,
         counted(r.rule.frames_sampled, "look", "looks")
     )?;
+    if let Some(held) = &case.held_back_for {
+        writeln!(
+            out,
+            "Held back   since {}, for case {} of box {}, {}",
+            When::new(held.since, zone),
+            printable(&held.case_id),
+            printable(&held.node_id),
+            match held.is_filed {
+                true => "which it says the platform has",
+                false => "which is not filed yet; see claims.wait",
+            }
+        )?;
+    }
     let messages = counted(case.queued, "message", "messages");
     match &case.quarantined {
         Some(reason) => writeln!(

@@ -33,7 +33,7 @@ use gridwatch_engine::{
 };
 use gridwatch_evidence::EvidencePicture;
 use gridwatch_ledger::RecordedEngine;
-use gridwatch_link::IncomingReply;
+use gridwatch_link::{IncomingReply, SiteNews};
 use gridwatch_store::{ClaimRow, ClaimState, Pruned, Retention, Revision, Store, StoreError};
 
 /// Longest wait for an event, so that a stuck core can be told from an idle one.
@@ -271,7 +271,7 @@ impl Core {
                 detected_by,
             } => self.commit(Commit::Case(case, pictures, detected_by)),
             CoreEvent::VerificationReady { answer, pictures } => self.commit(Commit::Verified(answer, pictures)),
-            CoreEvent::Claim(known) => self.apply_claim(known),
+            CoreEvent::Claim(news) => self.apply_claim(news),
             CoreEvent::EvidenceDelayed { reason, is_disk_full } => {
                 if is_disk_full {
                     self.delete_originals();
@@ -424,27 +424,43 @@ impl Core {
         self.commit(Commit::Reply(Box::new(incoming), revision));
     }
 
-    fn apply_claim(&mut self, what: Known) {
+    fn apply_claim(&mut self, news: SiteNews) {
         let at = Timestamp::now();
         let mut yielded = None;
-        if let Known::Yielded { case, to } = &what {
-            // The case may have been withdrawn meanwhile, or its claim granted after all.
-            let is_wanted = |row: &ClaimRow| row.claim.case == *case && row.is_open && row.state == ClaimState::Wanted;
-            let is_ours = self.engine.engine().open_cases().any(|open| open.id == *case);
-            // The link repeats it on each connection.
-            let may_file = self.gate.is_open();
-            if !may_file || !is_ours || !self.store.claims().is_ok_and(|rows| rows.iter().any(is_wanted)) {
-                return;
+        let what = match news {
+            SiteNews::Released(case) => Known::Released(case),
+            SiteNews::Yielded { case, to, node } => {
+                // The case may have been withdrawn meanwhile, or its claim granted after all.
+                let is_wanted =
+                    |row: &ClaimRow| row.claim.case == case && row.is_open && row.state == ClaimState::Wanted;
+                let is_ours = self.engine.engine().open_cases().any(|open| open.id == case);
+                // The link repeats it on each connection.
+                let may_file = self.gate.is_open();
+                if !may_file || !is_ours || !self.store.claims().is_ok_and(|rows| rows.iter().any(is_wanted)) {
+                    return;
+                }
+                tracing::info!(%case, %to, node = ?node.as_str(), "Case not filed: another box was first");
+                let reason = format!("Not filed: {node} confirmed the problem first, as case {to}.");
+                yielded = Some(self.revision(case.clone(), CaseState::DuplicateOf, at, reason));
+                Known::Yielded { case, to }
             }
-            let theirs = self.engine.engine().claims().find(|claim| claim.case == *to);
-            let node = theirs.map_or_else(|| "another box".into(), |claim| claim.node.to_string());
-            tracing::info!(%case, %to, node, "Case not filed: another box was first");
-            let reason = format!("Not filed: {node} confirmed the problem first, as case {to}.");
-            yielded = Some(self.revision(case.clone(), CaseState::DuplicateOf, at, reason));
-        }
+        };
         self.apply(Input::Elsewhere(Elsewhere { at, what }), None);
         if let Some(revision) = yielded {
             self.commit(Commit::Yielded(revision));
+        }
+    }
+
+    /// Sites are no longer shared: nothing is held back for other boxes any more.
+    pub(super) fn end_hold_backs(&mut self) {
+        let held_for: BTreeSet<CaseId> = self.engine.engine().held_back().map(|held| held.to.clone()).collect();
+        let at = Timestamp::now();
+        for case in held_for {
+            let what = Known::Released(case);
+            self.apply(Input::Elsewhere(Elsewhere { at, what }), None);
+        }
+        if let Err(error) = self.store.end_hold_backs(None, at) {
+            tracing::error!(%error, "Cannot record that cases are no longer held back for other boxes");
         }
     }
 

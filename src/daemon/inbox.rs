@@ -1,16 +1,15 @@
 //! The core's inbox: the events of the daemon's own threads, and the replies and claims that the link receives, each in a
 //! channel of its own.
 //!
-//! Both bounded channels give back-pressure: look workers wait while theirs is full, and the link stops taking replies from the
-//! broker while its is. A reply that is dropped unhandled was not acknowledged, so the broker redelivers it.
+//! All channels are bounded: look workers wait while theirs is full, and the link stops taking replies from the broker while theirs is.
+//! A reply that is dropped unhandled was not acknowledged, so the broker redelivers it. What follows from claims waits in the link.
 
 use std::{io, time::Duration};
 
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{messages::CoreEvent, runtime::OwnedRuntime};
-use gridwatch_engine::Known;
-use gridwatch_link::IncomingReply;
+use gridwatch_link::{IncomingReply, SiteNews};
 
 /// Capacity for the events of the daemon's threads: a few looks of every camera.
 const EVENTS: usize = 256;
@@ -18,11 +17,14 @@ const EVENTS: usize = 256;
 /// Capacity for replies that wait for the core.
 const REPLIES: usize = 16;
 
+/// Capacity for what follows from claims.
+const CLAIMS: usize = 64;
+
 /// The receiving side, which the core's thread owns.
 pub(super) struct Inbox {
     events: mpsc::Receiver<CoreEvent>,
     replies: mpsc::Receiver<IncomingReply>,
-    claims: mpsc::UnboundedReceiver<Known>,
+    claims: mpsc::Receiver<SiteNews>,
     /// Waits on all of them with a timeout.
     runtime: OwnedRuntime,
 }
@@ -32,7 +34,7 @@ pub(super) struct InboxSenders {
     /// For threads: `blocking_send` waits while the inbox is full.
     pub(super) events: mpsc::Sender<CoreEvent>,
     pub(super) replies: mpsc::Sender<IncomingReply>,
-    pub(super) claims: mpsc::UnboundedSender<Known>,
+    pub(super) claims: mpsc::Sender<SiteNews>,
 }
 
 /// Why there is no event.
@@ -48,7 +50,7 @@ impl Inbox {
     pub(super) fn new() -> io::Result<(InboxSenders, Self)> {
         let (events, events_out) = mpsc::channel(EVENTS);
         let (replies, replies_out) = mpsc::channel(REPLIES);
-        let (claims, claims_out) = mpsc::unbounded_channel();
+        let (claims, claims_out) = mpsc::channel(CLAIMS);
         let inbox = Self {
             events: events_out,
             replies: replies_out,
@@ -92,18 +94,15 @@ impl Inbox {
 mod tests {
     use super::*;
 
-    fn claim() -> Known {
-        Known::Yielded {
-            case: "ours".into(),
-            to: "theirs".into(),
-        }
+    fn claim() -> SiteNews {
+        SiteNews::Released("theirs".into())
     }
 
     #[test]
     fn events_of_every_channel_are_received_until_all_senders_are_gone() {
         let (senders, mut inbox) = Inbox::new().unwrap();
         senders.events.blocking_send(CoreEvent::Stop).unwrap();
-        senders.claims.send(claim()).unwrap();
+        senders.claims.try_send(claim()).unwrap();
         // Closed channels do not end the inbox while another one is open or holds an event.
         drop((senders.events, senders.claims));
         let mut received = [(); 2].map(|()| match inbox.next(Duration::from_secs(60), true) {
@@ -121,7 +120,7 @@ mod tests {
     #[test]
     fn messages_wait_while_they_are_not_taken_and_events_do_not() {
         let (senders, mut inbox) = Inbox::new().unwrap();
-        senders.claims.send(claim()).unwrap();
+        senders.claims.try_send(claim()).unwrap();
         assert_eq!(inbox.next(Duration::ZERO, false).err(), Some(NoEvent::Timeout));
         senders.events.blocking_send(CoreEvent::Stop).unwrap();
         assert!(matches!(

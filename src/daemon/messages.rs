@@ -6,9 +6,9 @@ use jiff::Timestamp;
 
 use super::{pinned_frames::PinnedFrame, record::ModelDescriptor};
 use gridwatch_camera::Picture;
-use gridwatch_engine::{CameraId, Case, CaseId, Known, Observation, Verified};
+use gridwatch_engine::{CameraId, Case, CaseId, Observation, Verified};
 use gridwatch_evidence::EvidencePicture;
-use gridwatch_link::IncomingReply;
+use gridwatch_link::{IncomingReply, SiteNews};
 
 /// The core's input.
 pub(super) enum CoreEvent {
@@ -23,8 +23,8 @@ pub(super) enum CoreEvent {
     Reaimed { camera: CameraId, at: Timestamp },
     /// A reply from the platform.
     Reply(IncomingReply),
-    /// A claim of another box on a site, or its end.
-    Claim(Known),
+    /// What follows from other boxes' claims.
+    Claim(SiteNews),
     /// A case's evidence pictures.
     EvidenceReady {
         case: Box<Case>,

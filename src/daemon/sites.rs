@@ -1,12 +1,12 @@
-//! Site sharing with other boxes: the cells that this box's cameras can see, and the claims known from the last run.
+//! Site sharing with other boxes: the cells that this box's cameras can see, and whose claims count.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use tokio::sync::mpsc;
 
 use gridwatch_config::Config;
-use gridwatch_engine::{CellCode, Known, Place, Snapshot};
-use gridwatch_link::SiteSharing;
+use gridwatch_engine::{CellCode, Place, Snapshot};
+use gridwatch_link::{SiteNews, SiteSharing};
 
 /// Range of a street camera in metres; farther problems have too few pixels to be detected.
 const RANGE_M: f64 = 300.0;
@@ -15,11 +15,16 @@ const RANGE_M: f64 = 300.0;
 pub(super) fn site_sharing(
     config: &Config,
     snapshot: Option<&Snapshot>,
-    news: mpsc::UnboundedSender<Known>,
+    news: mpsc::Sender<SiteNews>,
 ) -> Option<SiteSharing> {
+    let plan = Arc::clone(&config.plan);
+    let held_back = snapshot.iter().flat_map(|s| s.held_back());
     config.broker.share_sites.then(|| SiteSharing {
         cells: visible_cells(config),
-        known: snapshot.map(|s| s.claims().to_vec()).unwrap_or_default(),
+        cell_of: Box::new(move |at| plan.grid.cell_of(at).cloned()),
+        boxes: config.claims.boxes.clone(),
+        wait: config.claims.wait,
+        yielded_to: held_back.map(|held| held.to.clone()).collect(),
         news,
     })
 }

@@ -327,6 +327,9 @@ fn start_core(
     if let Some(snapshot) = restored.snapshot {
         core.resume(snapshot);
     }
+    if !config.broker.share_sites {
+        core.end_hold_backs();
+    }
     core.hold_open_cases();
     thread("core", move || core.run(channels.inbox))
 }

@@ -1,14 +1,19 @@
 //! Several boxes on one broker that see the same site: the first to claim it files, whatever fails meanwhile.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use crate::broker::{Broker, Subscriber, topic, within};
 use crate::filing::{at, case, pictures_of, record, revision};
 use crate::settings;
-use gridwatch_contract::{ClaimMessage, Form, Topics};
-use gridwatch_engine::{CaseId, CaseState, Known};
-use gridwatch_link::{IncomingReply, Link, LinkHandle, Protocol, SiteSharing};
+use gridwatch_contract::{ClaimMessage, ClaimStage, Form, SiteTopics, Topics, When};
+use gridwatch_custody::SigningKey;
+use gridwatch_engine::{CaseId, CaseState, Claim};
+use gridwatch_link::{EnrolledBoxes, IncomingReply, Link, LinkHandle, Protocol, SiteNews, SiteSharing};
 use gridwatch_store::Store;
+use jiff::{Timestamp, tz::TimeZone};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
@@ -21,7 +26,7 @@ struct BoxUnderTest {
     dir: TempDir,
     store: Store,
     link: Option<(LinkHandle, mpsc::Receiver<IncomingReply>)>,
-    news: mpsc::UnboundedReceiver<Known>,
+    news: mpsc::Receiver<SiteNews>,
 }
 
 impl BoxUnderTest {
@@ -33,7 +38,7 @@ impl BoxUnderTest {
             store: Store::open(dir.path()).unwrap(),
             dir,
             link: None,
-            news: mpsc::unbounded_channel().1,
+            news: mpsc::channel(1).1,
         }
     }
 
@@ -45,15 +50,26 @@ impl BoxUnderTest {
         }
     }
 
+    /// Confirms another box, as an operator does.
+    fn enroll(&mut self, other: &Self) {
+        let key = other.store.public_key().unwrap();
+        let node = other.node.as_str().into();
+        self.store.confirm_box(&node, &key, at(0)).unwrap();
+    }
+
     async fn connect(&mut self, port: u16) {
         let settings = gridwatch_link::Settings {
             node: self.node.as_str().into(),
             ..settings(port, self.protocol)
         };
-        let (news_in, news) = mpsc::unbounded_channel();
+        let (news_in, news) = mpsc::channel(64);
+        let here = case(0).located;
         let sharing = SiteSharing {
-            cells: [case(0).located.cell].into(),
-            known: Vec::new(),
+            cells: [here.cell.clone()].into(),
+            cell_of: Box::new(move |at| (at == here.at).then(|| here.cell.clone())),
+            boxes: EnrolledBoxes::default(),
+            wait: Duration::from_hours(24),
+            yielded_to: BTreeSet::new(),
             news: news_in,
         };
         let (replies_in, replies) = mpsc::channel(16);
@@ -70,15 +86,15 @@ impl BoxUnderTest {
         case.id
     }
 
-    /// The next change of other boxes' claims.
-    async fn next_news(&mut self) -> Known {
+    /// What follows next from other boxes' claims.
+    async fn next_news(&mut self) -> SiteNews {
         within(self.news.recv()).await.unwrap()
     }
 
     /// Waits until the case yields, records that as the daemon does, and returns the other box's case.
     async fn yields(&mut self, own: &CaseId) -> CaseId {
         loop {
-            if let Known::Yielded { case, to } = self.next_news().await {
+            if let SiteNews::Yielded { case, to, .. } = self.next_news().await {
                 assert_eq!(case, *own);
                 let revision = revision(case.as_str(), CaseState::DuplicateOf, 2000, "another box was first");
                 self.store.yield_case(&revision, &self.form()).unwrap();
@@ -106,6 +122,32 @@ impl BoxUnderTest {
     }
 }
 
+/// Every box obeys the claims of every other one.
+fn enroll_all(boxes: &mut [BoxUnderTest]) {
+    let known: Vec<_> = boxes
+        .iter()
+        .map(|b| (b.node.clone(), b.store.public_key().unwrap()))
+        .collect();
+    for (node, key) in known {
+        for other in boxes.iter_mut().filter(|b| b.node != node) {
+            other.store.confirm_box(&node.as_str().into(), &key, at(0)).unwrap();
+        }
+    }
+}
+
+/// A claim of the `n`th case on the boxes' site.
+fn claim(node: &str, n: u32) -> Claim {
+    case(n).claim(&node.into())
+}
+
+/// Topic and message of a claim of `key`'s owner.
+fn signed(claim: &Claim, stage: ClaimStage, key: &SigningKey) -> (String, String) {
+    let until = When::new(Timestamp::now() + Duration::from_hours(24), &TimeZone::UTC);
+    let message = ClaimMessage::new(claim, stage, fastrand::u64(..), until, &key.public().to_string());
+    let sealed = key.seal(&serde_json::to_string(&message).unwrap());
+    (SiteTopics::new("gridwatch").of(claim), sealed)
+}
+
 fn case_of(message: &rumqttc::Publish) -> CaseId {
     let value: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
     value["case_id"].as_str().unwrap().into()
@@ -121,6 +163,7 @@ async fn filed_claims(port: u16) -> Vec<String> {
         let message = all.next().await;
         match topic(&message).strip_prefix("gridwatch/v1/site/") {
             Some("end") => return claims,
+            _ if message.payload.is_empty() => {}
             _ => {
                 let claim: ClaimMessage = serde_json::from_slice(&message.payload).unwrap();
                 claims.extend(claim.filed.then(|| topic(&message).to_owned()));
@@ -138,12 +181,157 @@ for_both_protocols!(
     three_boxes_that_confirm_the_same_problem_file_it_once,
     a_box_keeps_its_site_while_offline_and_when_the_broker_loses_its_state,
     a_message_on_a_site_topic_is_no_reply_after_sharing_was_switched_off,
+    claims_of_strangers_hold_nothing_back_until_they_are_confirmed,
+    no_one_can_end_anothers_claim,
+    an_oversized_retained_message_on_a_site_topic_silences_no_box,
+    ten_thousand_claims_of_an_enrolled_box_cost_little,
 );
+
+/// Three messages from any client of the broker, and one from a box that nobody confirmed.
+async fn claims_of_strangers_hold_nothing_back_until_they_are_confirmed(protocol: Protocol) {
+    let broker = Broker::start();
+    let mut platform = Subscriber::start(broker.port, CASES).await;
+    let (_, stranger) = SigningKey::generate().unwrap();
+    let (topic, text) = signed(&claim("box-2", 90), ClaimStage::Filed, &stranger);
+    let unsigned = gridwatch_custody::unseal(&text).unwrap().0;
+    for n in 0..3 {
+        let topic = SiteTopics::new("gridwatch").of(&claim("box-2", 70 + n));
+        platform.publish_retained(&topic, &unsigned).await;
+    }
+    platform.publish_retained(&topic, &text).await;
+    let mut node = BoxUnderTest::new(1, protocol);
+    node.connect(broker.port).await;
+    let filed = node.confirm(1);
+    assert_eq!(case_of(&platform.next().await), filed);
+    let known = within(async {
+        loop {
+            match node.store.boxes().unwrap().pop() {
+                Some(known) => return known,
+                None => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    })
+    .await;
+    assert_eq!((known.node_id.as_str(), known.confirmed_at), ("box-2", None));
+    assert_eq!(known.public_key, stranger.public().to_string());
+
+    // Once it is confirmed, its claim counts, without a restart.
+    node.store
+        .confirm_box(&"box-2".into(), &stranger.public(), at(0))
+        .unwrap();
+    let theirs = claim("box-2", 90).case;
+    let mut confirmed = 2;
+    let yielded = within(async {
+        loop {
+            let late = node.confirm(confirmed);
+            confirmed += 1;
+            let soon = tokio::time::timeout(Duration::from_secs(3), node.yields(&late)).await;
+            if let Ok(to) = soon {
+                return (late, to);
+            }
+        }
+    })
+    .await;
+    assert_eq!(yielded.1, theirs);
+    let held_back = node.store.held_back(10).unwrap();
+    let held = &held_back
+        .iter()
+        .find(|(case, _)| *case == yielded.0.as_str())
+        .unwrap()
+        .1;
+    assert_eq!((held.node_id.as_str(), held.is_filed), ("box-2", true));
+    let told = node.store.cases(gridwatch_store::Filter::default()).unwrap();
+    assert!(
+        told.iter()
+            .any(|c| c.case_id == yielded.0.as_str() && c.held_back_for.as_ref() == Some(held))
+    );
+}
+
+async fn no_one_can_end_anothers_claim(protocol: Protocol) {
+    let broker = Broker::start();
+    let mut platform = Subscriber::start(broker.port, CASES).await;
+    let mut boxes = [BoxUnderTest::new(1, protocol), BoxUnderTest::new(2, protocol)];
+    enroll_all(&mut boxes);
+    let [first, second] = &mut boxes;
+    first.connect(broker.port).await;
+    let filed = first.confirm(1);
+    assert_eq!(case_of(&platform.next().await), filed);
+    first.wait_idle().await;
+    wait_filed_claim(broker.port).await;
+    // Gone, so that it cannot publish its claim again.
+    first.link.take().unwrap().0.shutdown().await;
+    second.connect(broker.port).await;
+    let late = second.confirm(2);
+    assert_eq!(second.yields(&late).await, filed);
+    let (_, stranger) = SigningKey::generate().unwrap();
+    let (topic, released) = signed(&claim("box-1", 1), ClaimStage::Released, &stranger);
+    platform.publish_retained(&topic, &released).await;
+    platform.publish_retained(&topic, "").await;
+    let again = second.confirm(3);
+    assert_eq!(second.yields(&again).await, filed);
+
+    // Its box does.
+    first.connect(broker.port).await;
+    let closed = revision(filed.as_str(), CaseState::Closed, 4000, "");
+    let form = first.form();
+    first.store.revise(&closed, &form).unwrap();
+    while second.next_news().await != SiteNews::Released(filed.clone()) {}
+    assert!(second.store.held_back(10).unwrap().is_empty());
+}
+
+async fn an_oversized_retained_message_on_a_site_topic_silences_no_box(protocol: Protocol) {
+    let broker = Broker::start();
+    let mut platform = Subscriber::start(broker.port, CASES).await;
+    let topic = SiteTopics::new("gridwatch").of(&claim("box-2", 90));
+    platform.publish_retained(&topic, &"x".repeat(5 << 20)).await;
+    let mut node = BoxUnderTest::new(1, protocol);
+    node.connect(broker.port).await;
+    let filed = node.confirm(1);
+    assert_eq!(case_of(&platform.next().await), filed);
+    node.wait_idle().await;
+    let connections = broker.log().matches("as gridwatch-box-1 (").count();
+    assert_eq!(connections, 1, "{}", broker.log());
+}
+
+async fn ten_thousand_claims_of_an_enrolled_box_cost_little(protocol: Protocol) {
+    let broker = Broker::start();
+    let mut platform = Subscriber::start(broker.port, CASES).await;
+    let (_, key) = SigningKey::generate().unwrap();
+    let mut node = BoxUnderTest::new(1, protocol);
+    node.store.confirm_box(&"box-2".into(), &key.public(), at(0)).unwrap();
+    node.connect(broker.port).await;
+    let before = folder_size(node.dir.path());
+    let mut elsewhere = claim("box-2", 0);
+    elsewhere.category = "0999".into();
+    let begun = Instant::now();
+    for n in 0..10_000 {
+        elsewhere.case = format!("01JW00000000000000000{n:05}").as_str().into();
+        let (topic, text) = signed(&elsewhere, ClaimStage::Filed, &key);
+        let options = rumqttc::PublishOptions::at_most_once();
+        platform.client.publish(topic, text, options).await.unwrap();
+    }
+    let filed = node.confirm(1);
+    assert_eq!(case_of(&platform.next().await), filed);
+    node.wait_idle().await;
+    // Bytes, not seconds: nothing of it is stored.
+    let grown = folder_size(node.dir.path()).saturating_sub(before);
+    assert!(grown < 1 << 20, "{grown} bytes in {:?}", begun.elapsed());
+    assert_eq!(node.store.held_back(10).unwrap(), []);
+}
+
+/// Bytes in the files of a folder, without those in folders below it.
+fn folder_size(dir: &std::path::Path) -> u64 {
+    let files = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().metadata().unwrap());
+    files.filter(|file| file.is_file()).map(|file| file.len()).sum()
+}
 
 async fn three_boxes_that_confirm_the_same_problem_file_it_once(protocol: Protocol) {
     let broker = Broker::start();
     let mut platform = Subscriber::start(broker.port, CASES).await;
     let mut boxes: Vec<_> = (1..4).map(|n| BoxUnderTest::new(n, protocol)).collect();
+    enroll_all(&mut boxes);
     for node in &mut boxes {
         node.connect(broker.port).await;
     }
@@ -171,7 +359,7 @@ async fn three_boxes_that_confirm_the_same_problem_file_it_once(protocol: Protoc
     let form = boxes[owner].form();
     boxes[owner].store.revise(&closed, &form).unwrap();
     let next = &mut boxes[(owner + 1) % 3];
-    while next.next_news().await != Known::Released(filed.clone()) {}
+    while next.next_news().await != SiteNews::Released(filed.clone()) {}
     let again = next.confirm(9);
     assert_eq!(case_of(&platform.next().await), again);
 }
@@ -180,6 +368,7 @@ async fn a_box_keeps_its_site_while_offline_and_when_the_broker_loses_its_state(
     let mut broker = Broker::start();
     let mut platform = Subscriber::start(broker.port, CASES).await;
     let (mut first, mut second) = (BoxUnderTest::new(1, protocol), BoxUnderTest::new(2, protocol));
+    second.enroll(&first);
     first.connect(broker.port).await;
     let filed = first.confirm(1);
     assert_eq!(case_of(&platform.next().await), filed);
@@ -198,6 +387,7 @@ async fn a_box_keeps_its_site_while_offline_and_when_the_broker_loses_its_state(
     platform.wait_subscribed().await;
     wait_filed_claim(broker.port).await;
     let mut third = BoxUnderTest::new(3, protocol);
+    third.enroll(&first);
     third.connect(broker.port).await;
     let later = third.confirm(3);
     assert_eq!(third.yields(&later).await, filed);

@@ -64,6 +64,7 @@ async fn health_is_published_while_connected(protocol: Protocol) {
             .signed_chain_head(NODE, filing::at(0))
             .unwrap()
             .map(|(head, signature)| SignedChainHead { head, signature }),
+        held_back: Vec::new(),
         outbox_depth: 0,
         cameras: Vec::new(),
     };

@@ -246,6 +246,16 @@ impl Subscriber {
             correlation_data: correlation.map(|c| c.to_owned().into()),
             ..Default::default()
         });
+        self.publish_with(topic, payload, options).await;
+    }
+
+    /// Like [`Subscriber::publish`], retained.
+    pub async fn publish_retained(&self, topic: &str, payload: &str) {
+        let options = PublishOptions::at_least_once().retain(true);
+        self.publish_with(topic, payload, options).await;
+    }
+
+    async fn publish_with(&self, topic: &str, payload: &str, options: PublishOptions) {
         let notice = self
             .client
             .publish_tracked(topic, payload, options)

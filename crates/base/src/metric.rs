@@ -87,5 +87,9 @@ pub const PUBLISH_SECONDS: &str = "gridwatch_publish_seconds";
 pub const REPLIES: &str = "gridwatch_replies_total";
 /// Counter: messages received on topics that the box does not subscribe to, as after `broker.share_sites` was switched off.
 pub const MESSAGES_IGNORED: &str = "gridwatch_messages_ignored_total";
-/// Counter: invalid messages received on site topics.
+/// Counter: messages whose payload was skipped because they were too large.
+pub const MESSAGES_OVERSIZED: &str = "gridwatch_messages_oversized_total";
+/// Gauge: cases held back because another box claims their site.
+pub const HELD_BACK: &str = "gridwatch_cases_held_back";
+/// Counter: messages received on site topics that are not claims to obey, by reason.
 pub const CLAIMS_REJECTED: &str = "gridwatch_claims_refused_total";

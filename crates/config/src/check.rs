@@ -8,6 +8,7 @@ mod adverts;
 mod calendar;
 mod cameras;
 mod change;
+mod claims;
 mod draft;
 mod grid_gaps;
 mod ledger;
@@ -135,6 +136,7 @@ impl Checker<'_> {
         self.calendar();
         self.runtime();
         self.broker();
+        self.claims();
         self.telemetry();
         self.registry();
         self.evidence();

@@ -40,7 +40,7 @@ use gridwatch_contract::Template;
 use gridwatch_custody::{PublicKey, keys::OriginalsKey};
 use gridwatch_engine::{CameraId, Category, Label, NodeId, Plan, Point, RuleId};
 use gridwatch_ledger as ledger;
-use gridwatch_link::{Protocol, ServerTrust};
+use gridwatch_link::{EnrolledBoxes, Protocol, ServerTrust};
 use gridwatch_model as model;
 use gridwatch_model::ocr::{Phrasebook, second_look::TextNeeded};
 use gridwatch_store::Retention;
@@ -72,6 +72,8 @@ pub struct Config {
     pub decoders: Backend,
     /// The MQTT broker of the grid platform.
     pub broker: Broker,
+    /// Claims of other boxes that see the same streets.
+    pub claims: Claims,
     /// Logs, metrics and health.
     pub telemetry: Telemetry,
     /// Evidence pictures: encoding, masking, retention.
@@ -129,6 +131,15 @@ pub struct Broker {
     pub session_expiry: Duration,
     /// Template for the city's own case format; `None` for the format of the contract.
     pub template: Option<Template>,
+}
+
+/// Claims of other boxes that see the same streets.
+#[derive(Debug, Clone)]
+pub struct Claims {
+    /// How long a case is held back for another box's case that is not filed, 10 min to 7 days.
+    pub wait: Duration,
+    /// Boxes whose claims are obeyed; others need to be confirmed.
+    pub boxes: EnrolledBoxes,
 }
 
 /// TLS settings of the broker connection.

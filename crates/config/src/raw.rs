@@ -19,6 +19,7 @@ mod broker;
 mod calendar;
 mod camera;
 mod change;
+mod claims;
 mod evidence;
 mod rule;
 mod signs;
@@ -32,6 +33,7 @@ pub use {
     calendar::{Calendar, CalendarFile, Schedule, Window},
     camera::*,
     change::{CameraChange, Change},
+    claims::{Claims, EnrolledBox},
     evidence::{Evidence, KeyPlace},
     rule::*,
     signs::{Sign, Signs},
@@ -67,6 +69,9 @@ pub struct File {
     pub decode: Decode,
     /// Connection to the MQTT broker of the grid platform.
     pub broker: Broker,
+    /// Claims of other boxes that see the same street.
+    #[serde(default)]
+    pub claims: Claims,
     /// Logs, metrics and health endpoint.
     #[serde(default)]
     pub telemetry: Telemetry,

@@ -60,8 +60,28 @@ pub struct HealthMessage {
     pub chain: Option<SignedChainHead>,
     /// Messages queued for the broker.
     pub outbox_depth: u64,
+    /// Cases that are held back for cases of other boxes, the longest first, at most 100. A platform that has no such case of the other
+    /// box knows that the other box's claim is wrong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub held_back: Vec<HeldBackCase>,
     /// All cameras of the box.
     pub cameras: Vec<CameraHealth>,
+}
+
+/// A case of which nothing was sent, because another box claims its site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HeldBackCase {
+    /// Id of this box's case.
+    pub case_id: String,
+    /// The other box.
+    pub other_node_id: String,
+    /// Its case.
+    pub other_case_id: String,
+    /// Whether the other box says that it has filed its case.
+    pub filed: bool,
+    /// Since when the case is held back.
+    pub since: When,
 }
 
 /// The end of a box's chain of custody, as in `head.json` and `head.sig` of an exported case.

@@ -13,8 +13,9 @@ use case_fixture::{NODE, at, case, evidence_item, picture_bytes, record, record_
 use gridwatch_base::digest::sha256_hex;
 use gridwatch_contract as contract;
 use gridwatch_contract::{
-    CameraHealth, CaseRecord, ClaimMessage, ClockHealth, EvidenceItem, EvidenceRole, HealthMessage, MessageType,
-    Presence, Purpose, ReplyMessage, SCHEMA_VERSION, SignedChainHead, StatusMessage, When,
+    CLAIM_ALGORITHM, CameraHealth, CaseRecord, ClaimMessage, ClaimStage, ClockHealth, EvidenceItem, EvidenceRole,
+    HealthMessage, HeldBackCase, MessageType, Presence, Purpose, ReplyMessage, SCHEMA_VERSION, SignedChainHead,
+    StatusMessage, When,
 };
 use gridwatch_engine::{CaseState, PlaceMethod};
 use serde::{Serialize, de::DeserializeOwned};
@@ -172,8 +173,12 @@ fn golden_claim_is_current_and_valid() {
         advert_number: None,
         advert_text: None,
         filed: true,
+        released: false,
         saying: "00000000075bcd15".into(),
         until: when(8 * 86_400),
+        algorithm: CLAIM_ALGORITHM.into(),
+        public_key: "PUAXw+hDiVqStwqnTRt+vJyYLM8uxJaMwM1V8Sr0Zgw=".into(),
+        signature: Some(format!("{}==", "A".repeat(86))),
     };
     let wrong = [
         ("/case_id", json!("7")),
@@ -181,6 +186,7 @@ fn golden_claim_is_current_and_valid() {
         ("/place_method", json!("guess")),
         ("/filed", json!("yes")),
         ("/until", json!("tomorrow")),
+        ("/public_key", json!("3p1p")),
     ];
     assert_golden(MessageType::Claim, &claim, &wrong);
 }
@@ -231,6 +237,13 @@ fn golden_health_is_current_and_valid() {
             signature: format!("{}==", "A".repeat(86)),
         }),
         outbox_depth: 3,
+        held_back: vec![HeldBackCase {
+            case_id: sample().case_id,
+            other_node_id: "box-02".into(),
+            other_case_id: "01JW0000000000000000000009".into(),
+            filed: true,
+            since: when(30),
+        }],
         cameras: vec![
             CameraHealth {
                 view: Some("clear".into()),
@@ -395,7 +408,7 @@ fn an_adverts_text_is_in_the_record_the_description_and_the_claim() {
     let said = "（文字“专业开锁 13800138000”）";
     assert!(record(&without_number, pictures()).description.contains(said));
     let claim = without_number.claim(&NODE.into());
-    let message = ClaimMessage::new(&claim, true, 7, when(1));
+    let message = ClaimMessage::new(&claim, ClaimStage::Filed, 7, when(1), "");
     assert_eq!(message.claim().unwrap().text, claim.text);
     // A claim of another box may say anything.
     let long = ClaimMessage {

@@ -55,10 +55,7 @@ impl PoisonMessageDetector {
             return None;
         }
         match cause {
-            DisconnectCause::Unrelated
-            | DisconnectCause::Incoming
-            | DisconnectCause::Unsuitable
-            | DisconnectCause::TakenOver => return None,
+            DisconnectCause::Unrelated | DisconnectCause::Unsuitable | DisconnectCause::TakenOver => return None,
             // Once is a broker restart or a network failure.
             DisconnectCause::NoReason if !std::mem::replace(&mut self.ended_without_reason, true) => return None,
             DisconnectCause::NoReason | DisconnectCause::Outgoing(_) => {}

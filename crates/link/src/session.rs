@@ -73,8 +73,6 @@ pub(super) struct Session {
     poison: PoisonMessageDetector,
     /// This connection delivered at least one outbox message.
     has_delivered: bool,
-    /// A queued incoming message breaks every connection; the broker's session must be discarded.
-    must_discard_session: bool,
     /// "No subscriber for cases" has been logged and still holds.
     warned_no_case_subscriber: bool,
     /// "No subscriber for pictures" has been logged.
@@ -109,7 +107,6 @@ impl Session {
             state: channels.state,
             poison: PoisonMessageDetector::default(),
             has_delivered: false,
-            must_discard_session: false,
             warned_no_case_subscriber: false,
             warned_no_picture_subscriber: false,
             duplicate: DuplicateWatch::new(),
@@ -148,12 +145,6 @@ impl Session {
                 () = sleep(pause) => {}
                 () = self.take_over_request(), if problem == LinkProblem::DuplicateNodeId => {}
                 _ = &mut stopped => return,
-            }
-            if self.must_discard_session {
-                tokio::select! {
-                    () = self.discard_broker_session() => {}
-                    _ = &mut stopped => return,
-                }
             }
         }
     }
@@ -247,7 +238,6 @@ impl Session {
             }
         }
         match disconnect.cause {
-            DisconnectCause::Incoming => self.must_discard_session = true,
             DisconnectCause::Unsuitable => return ConnectionEnd::Lost(LinkProblem::Unsuitable, disconnect.message),
             DisconnectCause::NoReason if was_connected => self.duplicate.closed_without_reason(),
             DisconnectCause::TakenOver => {
@@ -258,25 +248,6 @@ impl Session {
             DisconnectCause::NoReason | DisconnectCause::Unrelated | DisconnectCause::Outgoing(_) => {}
         }
         ConnectionEnd::lost(self.connector.describe(disconnect, was_connected))
-    }
-
-    /// Discards the session at the broker, and with it an incoming message too large to receive, which would otherwise be
-    /// redelivered and end every connection. Replies queued in that session are lost too.
-    async fn discard_broker_session(&mut self) {
-        match self.connector.discard_session().await {
-            Ok(()) => {
-                self.must_discard_session = false;
-                error!(
-                    topic = self.connector.topics.reply(),
-                    "Discarded the broker session to get rid of an oversized message; replies queued in it are lost. Have the platform \
-                     resend them, and limit the packet size at the broker"
-                );
-            }
-            Err(reason) => debug!(
-                reason,
-                "Cannot discard the broker session that holds an oversized message"
-            ),
-        }
     }
 
     /// Deletes rows that were acknowledged longer than [`FORWARDED_AFTER`] ago.
@@ -290,6 +261,12 @@ impl Session {
     }
 
     fn update_outbox_gauges(&self) {
+        if self.sites.is_some() {
+            match self.store.held_back(u32::MAX) {
+                Ok(held_back) => gauge!(metric::HELD_BACK).set(held_back.len() as f64),
+                Err(e) => warn!(error = %e, "Cannot read which cases are held back"),
+            }
+        }
         match self.store.outbox_depth() {
             Ok(depth) => {
                 gauge!(metric::OUTBOX_DEPTH).set(depth.waiting as f64);

@@ -5,6 +5,7 @@
 
 mod adapter;
 mod limits;
+mod stream;
 mod tls;
 mod trust;
 mod v311;
@@ -271,13 +272,6 @@ impl Disconnect {
             cause: DisconnectCause::NoReason,
         }
     }
-
-    fn incoming_too_large() -> Self {
-        Self {
-            message: "received a message larger than the box accepts".into(),
-            cause: DisconnectCause::Incoming,
-        }
-    }
 }
 
 /// Whether a message may have caused a disconnect.
@@ -290,8 +284,6 @@ pub(super) enum DisconnectCause {
     NoReason,
     /// An outgoing message, according to the broker or the client.
     Outgoing(String),
-    /// An incoming message that is too large to receive; the broker redelivers it on every connection.
-    Incoming,
     /// The broker lacks something the box needs.
     Unsuitable,
     /// Another client connected with this box's client id.
@@ -358,15 +350,6 @@ impl Connector {
             Protocol::V5 => v5::connect(self, session),
             Protocol::V311 => v311::connect(self, session),
         }
-    }
-
-    /// Makes the broker discard the box's session and the messages queued in it.
-    ///
-    /// # Errors
-    /// Why the broker could not be reached, as a sentence.
-    pub(super) async fn discard_session(&self) -> Result<(), String> {
-        let visit = self.visit(&SessionKind::Clean(self.client_id()), None).await;
-        visit.map(drop).map_err(|disconnect| disconnect.message)
     }
 
     /// The retained status of this box's node id, read under a client id that disturbs no session; `None` if there is none.

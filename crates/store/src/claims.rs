@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use rusqlite::{Transaction, params};
 use serde::Serialize;
 
-use super::{Revision, Store, StoreError, cases, outbox, row};
+use super::{Revision, Store, StoreError, cases, outbox, row, schema};
 use gridwatch_contract::Form;
 use gridwatch_engine::{CaseId, CaseState, Claim, NodeId};
 
@@ -160,6 +160,10 @@ impl Store {
     /// # Errors
     /// A database error.
     pub fn held_back(&self, limit: u32) -> Result<Vec<(String, HeldBack)>, StoreError> {
+        // A command may read a database before the daemon has migrated it.
+        if schema::version(&self.db)? < schema::WITH_HELD_BACK {
+            return Ok(Vec::new());
+        }
         let sql = "SELECT h.case_id, h.node_id, h.other_case, h.is_filed, h.since FROM held_back AS h JOIN cases AS c ON c.id = h.case_id
                    WHERE h.until IS NULL AND c.state NOT IN ('withdrawn', 'closed', 'rejected') ORDER BY h.since, h.case_id LIMIT ?1";
         row::all(&self.db, sql, [limit], |row| {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rusqlite::params;
 use serde::Serialize;
 
-use super::{Store, StoreError, evidence_file, row};
+use super::{HeldBack, Store, StoreError, evidence_file, row};
 use gridwatch_contract::{CaseRecord, When};
 use gridwatch_engine::CaseState;
 
@@ -53,6 +53,9 @@ pub struct CaseSummary {
     /// Why its messages are quarantined; `None` if they are not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quarantined: Option<String>,
+    /// The other box's case for which it is held back, so that nothing about it was sent; `None` if it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_back_for: Option<HeldBack>,
 }
 
 /// Everything about one case.
@@ -69,6 +72,9 @@ pub struct CaseFile {
     /// Why its messages are quarantined; `None` if they are not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quarantined: Option<String>,
+    /// The other box's case for which it is held back, so that nothing about it was sent; `None` if it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_back_for: Option<HeldBack>,
 }
 
 /// One entry in the history of a case.
@@ -124,6 +130,7 @@ impl Store {
 
     /// The cases that match `filter`, newest first.
     pub fn cases(&self, filter: Filter) -> Result<Vec<CaseSummary>, StoreError> {
+        let mut held_back: BTreeMap<String, HeldBack> = self.held_back(u32::MAX)?.into_iter().collect();
         row::all(
             &self.db,
             "SELECT id, record, (SELECT count(*) FROM outbox WHERE case_id = id) AS queued,
@@ -134,6 +141,7 @@ impl Store {
                 let id: String = row.get("id")?;
                 let record: CaseRecord = row::json(row, &id, "record")?;
                 Ok(CaseSummary {
+                    held_back_for: held_back.remove(&id),
                     case_id: record.case_id,
                     category_code: record.category_code,
                     category_name: record.category_name,
@@ -187,8 +195,10 @@ impl Store {
             .iter()
             .map(|item| (item.id.clone(), evidence_file::path(&self.dir, &item.sha256)))
             .collect();
+        let held_back = self.held_back(u32::MAX)?.into_iter().find(|(case, _)| case == id);
         Ok(Some(CaseFile {
             record,
+            held_back_for: held_back.map(|(_, held)| held),
             history,
             evidence,
             queued,

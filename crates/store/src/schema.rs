@@ -152,6 +152,9 @@ pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
 /// First schema version with the table `chain`.
 pub(super) const WITH_CHAIN: u32 = 3;
 
+/// First schema version with the tables `held_back` and `boxes`.
+pub(super) const WITH_HELD_BACK: u32 = 5;
+
 /// Schema version of an open database.
 pub(super) fn version(db: &Connection) -> rusqlite::Result<u32> {
     db.pragma_query_value(None, "user_version", |row| row.get(0))

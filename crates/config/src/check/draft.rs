@@ -11,7 +11,7 @@ use std::{
 use jiff::{civil::Date, tz::TimeZone};
 
 use super::{
-    super::{Broker, Camera, Config, Evidence, Fault, Faults, Model, OcrSettings, Registry, Telemetry, raw},
+    super::{Broker, Camera, Claims, Config, Evidence, Fault, Faults, Model, OcrSettings, Registry, Telemetry, raw},
     Survey,
 };
 use gridwatch_camera::Backend;
@@ -81,6 +81,7 @@ pub(super) struct Rest {
     pub(super) config_sha256: String,
     pub(super) language: Language,
     pub(super) workers: Option<usize>,
+    pub(super) claims: Option<Claims>,
     pub(super) telemetry: Option<Telemetry>,
     pub(super) evidence: Option<Evidence>,
     pub(super) intake: Option<raw::Intake>,
@@ -258,6 +259,7 @@ impl Draft {
             second_looks: rest.second_looks,
             text_looks: rest.text_looks,
             reading: self.reading,
+            claims: rest.claims?,
             registry: rest.registry?,
             cameras: self.cameras,
             plan: Arc::new(plan),
@@ -288,8 +290,9 @@ pub(super) fn is_or_is_in(field: &str, head: &str) -> bool {
 /// True if the field affects how the box receives or sends, but not what becomes a case. A camera's URL is not included, because
 /// a camera without a URL is dropped.
 fn is_irrelevant_to_cases(path: &str) -> bool {
-    const SECTIONS: [&str; 10] = [
+    const SECTIONS: [&str; 11] = [
         "broker",
+        "claims",
         "runtime",
         "decode",
         "telemetry",

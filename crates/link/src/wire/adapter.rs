@@ -45,9 +45,15 @@ macro_rules! adapter {
             options
                 .set_keep_alive(connector.keep_alive_s())
                 .set_session_mode($mqtt::SessionMode::Clean);
-            if let Some(tls) = &connector.tls {
-                options.set_transport($mqtt::Transport::tls_with_config(tls.configuration()));
-            }
+            // With TLS: messages that are too large are cut between TLS and the client.
+            let (host, tls, protocol) = (
+                settings.host.clone(),
+                connector.tls.as_ref().map(tls::TlsClientConfig::configuration),
+                settings.protocol,
+            );
+            options.set_socket_connector(move |address, network| {
+                stream::connect(address, network, host.clone(), tls.clone(), protocol)
+            });
             if let Some(login) = &settings.login {
                 options.set_credentials(login.user.expose().to_owned(), login.password.expose().to_owned());
             }

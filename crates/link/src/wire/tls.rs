@@ -2,13 +2,10 @@
 
 use std::{error::Error, fmt, io, path::Path, sync::Arc};
 
-use rumqttc::{
-    TlsConfiguration,
-    tokio_rustls::rustls::{
-        self, AlertDescription, CertificateError, ClientConfig, OtherError,
-        crypto::ring,
-        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    },
+use rumqttc::tokio_rustls::rustls::{
+    self, AlertDescription, CertificateError, ClientConfig, OtherError,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 
 use super::{
@@ -60,9 +57,8 @@ impl TlsClientConfig {
         Ok(Self(Arc::new(config)))
     }
 
-    /// The configuration as both client crates take it.
-    pub(super) fn configuration(&self) -> TlsConfiguration {
-        TlsConfiguration::Rustls(Arc::clone(&self.0))
+    pub(super) fn configuration(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.0)
     }
 }
 

@@ -14,21 +14,17 @@ use rumqttc_v4::{
 use super::{
     AckHandle, BrokerLimits, CONNECT_TIMEOUT, Client, ConnAck, Connector, Disconnect, EnqueueError, Event, EventLoop,
     InboundMessage, MessageKind, OutboundMessage, PublishOutcome, RetainHandling, SessionKind, SubscribeOutcome,
-    adapter::adapter, from_io_cause, tls,
+    adapter::adapter, from_io_cause, stream, tls,
 };
 use gridwatch_contract::Presence;
 
 adapter!(rumqttc_v4);
 
-/// Maximum size of an incoming packet, in bytes; replies take a few hundred. This version cannot announce a limit to the
-/// broker, so the limit is generous: a larger message costs the session.
-const MAX_INCOMING: usize = 4 << 20;
-
 /// Largest length that the protocol's length field can express.
 const MAX_OUTGOING: usize = 268_435_455;
 
 fn set_limits(options: &mut MqttOptions) {
-    options.set_max_packet_size(MAX_INCOMING, MAX_OUTGOING);
+    options.set_max_packet_size(stream::CLIENT_LIMIT as usize, MAX_OUTGOING);
 }
 
 fn set_session(options: &mut MqttOptions, connector: &Connector) {
@@ -116,9 +112,6 @@ fn disconnect(error: &ConnectionError) -> Disconnect {
         }
         ConnectionError::ConnectionRefused(code) => Disconnect::refused(code),
         ConnectionError::NetworkTimeout => Disconnect::timed_out(),
-        ConnectionError::MqttState(StateError::Deserialization(
-            rumqttc_v4::mqttbytes::Error::PayloadSizeLimitExceeded(_),
-        )) => Disconnect::incoming_too_large(),
         ConnectionError::MqttState(StateError::ConnectionAborted) => Disconnect::without_reason(),
         other => from_io_cause(other),
     }

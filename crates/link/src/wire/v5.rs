@@ -14,16 +14,12 @@ use rumqttc::{
 use super::{
     AckHandle, BrokerLimits, CONNECT_TIMEOUT, Client, ConnAck, Connector, Disconnect, DisconnectCause, EnqueueError,
     Event, EventLoop, InboundMessage, JPEG, JSON, MessageKind, OutboundMessage, PublishOutcome, REPLIES_IN_FLIGHT,
-    RetainHandling, SessionKind, Shortcoming, SubscribeOutcome, adapter::adapter, from_io_cause, tls,
+    RetainHandling, SessionKind, Shortcoming, SubscribeOutcome, adapter::adapter, from_io_cause, stream, tls,
 };
 use crate::claims::CLAIM_TTL;
 use gridwatch_contract::Presence;
 
 adapter!(rumqttc);
-
-/// Maximum size of an incoming packet, in bytes; replies take a few hundred. Announced to the broker, which must not send
-/// larger packets (MQTT 5, 3.1.2.11.4). The client's default of 10 KiB would end the connection instead.
-const MAX_INCOMING: u32 = 256 * 1024;
 
 fn set_limits(options: &mut MqttOptions) {
     options.set_connect_timeout(CONNECT_TIMEOUT);
@@ -55,7 +51,8 @@ fn set_session(options: &mut MqttOptions, connector: &Connector) {
         .set_outgoing_inflight_upper_limit(connector.max_unacknowledged())
         .set_ack_mode(AckMode::Manual)
         .set_receive_maximum(Some(REPLIES_IN_FLIGHT))
-        .set_incoming_packet_size_limit(IncomingPacketSizeLimit::Bytes(MAX_INCOMING));
+        // Announced to the broker, which must not send larger packets (MQTT 5, 3.1.2.11.4).
+        .set_incoming_packet_size_limit(IncomingPacketSizeLimit::Bytes(stream::CLIENT_LIMIT));
 }
 
 fn set_will(options: &mut MqttOptions, topic: String, payload: String) {
@@ -240,9 +237,6 @@ fn from_state_error(state: &StateError) -> Option<Disconnect> {
         StateError::OutgoingPacketTooLarge { pkt_size, max } => outgoing(format!(
             "packet of {pkt_size} bytes exceeds the broker's maximum of {max} bytes"
         )),
-        StateError::Deserialization(rumqttc::Error::PayloadSizeLimitExceeded { .. }) => {
-            Disconnect::incoming_too_large()
-        }
         // CONNACK return codes of MQTT 3.1.1. A 3.1.1 broker answers 1 to a protocol level it does not support.
         StateError::Deserialization(rumqttc::Error::InvalidConnectReturnCode(1..=5)) => unsupported_version(),
         // mosquitto 2.0 answers a message over its message_size_limit with 0x95, which is not a PUBACK reason code. The
