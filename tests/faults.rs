@@ -104,8 +104,11 @@ async fn child() {
     // No other box sees its sites, but each claim must still come back before its case is published.
     let sharing = SiteSharing {
         cells: [case(0).located.cell].into(),
-        known: Vec::new(),
-        news: mpsc::unbounded_channel().0,
+        cell_of: Box::new(|_| None),
+        boxes: gridwatch_link::EnrolledBoxes::default(),
+        wait: Duration::from_hours(24),
+        yielded_to: std::collections::BTreeSet::new(),
+        news: mpsc::channel(1).0,
     };
     let _link = Link::spawn(settings, &store, replies, Some(sharing)).unwrap();
     let mut clock = ClockTrust::new(store.newest_trusted_time().unwrap());

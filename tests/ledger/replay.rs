@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::engine_support::{HEAP, HERE, at, bbox, claim, elsewhere, fixed, garbage, plan, rule};
+use crate::engine_support::{HEAP, at, bbox, elsewhere, fixed, garbage, plan, rule};
 use crate::ledger_support::{events, look, read, record, replay, settings, start};
 use gridwatch_engine::{
     CaseId, CaseState, Detection, Effect, Input, Known, Observation, OpenCase, Plan, Reply, Resumed, Rule, Scores, View,

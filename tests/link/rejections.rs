@@ -93,7 +93,6 @@ async fn a_message_over_which_the_broker_closes_the_connection_is_found_and_quar
     wait_outbox_empty(&store).await;
 }
 
-/// With MQTT 5 the box announces its maximum packet size, and the broker drops what is larger.
 async fn an_oversized_message_to_the_box_does_not_lock_it_out(protocol: Protocol) {
     let broker = Broker::start();
     let platform = Subscriber::start(broker.port, "elsewhere").await;
@@ -103,6 +102,7 @@ async fn an_oversized_message_to_the_box_does_not_lock_it_out(protocol: Protocol
     let (link, mut replies) = link(broker.port, protocol, &store);
     connected(&link).await;
     let accepted = json!({"case_id": id, "state": "accepted"}).to_string();
+    // More than may be unacknowledged at once.
     for _ in 0..20 {
         platform.publish(&topics().reply(), &"x".repeat(5 << 20), None).await;
     }

@@ -1,9 +1,10 @@
 //! The byte stream to the broker: TCP, TLS if configured, and a reader that cuts messages that are too large.
 //!
 //! The MQTT clients end the connection over a message that exceeds their limit, and the broker sends it again on every connection: one
-//! retained message would lock the box out for good. MQTT 5 lets the box announce a limit, which the broker must keep; MQTT 3.1.1 has none.
-//! So a message over [`MAX_INCOMING`] arrives with its topic and without its payload, which is skipped as it is received. It is then rejected
-//! and acknowledged like any other invalid message.
+//! retained message would lock the box out for good. MQTT 5 lets the box announce a limit, but mosquitto 2.0.11 counts the messages that it
+//! drops for it as unacknowledged for ever, so that sixteen of them stop all others; MQTT 3.1.1 has no such limit. So no limit is announced,
+//! and a message over [`MAX_INCOMING`] arrives with its topic and without its payload, which is skipped as it is received. It is then rejected
+//! and acknowledged like any other invalid message. Packets of other kinds that are too large end the connection.
 
 use std::{
     io,
@@ -26,11 +27,8 @@ use tracing::warn;
 use crate::Protocol;
 use gridwatch_base::metric;
 
-/// Largest message that is received whole, in bytes; replies and claims take a few hundred.
-pub(super) const MAX_INCOMING: u32 = 256 * 1024;
-
-/// What the clients accept: a little more, so that they never see a message that is too large.
-pub(super) const CLIENT_LIMIT: u32 = MAX_INCOMING + 1024;
+/// Largest packet that is received whole, in bytes; replies and claims take a few hundred.
+const MAX_INCOMING: usize = 256 * 1024;
 
 /// Packet type of PUBLISH, in the upper half of a packet's first byte (MQTT 5, 2.1.2; MQTT 3.1.1, 2.2.1).
 const PUBLISH: u8 = 3;
@@ -93,7 +91,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for LimitedStream<S> {
             if received.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            this.cutter.write(received.filled());
+            if !this.cutter.write(received.filled()) {
+                let what = format!("the broker sent a packet over {MAX_INCOMING} bytes that is no message");
+                return Poll::Ready(Err(io::Error::other(what)));
+            }
         }
     }
 }
@@ -123,8 +124,8 @@ enum Position {
     Topic(usize),
     /// The rest of a message that is too large, so many bytes.
     Skipped(usize),
-    /// Not MQTT: everything is passed on, and the client ends the connection.
-    Unknown,
+    /// Within a packet that cannot be received.
+    Unusable,
 }
 
 /// Cuts messages that are too large to their topics.
@@ -168,8 +169,8 @@ impl MessageCutter {
         true
     }
 
-    /// Takes bytes from the connection.
-    fn write(&mut self, mut bytes: &[u8]) {
+    /// Takes bytes from the connection; false if the connection must end.
+    fn write(&mut self, mut bytes: &[u8]) -> bool {
         while let Some((first, rest)) = bytes.split_first() {
             match &mut self.position {
                 Position::Header => {
@@ -199,12 +200,10 @@ impl MessageCutter {
                         self.position = Position::Header;
                     }
                 }
-                Position::Unknown => {
-                    self.output.extend_from_slice(bytes);
-                    return;
-                }
+                Position::Unusable => return false,
             }
         }
+        !matches!(self.position, Position::Unusable)
     }
 
     /// Decides about a packet once its length is known (MQTT 5, 1.5.5; MQTT 3.1.1, 2.2.3).
@@ -213,15 +212,18 @@ impl MessageCutter {
         let Some(last) = length.last() else { return };
         if last & 0x80 != 0 {
             if length.len() == 4 {
-                self.pass_on(Position::Unknown);
+                self.position = Position::Unusable;
             }
             return;
         }
         let digits = length.iter().rev();
         let length = digits.fold(0, |value, digit| value << 7 | usize::from(digit & 0x7f));
-        if first >> 4 == PUBLISH && self.head.len() + length > MAX_INCOMING as usize {
+        if self.head.len() + length > MAX_INCOMING {
             self.header = self.head.len();
-            self.position = Position::Topic(length);
+            self.position = match first >> 4 {
+                PUBLISH => Position::Topic(length),
+                _ => Position::Unusable,
+            };
         } else if length == 0 {
             self.pass_on(Position::Header);
         } else {
@@ -294,7 +296,7 @@ mod tests {
         let mut cutter = MessageCutter::new(protocol);
         let mut all = Vec::new();
         for piece in bytes.chunks(chunk) {
-            cutter.write(piece);
+            assert!(cutter.write(piece));
             let mut space = [0; 100];
             loop {
                 let mut out = ReadBuf::new(&mut space);
@@ -347,18 +349,29 @@ mod tests {
     fn a_topic_longer_than_its_message_confuses_no_one() {
         // The length says that the message ends within its topic.
         let mut packet = vec![PUBLISH << 4];
-        push_length(MAX_INCOMING as usize, &mut packet);
+        push_length(MAX_INCOMING, &mut packet);
         packet.extend_from_slice(&[0xff, 0xff]);
-        packet.extend(std::iter::repeat_n(b'x', MAX_INCOMING as usize - 2));
+        packet.extend(std::iter::repeat_n(b'x', MAX_INCOMING - 2));
         let after = publish(0, "b", b"after");
         let out = cut(Protocol::V311, &[packet, after.clone()].concat(), 1000);
         assert!(out.ends_with(&after));
         assert_eq!(out.len(), 4 + 2 + 0xffff + after.len());
     }
 
+    #[test]
+    fn a_packet_of_another_kind_that_is_too_large_or_has_no_length_ends_the_connection() {
+        let mut large = vec![9 << 4];
+        push_length(MAX_INCOMING, &mut large);
+        for bytes in [&large[..], &[9 << 4, 0x80, 0x80, 0x80, 0x80]] {
+            let mut cutter = MessageCutter::new(Protocol::V5);
+            assert!(!cutter.write(bytes));
+            assert!(!cutter.write(b"more"));
+        }
+    }
+
     proptest! {
         #[test]
-        fn packets_of_other_types_are_passed_on_whole(first in (0u8..16).prop_filter("no PUBLISH", |t| *t != PUBLISH), size in 0usize..400_000, chunk in 1000usize..9000) {
+        fn packets_of_other_types_are_passed_on_whole(first in (0u8..16).prop_filter("no PUBLISH", |t| *t != PUBLISH), size in 0usize..200_000, chunk in 1000usize..9000) {
             let mut bytes = vec![first << 4];
             push_length(size, &mut bytes);
             bytes.resize(bytes.len() + size, 7);

@@ -21,10 +21,11 @@ use gridwatch_contract::Presence;
 adapter!(rumqttc_v4);
 
 /// Largest length that the protocol's length field can express.
-const MAX_OUTGOING: usize = 268_435_455;
+const MAX_PACKET: usize = 268_435_455;
 
 fn set_limits(options: &mut MqttOptions) {
-    options.set_max_packet_size(stream::CLIENT_LIMIT as usize, MAX_OUTGOING);
+    // The stream has a limit of its own.
+    options.set_max_packet_size(MAX_PACKET, MAX_PACKET);
 }
 
 fn set_session(options: &mut MqttOptions, connector: &Connector) {

@@ -51,8 +51,8 @@ fn set_session(options: &mut MqttOptions, connector: &Connector) {
         .set_outgoing_inflight_upper_limit(connector.max_unacknowledged())
         .set_ack_mode(AckMode::Manual)
         .set_receive_maximum(Some(REPLIES_IN_FLIGHT))
-        // Announced to the broker, which must not send larger packets (MQTT 5, 3.1.2.11.4).
-        .set_incoming_packet_size_limit(IncomingPacketSizeLimit::Bytes(stream::CLIENT_LIMIT));
+        // The stream has a limit of its own.
+        .set_incoming_packet_size_limit(IncomingPacketSizeLimit::Unlimited);
 }
 
 fn set_will(options: &mut MqttOptions, topic: String, payload: String) {
