@@ -15,6 +15,7 @@ mod ledger_support;
 #[path = "../support/packages.rs"]
 mod packages;
 
+mod boxes;
 mod calibrate;
 mod cases;
 mod check_duplicate;

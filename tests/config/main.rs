@@ -7,6 +7,7 @@ mod config_support;
 mod calendar;
 mod calendar_faults;
 mod change;
+mod claims;
 mod credentials;
 mod example;
 mod faults;
