@@ -97,7 +97,7 @@ pub fn run(args: &BoxesArgs) -> Result<ExitCode, Failure> {
                 None => only_key(&store.boxes()?, node)?,
             };
             store.confirm_box(&node.as_str().into(), &key, Timestamp::now())?;
-            note(&format!(
+            note(format!(
                 "Confirmed: the claims of {} signed with {key} are obeyed.",
                 printable(node)
             ));
@@ -110,7 +110,7 @@ pub fn run(args: &BoxesArgs) -> Result<ExitCode, Failure> {
                     printable(node)
                 )));
             }
-            note(&format!("Removed: the claims of {} are ignored.", printable(node)));
+            note(format!("Removed: the claims of {} are ignored.", printable(node)));
         }
     }
     Ok(ExitCode::SUCCESS)

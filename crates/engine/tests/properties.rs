@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use crate::engine_support::*;
 use gridwatch_engine::{
-    BBox, CaseId, CaseState, Claim, Detection, Effect, Input, Known, Light, NotFiled, Observation, Reason, Reply, Rule,
-    View, ZoneKind,
+    BBox, CaseId, CaseState, Detection, Effect, Input, Known, Light, NotFiled, Observation, Reason, Reply, Rule, View,
+    ZoneKind,
 };
 use proptest::prelude::*;
 

@@ -146,7 +146,7 @@ pub(super) struct ClaimSettings {
     pub(super) wait: Duration,
 }
 
-/// See [`ClaimSettings::cell_of`].
+/// The cell at a location in the grid's coordinates; `None` outside the grid.
 pub type CellOf = Box<dyn Fn(LonLat) -> Option<CellCode> + Send>;
 
 /// State of the protocol.

@@ -774,7 +774,7 @@ fn a_case_that_yielded_is_released_with_the_case_it_yielded_to_also_after_a_rest
     let actions = sim.boxes[0].protocol.rows_changed(rows, sim.now);
     sim.execute(0, actions);
     sim.settle();
-    assert_eq!(sim.boxes[1].released, [to.clone()]);
+    assert_eq!(sim.boxes[1].released, std::slice::from_ref(&to));
 
     // A case that ended while this box was off is released once the broker has sent what it has.
     sim.kill(1);
