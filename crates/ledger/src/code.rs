@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{decode::Decoder, encode::Encoder};
-use gridwatch_engine::{CameraId, CaseId, Elsewhere, Observation, OpenCase, Reply, Resumed, View};
+use gridwatch_engine::{CameraId, CaseId, Elsewhere, HeldBackCase, Observation, OpenCase, Reply, Resumed, View};
 
 /// One record: an event, and the cases that the engine opened because of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +28,9 @@ pub enum RecordedEvent {
     /// A case known to the engine when a file was started during a run. Not an input; used by replays that start with
     /// this file.
     KnownCase(OpenCase),
+    /// A case that the engine held back for another box's when a file was started during a run. Not an input, like
+    /// [`RecordedEvent::KnownCase`].
+    HeldBack(HeldBackCase),
     /// [`Input::Configured`](gridwatch_engine::Input::Configured) after the start of the run.
     Configured {
         /// SHA-256 of the new configuration file, lower-case hex.
@@ -105,6 +108,7 @@ const CONFIGURED: u8 = 7;
 const RESUMED: u8 = 8;
 const REAIMED: u8 = 9;
 const ELSEWHERE: u8 = 10;
+const HELD_BACK: u8 = 11;
 
 /// Indexed by code; new views are appended.
 const VIEWS: [View; 7] = [

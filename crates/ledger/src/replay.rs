@@ -28,7 +28,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::newness::CaseNewness;
 use crate::{Entry, FileHead, Reaimed, RecordedEvent};
-use gridwatch_engine::{BBox, CaseId, CaseState, Effect, Engine, Input, OpenCase, Plan, Resumed, Snapshot};
+use gridwatch_engine::{
+    BBox, CaseId, CaseState, Effect, Elsewhere, Engine, HeldBackCase, Input, Known, OpenCase, Plan, Resumed, Snapshot,
+};
 
 /// The time range that a replay reports.
 #[derive(Debug, Clone, Copy, Default)]
@@ -136,6 +138,15 @@ impl Replay {
             RecordedEvent::KnownCase(case) => {
                 if !self.live_only.contains(&case.id) && self.engine.remembered().all(|c| c.id != case.id) {
                     self.engine.apply(Input::Restored(case));
+                }
+                return Vec::new();
+            }
+            RecordedEvent::HeldBack(HeldBackCase { case, to }) => {
+                if self.engine.held_back().all(|held| held.case.id != case.id) {
+                    let (at, id) = (self.now, case.id.clone());
+                    let what = Known::Yielded { case: id, to };
+                    self.engine.apply(Input::Restored(case));
+                    self.engine.apply(Input::Elsewhere(Elsewhere { at, what }));
                 }
                 return Vec::new();
             }

@@ -27,7 +27,7 @@ use super::{
     file::{self, FrameError, FrameReader},
 };
 use gridwatch_base::{disk, metric};
-use gridwatch_engine::{CaseId, Elsewhere, Engine, Input, Known};
+use gridwatch_engine::{CaseId, Engine, Input};
 
 /// A killed process loses at most this much.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
@@ -208,17 +208,7 @@ impl Recorder {
             file::frame(&mut bytes, |out| self.encoder.known_case(case, out));
         }
         for held in engine.held_back() {
-            file::frame(&mut bytes, |out| self.encoder.known_case(&held.case, out));
-            let yielded = Input::Elsewhere(Elsewhere {
-                at: self.now,
-                what: Known::Yielded {
-                    case: held.case.id.clone(),
-                    to: held.to.clone(),
-                },
-            });
-            file::frame(&mut bytes, |out| {
-                self.encoder.input(&yielded, &self.run.config_sha256, out);
-            });
+            file::frame(&mut bytes, |out| self.encoder.held_back(held, out));
         }
         self.bytes_sent = bytes.len() as u64;
         // A new attempt: an error of the previous file no longer matters.

@@ -7,8 +7,8 @@ use serde::{
 };
 
 use super::{
-    APPEARANCES, CONFIGURED, ELSEWHERE, EVIDENCE_FAILED, EXTENDED, Entry, HEAD, KNOWN_CASE, LOOK, NEWNESS, NIGHT,
-    NOT_SEARCHED, NUMBERS, REAIMED, REPLY, RESTORED, RESUMED, RecordedEvent, SECOND_LOOK, TEXTS, TICK, VIEWS,
+    APPEARANCES, CONFIGURED, ELSEWHERE, EVIDENCE_FAILED, EXTENDED, Entry, HEAD, HELD_BACK, KNOWN_CASE, LOOK, NEWNESS,
+    NIGHT, NOT_SEARCHED, NUMBERS, REAIMED, REPLY, RESTORED, RESUMED, RecordedEvent, SECOND_LOOK, TEXTS, TICK, VIEWS,
 };
 use gridwatch_engine::{
     AdvertText, Appearance, BBox, CameraId, CaseId, Detection, Elsewhere, Label, Light, Newness, Observation,
@@ -64,6 +64,7 @@ impl Decoder {
         let event = match bytes.byte()? {
             HEAD => RecordedEvent::Head(bytes.json()?),
             KNOWN_CASE => RecordedEvent::KnownCase(bytes.json()?),
+            HELD_BACK => RecordedEvent::HeldBack(bytes.json()?),
             LOOK => RecordedEvent::Observed(self.look(&mut bytes)?),
             TICK => RecordedEvent::Tick(self.time(&mut bytes)?),
             REPLY => RecordedEvent::Reply(bytes.json()?),

@@ -6,11 +6,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    APPEARANCES, CONFIGURED, ELSEWHERE, EVIDENCE_FAILED, EXTENDED, FileHead, HEAD, KNOWN_CASE, LOOK, NEWNESS, NIGHT,
-    NOT_SEARCHED, NUMBERS, REAIMED, REPLY, RESTORED, RESUMED, Reaimed, SECOND_LOOK, TEXTS, TICK, view_code,
+    APPEARANCES, CONFIGURED, ELSEWHERE, EVIDENCE_FAILED, EXTENDED, FileHead, HEAD, HELD_BACK, KNOWN_CASE, LOOK,
+    NEWNESS, NIGHT, NOT_SEARCHED, NUMBERS, REAIMED, REPLY, RESTORED, RESUMED, Reaimed, SECOND_LOOK, TEXTS, TICK,
+    view_code,
 };
 use gridwatch_engine::{
-    BBox, CaseId, Input, Light, Newness, Observation, OpenCase, PhoneNumber, RuleId, SecondLookScore,
+    BBox, CaseId, HeldBackCase, Input, Light, Newness, Observation, OpenCase, PhoneNumber, RuleId, SecondLookScore,
 };
 
 /// Encodes the records of one file.
@@ -32,6 +33,12 @@ impl Encoder {
     pub(crate) fn head(&mut self, head: &FileHead, out: &mut Vec<u8>) {
         out.push(HEAD);
         json(head, out);
+    }
+
+    /// A case that the engine holds back when the file is started.
+    pub(crate) fn held_back(&self, held: &HeldBackCase, out: &mut Vec<u8>) {
+        out.push(HELD_BACK);
+        json(held, out);
     }
 
     pub(crate) fn known_case(&mut self, case: &OpenCase, out: &mut Vec<u8>) {
