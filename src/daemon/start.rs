@@ -33,7 +33,7 @@ use super::{
     text_reader::TextReader,
 };
 use crate::{
-    broker,
+    audit, broker,
     crashes::crash_log,
     decoders,
     telemetry::{self, Health},
@@ -186,7 +186,9 @@ struct Storage {
 }
 
 fn open_storage(config: &Config) -> Result<Storage, StartError> {
-    let store = Store::open(&config.state_dir)?;
+    let mut store = Store::open(&config.state_dir)?;
+    store.set_audits_to_syslog(config.audit_to_syslog)?;
+    audit::record_configuration(&mut store, &config.config_sha256, &config.file, "start")?;
     let place = config.evidence.originals.as_ref();
     let key = KeyRing::of(&config.state_dir).originals(place.unwrap_or(&OriginalsKey::Own))?;
     Ok(Storage {

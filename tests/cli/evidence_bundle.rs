@@ -10,7 +10,7 @@ use std::{
 
 use gridwatch_custody::{
     PublicKey,
-    bundle::{self, BundleReport},
+    bundle::{self, BundleReport, CheckOptions},
     keys::{KeyRing, OriginalsKey},
 };
 use gridwatch_engine::CaseState;
@@ -70,7 +70,11 @@ impl Box7 {
 }
 
 fn verify(dir: &Path, key: &PublicKey) -> BundleReport {
-    bundle::check(dir, Some(key), false).unwrap()
+    let options = CheckOptions {
+        key: Some(key),
+        ..CheckOptions::default()
+    };
+    bundle::check(dir, &options).unwrap()
 }
 
 /// The files with a fault.

@@ -11,6 +11,7 @@
 
 pub mod evidence_file;
 
+mod audit;
 mod cases;
 mod chain;
 mod claims;
@@ -41,7 +42,9 @@ use tokio::sync::Notify;
 
 use self::location::{Aside, OpenFiles};
 pub use self::{
+    audit::NewAct,
     cases::{ReplyOutcome, Revision},
+    chain::{AppendedLine, ChainExcerpt},
     claims::{ClaimRow, ClaimState},
     error::StoreError,
     location::{Inspection, inspect, is_state_dir},

@@ -123,6 +123,12 @@ ALTER TABLE case_history ADD COLUMN omitted INTEGER NOT NULL DEFAULT 0;
 -- One original may belong to several cases.
 CREATE INDEX originals_by_sha256 ON originals (sha256);
 ",
+    "
+-- Since chain format 2 a line is a header, and its event is here (JSON, custody::chain::SaltedEvent). `details` has what an event keeps of a
+-- person and a reason (JSON, custody::chain::Details) and never leaves the box. Both are covered by the line's hash.
+ALTER TABLE chain ADD COLUMN event TEXT;
+ALTER TABLE chain ADD COLUMN details TEXT;
+",
 ];
 
 /// Schema version of this program.
@@ -130,6 +136,9 @@ pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
 
 /// First schema version with the table `chain`.
 pub(super) const WITH_CHAIN: u32 = 3;
+
+/// First schema version whose chain has events beside its lines.
+pub(super) const WITH_EVENTS: u32 = 5;
 
 /// Schema version of an open database.
 pub(super) fn version(db: &Connection) -> rusqlite::Result<u32> {

@@ -83,6 +83,7 @@ pub(super) struct Rest {
     pub(super) workers: Option<usize>,
     pub(super) telemetry: Option<Telemetry>,
     pub(super) evidence: Option<Evidence>,
+    pub(super) audit: Option<raw::Audit>,
     pub(super) intake: Option<raw::Intake>,
     pub(super) verification: Option<engine::Verification>,
     /// The outer `None`: faulty or not checked yet; the inner one: disabled.
@@ -249,6 +250,7 @@ impl Draft {
             broker: self.broker?,
             telemetry: rest.telemetry?,
             evidence: rest.evidence?,
+            audit_to_syslog: rest.audit?.syslog,
             ledger: rest.ledger?,
             view: rest.view?,
             grid_version: raw_grid.version,
@@ -288,7 +290,8 @@ pub(super) fn is_or_is_in(field: &str, head: &str) -> bool {
 /// True if the field affects how the box receives or sends, but not what becomes a case. A camera's URL is not included, because
 /// a camera without a URL is dropped.
 fn is_irrelevant_to_cases(path: &str) -> bool {
-    const SECTIONS: [&str; 10] = [
+    const SECTIONS: [&str; 11] = [
+        "audit",
         "broker",
         "runtime",
         "decode",
