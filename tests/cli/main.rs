@@ -15,6 +15,7 @@ mod ledger_support;
 #[path = "../support/packages.rs"]
 mod packages;
 
+mod audit;
 mod calibrate;
 mod cases;
 mod check_duplicate;
@@ -25,6 +26,7 @@ mod crashes;
 mod detect;
 mod eval;
 mod evidence_bundle;
+mod evidence_chain;
 mod evidence_hostile;
 mod evidence_mask;
 mod first_hour;

@@ -136,7 +136,7 @@ impl Segment {
         for (at, _) in events.into_values() {
             faults.add(ChainPart::Events, at, "belongs to no line of the chain".into());
         }
-        if lines.is_empty() && faults.0.is_empty() {
+        if lines.is_empty() && faults.0.iter().all(|fault| fault.part == ChainPart::Events) {
             faults.add(ChainPart::Lines, 0, "the chain is empty".into());
         }
         match faults.0.is_empty() {
