@@ -169,3 +169,52 @@ fn forward(store: &Store, act: &NewAct<'_>, line: &AppendedLine) -> Option<Forwa
     let error = syslog::send(act, line).err();
     error.map(|source| ForwardError { line: line.seq, source })
 }
+
+#[cfg(all(test, feature = "gst", feature = "ort"))]
+mod tests {
+    use gridwatch_custody::chain::CustodyEvent;
+
+    use super::*;
+
+    #[test]
+    fn another_configuration_is_recorded_once_with_the_hash_of_the_one_before() {
+        let dir = tempfile::tempdir().unwrap();
+        for (sha256, occasion) in [("a1", "start"), ("a1", "start"), ("b2", "reload"), ("b2", "start")] {
+            let mut store = Store::open(dir.path()).unwrap();
+            record_configuration(&mut store, sha256, Path::new("edge.toml"), occasion).unwrap();
+        }
+        let mut recorded = Vec::new();
+        let store = Store::open_read_only(dir.path()).unwrap();
+        let read = store.read_chain(|line| {
+            if let (Some(CustodyEvent::Act { act, .. }), Some(details)) = (line.event, line.details) {
+                let fact = |name: &str| details.what.get(name).cloned().unwrap_or_default();
+                recorded.push((act, fact("occasion"), fact("before"), fact("after")));
+            }
+            Ok::<_, StoreError>(())
+        });
+        read.unwrap();
+        let act = |occasion: &str, before: &str, after: &str| {
+            (
+                "configuration".to_owned(),
+                occasion.to_owned(),
+                before.to_owned(),
+                after.to_owned(),
+            )
+        };
+        assert_eq!(recorded, [act("start", "", "a1"), act("reload", "a1", "b2")]);
+    }
+
+    #[test]
+    fn acts_go_to_the_system_log_only_if_the_configuration_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path()).unwrap();
+        assert!(!store.audits_to_syslog().unwrap());
+        store.set_audits_to_syslog(true).unwrap();
+        // A command that is given the state directory alone knows it, too.
+        assert!(Store::open_unlocked(dir.path()).unwrap().audits_to_syslog().unwrap());
+        store.set_audits_to_syslog(false).unwrap();
+        assert!(!store.audits_to_syslog().unwrap());
+        let forwarded = Act::new("keys rotate").record(&mut store, None).unwrap();
+        assert!(forwarded.is_none());
+    }
+}

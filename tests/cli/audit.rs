@@ -191,6 +191,14 @@ fn every_command_that_changes_something_is_recorded() {
             "`gridwatch {command}` is new: does it change something? Then run it through `audited` and add it to RECORDED, else to READ_ONLY"
         );
     }
+    // The build with all features has all of them.
+    #[cfg(all(feature = "gst", feature = "ort"))]
+    for command in READ_ONLY.iter().chain(recorded.iter().map(|(name, _)| name)) {
+        assert!(
+            commands.contains(*command),
+            "`gridwatch {command}` is listed here, but is no command"
+        );
+    }
     let own = SampleBox::new();
     for (command, arguments) in recorded.into_iter().filter(|(name, _)| commands.contains(*name)) {
         let before = own.acts(&[]).len();

@@ -156,8 +156,17 @@ fn sha256sum_and_openssl_verify_it_too() {
         format!("{verify} case.json -sigfile case.sig"),
         format!("{verify} head.json -sigfile head.sig"),
         // Each line of the chain holds the hash of the previous one.
-        "prev=; while read -r line; do case \"$line\" in *\"\\\"prev\\\":\\\"$prev\"*) ;; *) exit 1;; esac; \
+        "prev=; while read -r line; do case \"$line\" in \
+         *'\"withheld\":\"'*) prev=${line##*'\"withheld\":\"'}; prev=${prev%%'\"'*}; continue;; \
+         *\"\\\"prev\\\":\\\"$prev\"*) ;; *) exit 1;; esac; \
          prev=$(printf %s \"$line\" | sha256sum | cut -d' ' -f1); done < chain.jsonl; grep -q \"$prev\" head.json"
+            .to_owned(),
+        // Each event is that of a line, and none of the case was taken out.
+        "hash() { printf %s \"$1\" | sha256sum | cut -d' ' -f1; }; \
+         while read -r event; do grep -q \"\\\"event\\\":\\\"$(hash \"$event\")\\\"\" chain.jsonl || exit 1; done < events.jsonl; \
+         all=$(grep '\"case_id\"' events.jsonl | while read -r event; do \
+         hash \"$(grep \"\\\"event\\\":\\\"$(hash \"$event\")\\\"\" chain.jsonl)\"; done | sha256sum | cut -d' ' -f1); \
+         grep -q \"$all\" head.json"
             .to_owned(),
     ] {
         let output = shell(&line);
