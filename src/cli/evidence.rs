@@ -178,6 +178,12 @@ fn to_text(report: &BundleReport) -> String {
     if let Some(seq) = report.contains {
         text += &format!("Chain  continues from entry {seq}, which --since names\n");
     }
+    if let Some(revision) = report.begins_with_revision {
+        text += &format!(
+            "NOTE   the chain in the folder begins with revision {revision} of the case: what was recorded of it before is not in the folder. \
+             An export begins with the first, unless the box lost its database\n"
+        );
+    }
     if report.withheld > 0 {
         text += &format!(
             "NOTE   of {} of an older format only the hash is in the folder. Nothing in them can be read, and the entries before the last of \

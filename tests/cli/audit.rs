@@ -412,16 +412,14 @@ fn what_cannot_be_recorded_is_done_with_a_warning_but_no_original_is_opened() {
 #[test]
 fn the_chain_goes_on_where_an_older_version_ended() {
     let own = SampleBox::new();
-    let old = "{\"seq\":2,\"at\":\"2026-05-01T00:00:00Z\",\"kind\":\"opened\",\"case_id\":\"01JW\",\"sha256\":[],\"by\":\"uid 1000\",\
+    let old = "{\"seq\":0,\"at\":\"2026-05-01T00:00:00Z\",\"kind\":\"opened\",\"case_id\":\"01JW\",\"sha256\":[],\"by\":\"uid 1000\",\
                \"reason\":\"old reason\",\"prev\":\"PREV\"}";
     let db = rusqlite::Connection::open(own.state().join("gridwatch.db")).unwrap();
-    let prev: String = db
-        .query_row("SELECT hash FROM chain WHERE seq = 1", [], |row| row.get(0))
-        .unwrap();
-    let old = old.replace("PREV", &prev);
+    let old = old.replace("PREV", gridwatch_custody::chain::START);
+    db.execute("DELETE FROM chain", []).unwrap();
     let hash = gridwatch_base::digest::sha256_hex(old.as_bytes());
     db.execute(
-        "INSERT INTO chain (seq, line, hash, case_id) VALUES (2, ?1, ?2, '01JW')",
+        "INSERT INTO chain (seq, line, hash, case_id) VALUES (0, ?1, ?2, '01JW')",
         [&old, &hash],
     )
     .unwrap();

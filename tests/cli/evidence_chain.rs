@@ -10,7 +10,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use gridwatch_base::{digest::sha256_hex, person::Person};
 use gridwatch_custody::{
     SigningKey,
-    chain::{ChainEntry, ChainHead, CustodyEvent, Details, START, SaltedEvent},
+    chain::{CaseLines, ChainEntry, ChainHead, CustodyEvent, Details, START, SaltedEvent},
     keys::KeyRing,
     unseal,
 };
@@ -171,7 +171,19 @@ fn headers_that_were_dropped_reordered_or_replaced_do_not_hold() {
     assert_ne!(changed, chain);
     let mut withheld = chain.clone();
     withheld[2] = json!({"v": 1, "seq": 3, "withheld": sha256_hex(chain[1].as_bytes())}).to_string();
-    for forged in [without(1), without(2), without(3), swapped, copied, changed, withheld] {
+    // With its true hash, which the next line confirms.
+    let mut hidden = chain.clone();
+    hidden[2] = json!({"v": 1, "seq": seq_of(&chain[2]), "withheld": sha256_hex(chain[2].as_bytes())}).to_string();
+    for forged in [
+        hidden,
+        without(1),
+        without(2),
+        without(3),
+        swapped,
+        copied,
+        changed,
+        withheld,
+    ] {
         write_lines(&folder, "chain.jsonl", &forged);
         renew_sums(&folder);
         let (code, text) = own.verify(&folder, &[]);
@@ -221,28 +233,47 @@ fn an_older_record_cannot_pass_for_the_newest() {
     );
 
     // Root has the key, and signs that there are fewer: the headers still show it.
-    let mut head: ChainHead = serde_json::from_str(&fs::read_to_string(folder.join("head.json")).unwrap()).unwrap();
     let chain = lines(&folder, "chain.jsonl");
-    let hash = sha256_hex(
-        chain
-            .iter()
-            .find(|line| line.contains("\"seq\":1,"))
-            .unwrap()
-            .as_bytes(),
-    );
-    let stated = head.case.as_mut().unwrap();
-    stated.lines = 1;
-    stated.sha256 = sha256_hex(format!("{hash}\n").as_bytes());
-    let head = serde_json::to_string(&head).unwrap();
-    let signature = BASE64.decode(own.key().sign(head.as_bytes()).trim()).unwrap();
-    fs::write(folder.join("head.json"), head).unwrap();
-    fs::write(folder.join("head.sig"), signature).unwrap();
+    let filed = chain.iter().find(|line| line.contains("\"seq\":1,")).unwrap();
+    sign_lines_of_case(&own, &folder, &[filed]);
     renew_sums(&folder);
     let (code, text) = own.verify(&folder, &[]);
     assert_eq!(code, Some(1), "{text}");
     assert!(
         text.contains("events about the case were taken out: those of the entries 3")
             || text.contains("events about the case were taken out: those of the entries 2"),
+        "{text}"
+    );
+}
+
+/// Root states, with the box's key, that these are the only lines about the case.
+fn sign_lines_of_case(own: &ChainBox, folder: &Path, of_case: &[&String]) {
+    let text = fs::read_to_string(folder.join("head.json")).unwrap();
+    let mut head: ChainHead = serde_json::from_str(&text).unwrap();
+    let hashes: Vec<String> = of_case.iter().map(|line| sha256_hex(line.as_bytes())).collect();
+    let case = head.case.as_ref().unwrap().case_id.clone();
+    head.case = Some(CaseLines::of(&case, hashes.iter().map(String::as_str), 0));
+    let head = serde_json::to_string(&head).unwrap();
+    let signature = BASE64.decode(own.key().sign(head.as_bytes()).trim()).unwrap();
+    fs::write(folder.join("head.json"), head).unwrap();
+    fs::write(folder.join("head.sig"), signature).unwrap();
+}
+
+#[test]
+fn an_export_that_does_not_begin_with_the_first_revision_says_so() {
+    let own = ChainBox::new();
+    let folder = own.export(&own.cases[1], "out", &[]);
+    assert!(!own.verify(&folder, &[]).1.contains("NOTE"));
+    let (chain, events) = (lines(&folder, "chain.jsonl"), lines(&folder, "events.jsonl"));
+    assert_eq!((chain.len(), events.len()), (3, 2));
+    write_lines(&folder, "chain.jsonl", &chain[1..]);
+    write_lines(&folder, "events.jsonl", &events[1..]);
+    sign_lines_of_case(&own, &folder, &[&chain[2]]);
+    renew_sums(&folder);
+    let (code, text) = own.verify(&folder, &[]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("NOTE   the chain in the folder begins with revision 2 of the case"),
         "{text}"
     );
 }

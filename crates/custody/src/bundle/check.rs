@@ -80,6 +80,10 @@ pub struct BundleReport {
     /// chain by their numbers only, except for those of the case, which head.json states.
     #[serde(skip_serializing_if = "is_zero")]
     pub withheld: usize,
+    /// The revision of the case with which the chain in the bundle begins, if it is not the first: what was recorded of the case before is not
+    /// in the bundle.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub begins_with_revision: Option<u32>,
     /// Number of the line that the chain had to contain, if one was given and it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub contains: Option<u64>,
@@ -206,6 +210,10 @@ pub fn check(dir: &Path, options: &CheckOptions<'_>) -> io::Result<BundleReport>
         withheld: segment
             .as_ref()
             .map_or(0, |s| s.lines.iter().filter(|line| line.is_withheld()).count()),
+        begins_with_revision: match (&record, &segment) {
+            (Some((record, _)), Some(segment)) => custody::first_revision(&record.case_id, segment).filter(|r| *r > 1),
+            _ => None,
+        },
         contains,
         chain: segment.map_or(0, |s| s.lines.len()),
         extra: extra.into_iter().collect(),

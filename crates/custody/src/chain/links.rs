@@ -116,12 +116,22 @@ pub(super) fn event_fault(event: &SaltedEvent, seq: u64, prev: &str, tag: Option
 pub(super) struct Links {
     /// Number and hash of the last line.
     last: Option<(u64, String)>,
+    /// A line of the current format was read.
+    has_header: bool,
 }
 
 impl Links {
     /// What is wrong between the last line and this one, if something is.
     pub(super) fn follow(&mut self, line: &ParsedLine) -> Option<String> {
         let seq = line.seq;
+        // Otherwise whoever has the key could hide any line behind its hash.
+        match line.content {
+            Content::Header { .. } => self.has_header = true,
+            Content::Event(_) | Content::Withheld if self.has_header => {
+                return Some("a line of an older format after one of the current format: a box writes none".into());
+            }
+            Content::Event(_) | Content::Withheld => {}
+        }
         let last = self.last.replace((seq, line.hash.clone()));
         let Some((before, hash)) = last else {
             let is_wrong = seq == 0 && line.prev.as_ref().is_some_and(|prev| prev != START);

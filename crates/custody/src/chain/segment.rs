@@ -83,6 +83,7 @@ impl Segment {
         let mut events = read_events(events, max_lines, &mut faults);
         let mut lines: Vec<ChainLine> = Vec::new();
         let mut links = Links::default();
+        let mut case_keys: BTreeMap<String, String> = BTreeMap::new();
         for (i, line) in text.lines().enumerate() {
             if faults.0.len() == MAX_FAULTS {
                 break;
@@ -127,6 +128,16 @@ impl Segment {
                         if let Some(reason) = event_fault(&salted, line.seq, prev, line.case_tag.as_deref()) {
                             faults.add(ChainPart::Events, at, reason);
                         }
+                        // One key a case, so that its lines are found in one pass.
+                        if let (Some(id), Some(key)) = (salted.event.case_id(), salted.case_key)
+                            && *case_keys.entry(id.to_owned()).or_insert_with(|| key.clone()) != key
+                        {
+                            faults.add(
+                                ChainPart::Events,
+                                at,
+                                "case_key differs from that of the case's other events".into(),
+                            );
+                        }
                     }
                 }
                 Content::Withheld => {}
@@ -156,13 +167,11 @@ impl Segment {
     /// The lines about a case whose events are not given away, although the box gives away all of them: somebody took them out. Lines of
     /// the first format do not show it.
     pub fn hidden_of_case(&self, case: &str) -> Vec<u64> {
-        let keys: BTreeSet<&str> = self
-            .of_case(case)
-            .filter_map(|(line, _)| line.case_key.as_deref())
-            .collect();
+        let key = self.of_case(case).find_map(|(line, _)| line.case_key.as_deref());
+        let Some(key) = key else { return Vec::new() };
         let is_hidden = |line: &&ChainLine| {
             let tag = line.case_tag.as_deref();
-            line.event.is_none() && keys.iter().any(|key| tag == Some(case_tag(key, line.seq).as_str()))
+            line.event.is_none() && tag.is_some_and(|tag| tag == case_tag(key, line.seq))
         };
         self.lines.iter().filter(is_hidden).map(|line| line.seq).collect()
     }
@@ -345,11 +354,14 @@ mod tests {
         assert!(Segment::read(&joined(all.clone()), "").is_ok());
         let other = written(&[case("a", 1), case("x", 1)]);
         let withheld = WithheldLine::json(1, &other[1].hash);
+        // The true hash hides the line as well.
+        let hidden = WithheldLine::json(1, &lines[1].hash);
         for forged in [
             vec![all[0], all[2], all[3]],
             vec![all[0], all[2], all[1], all[3]],
             vec![all[0], &other[1].line, all[2], all[3]],
             vec![all[0], &withheld, all[2], all[3]],
+            vec![all[0], &hidden, all[2], all[3]],
         ] {
             assert!(Segment::read(&joined(forged), "").is_err());
         }
@@ -368,6 +380,19 @@ mod tests {
         assert!(segment.lines[1].is_withheld());
         let wrong = WithheldLine::json(1, START);
         assert!(Segment::read(&joined([&first, &wrong, &third.line]), &third.event).is_err());
+    }
+
+    #[test]
+    fn a_case_has_one_key() {
+        let start = START.to_owned();
+        let first = NewLine::new(0, Timestamp::UNIX_EPOCH, start, case("a", 1), None).unwrap();
+        let second = NewLine::new(1, Timestamp::UNIX_EPOCH, first.hash.clone(), case("a", 2), None).unwrap();
+        let faults = Segment::read(
+            &joined([&first.line, &second.line]),
+            &joined([&first.event, &second.event]),
+        )
+        .unwrap_err();
+        assert!(faults[0].reason.starts_with("case_key differs"), "{faults:?}");
     }
 
     #[test]

@@ -141,6 +141,14 @@ impl BundleCheck<'_> {
     }
 }
 
+/// The first revision of the case that the chain has; the record's line is one.
+pub(super) fn first_revision(case: &str, segment: &Segment) -> Option<u32> {
+    segment.of_case(case).find_map(|(_, event)| match event {
+        CustodyEvent::Case { revision, .. } => Some(*revision),
+        _ => None,
+    })
+}
+
 fn since_fault(since: &EarlierHead, head: &ChainHead, segment: &Segment, keys: &[PublicKey]) -> Option<String> {
     if since.node_id != head.node_id {
         return Some(format!(
