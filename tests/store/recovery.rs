@@ -8,9 +8,9 @@ use std::{
 use crate::filing::{at, file, form, revision};
 use gridwatch_base::error::Class;
 use gridwatch_base::person::Person;
-use gridwatch_custody::chain::Details;
+use gridwatch_custody::chain::{ActResult, Details};
 use gridwatch_engine::CaseState;
-use gridwatch_store::{Filter, Store, StoreError, inspect};
+use gridwatch_store::{Filter, NewAct, Store, StoreError, inspect};
 
 const FILES: [&str; 3] = ["gridwatch.db", "gridwatch.db-wal", "gridwatch.db-shm"];
 
@@ -169,6 +169,21 @@ fn an_older_copy_of_the_database_is_noticed_by_pictures_that_it_does_not_know() 
         doubt.contains("3 pictures") && doubt.contains("store restore"),
         "{doubt}"
     );
+
+    // A person's act is recorded in the older copy, and makes it no newer.
+    let trusted = || Store::open_read_only(&state).unwrap().newest_trusted_time().unwrap();
+    let before = trusted();
+    let act = NewAct {
+        act: "outbox retry",
+        case: None,
+        result: ActResult::Done,
+        details: &Details::new(Person::current()).unwrap(),
+    };
+    let mut beside = Store::open_unlocked(&state).unwrap();
+    beside.record_act(&act, jiff::Timestamp::now()).unwrap();
+    drop(beside);
+    assert_eq!(inspect(&state).doubts.unwrap().as_ref(), Some(&doubt));
+    assert_eq!(trusted(), before);
 }
 
 #[test]
