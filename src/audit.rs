@@ -131,34 +131,43 @@ pub(crate) fn record_opening(
     Ok(forward(store, &act, &line))
 }
 
-/// Records that the daemon uses another configuration than before; nothing if it is the same. `occasion` says when it took effect: `start`
-/// or `reload`.
+/// The configuration that the daemon uses from now on.
+#[cfg(all(feature = "gst", feature = "ort"))]
+pub(crate) struct NewConfiguration<'a> {
+    pub(crate) sha256: &'a str,
+    pub(crate) file: &'a Path,
+    /// Whether acts go to the system log.
+    pub(crate) to_syslog: bool,
+    /// When it takes effect: `start` or `reload`.
+    pub(crate) occasion: &'static str,
+}
+
+/// Records that the daemon uses another configuration than before; nothing if it is the same.
 ///
 /// # Errors
 /// It could not be recorded.
 #[cfg(all(feature = "gst", feature = "ort"))]
-pub(crate) fn record_configuration(
-    store: &mut Store,
-    sha256: &str,
-    file: &Path,
-    occasion: &'static str,
-) -> Result<(), StoreError> {
+pub(crate) fn record_configuration(store: &mut Store, new: &NewConfiguration<'_>) -> Result<(), StoreError> {
     let before = store.configuration()?;
-    if before.as_deref() == Some(sha256) {
-        return Ok(());
+    if before.as_deref() != Some(new.sha256) {
+        // What turns the system log off is still sent there.
+        if new.to_syslog {
+            store.set_audits_to_syslog(true)?;
+        }
+        // First the line: if the daemon is killed in between, the next start repeats it.
+        let forwarded = Act::new("configuration")
+            .with("occasion", new.occasion)
+            .with("file", new.file.display())
+            .with("after", new.sha256)
+            .with_some("before", before)
+            .with("version", env!("CARGO_PKG_VERSION"))
+            .record(store, None)?;
+        if let Some(error) = forwarded {
+            tracing::warn!(%error, "Audit log not forwarded");
+        }
+        store.set_configuration(new.sha256)?;
     }
-    // First the line: if the daemon is killed in between, the next start repeats it.
-    let forwarded = Act::new("configuration")
-        .with("occasion", occasion)
-        .with("file", file.display())
-        .with("after", sha256)
-        .with_some("before", before)
-        .with("version", env!("CARGO_PKG_VERSION"))
-        .record(store, None)?;
-    if let Some(error) = forwarded {
-        tracing::warn!(%error, "Audit log not forwarded");
-    }
-    store.set_configuration(sha256)
+    store.set_audits_to_syslog(new.to_syslog)
 }
 
 /// Sends the act to the system log, if the daemon's configuration says so.
@@ -181,7 +190,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for (sha256, occasion) in [("a1", "start"), ("a1", "start"), ("b2", "reload"), ("b2", "start")] {
             let mut store = Store::open(dir.path()).unwrap();
-            record_configuration(&mut store, sha256, Path::new("edge.toml"), occasion).unwrap();
+            let new = NewConfiguration {
+                sha256,
+                file: Path::new("edge.toml"),
+                to_syslog: false,
+                occasion,
+            };
+            record_configuration(&mut store, &new).unwrap();
         }
         let mut recorded = Vec::new();
         let store = Store::open_read_only(dir.path()).unwrap();

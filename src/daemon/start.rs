@@ -33,7 +33,8 @@ use super::{
     text_reader::TextReader,
 };
 use crate::{
-    audit, broker,
+    audit::{self, NewConfiguration},
+    broker,
     crashes::crash_log,
     decoders,
     telemetry::{self, Health},
@@ -187,8 +188,13 @@ struct Storage {
 
 fn open_storage(config: &Config) -> Result<Storage, StartError> {
     let mut store = Store::open(&config.state_dir)?;
-    store.set_audits_to_syslog(config.audit_to_syslog)?;
-    audit::record_configuration(&mut store, &config.config_sha256, &config.file, "start")?;
+    let configuration = NewConfiguration {
+        sha256: &config.config_sha256,
+        file: &config.file,
+        to_syslog: config.audit_to_syslog,
+        occasion: "start",
+    };
+    audit::record_configuration(&mut store, &configuration)?;
     let place = config.evidence.originals.as_ref();
     let key = KeyRing::of(&config.state_dir).originals(place.unwrap_or(&OriginalsKey::Own))?;
     Ok(Storage {

@@ -119,7 +119,7 @@ fn sudo_caller(root: &Path) -> Option<u32> {
             && process.uid == 0;
         match (is_sudo, is_below_sudo) {
             (true, _) => is_below_sudo = true,
-            // sudo's monitor is a sudo, too; the first that is none is who called it.
+            // sudo's monitor is a sudo, too; the first other process is the caller's.
             (false, true) => return Some(process.uid),
             (false, false) => {}
         }

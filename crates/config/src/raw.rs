@@ -401,7 +401,7 @@ impl Default for Registry {
 #[serde(deny_unknown_fields, default)]
 pub struct Audit {
     /// Send each act to the system log, too (`/dev/log`, RFC 5424, facility authpriv), from where a log server can get it. Default `false`.
-    /// Without it, who takes the box away takes the only copy. The messages contain names of users and the reasons they gave.
+    /// Without it, the only copy is on the box. The messages contain names of users and the reasons they gave.
     pub syslog: bool,
 }
 

@@ -1,4 +1,4 @@
-//! An end of the chain that the box signed earlier, as somebody else kept it: the platform, or who has an older export.
+//! An end of the chain that the box signed earlier, kept outside the box: by the platform, or in an older export.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use jiff::Timestamp;

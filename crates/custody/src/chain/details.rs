@@ -8,14 +8,14 @@ use super::{event::random_hex, to_json};
 use crate::keys::KeyError;
 use gridwatch_base::person::Person;
 
-/// Maximum length of a text in [`Details`] in bytes. A reason is a sentence and a path has some hundred; whoever runs a command must not
-/// be able to fill the disk with it.
+/// Maximum length of a text in [`Details`] in bytes. A reason is a sentence and a path has some hundred; a person who runs a
+/// command must not be able to fill the disk with it.
 pub const MAX_FIELD: usize = 1000;
 
 /// Maximum number of texts that say what was done.
 const MAX_FACTS: usize = 16;
 
-/// Who did what and why. Text is kept as it was given, control characters included; whoever shows it escapes it.
+/// Who did what and why. Text is kept as it was given, control characters included; it must be escaped when shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Details {
     /// 128 random bits, in hexadecimal.

@@ -124,7 +124,7 @@ impl Links {
     /// What is wrong between the last line and this one, if something is.
     pub(super) fn follow(&mut self, line: &ParsedLine) -> Option<String> {
         let seq = line.seq;
-        // Otherwise whoever has the key could hide any line behind its hash.
+        // Otherwise root, who has the key, could hide any line behind its hash.
         match line.content {
             Content::Header { .. } => self.has_header = true,
             Content::Event(_) | Content::Withheld if self.has_header => {

@@ -188,7 +188,7 @@ fn since_fault(since: &EarlierHead, head: &ChainHead, segment: &Segment, keys: &
             "the chain was rewritten: entry {seq} is not the one that the box stated, or the box was set back before it"
         ));
     }
-    // Whoever writes the bundle chooses the hash of a withheld line, unless the line after it confirms that.
+    // The sender of the bundle chooses the hash of a withheld line, unless the line after it confirms that.
     let gap = segment.lines[at + 1..].iter().rev().find(|line| line.is_withheld());
     gap.map(|line| {
         format!(
