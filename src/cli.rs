@@ -5,6 +5,8 @@
 //! Standard output carries only the result, so that programs can read it; notes and errors go to standard error. No
 //! command prints a credential.
 
+pub mod audit;
+mod audited;
 pub mod boxes;
 pub mod calibrate;
 mod case_place;
@@ -135,6 +137,7 @@ pub enum Command {
     #[cfg(feature = "ort")]
     Signs(signs::SignsArgs),
     Cases(cases::CasesArgs),
+    Audit(audit::AuditArgs),
     Evidence(evidence::EvidenceArgs),
     Keys(keys::KeysArgs),
     Outbox(outbox::OutboxArgs),
@@ -186,6 +189,7 @@ impl Command {
             Self::Check(args) => check::run(args),
             Self::Calibrate(args) => calibrate::run(&args),
             Self::Cases(args) => Ok(cases::run(&args)?),
+            Self::Audit(args) => audit::run(&args),
             Self::Evidence(args) => evidence::run(&args),
             Self::Keys(args) => keys::run(&args),
             Self::Outbox(args) => outbox::run(&args),

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod daemon;
 pub mod telemetry;
 
+mod audit;
 mod broker;
 #[cfg(feature = "gst")]
 mod crashes;

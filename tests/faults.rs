@@ -32,10 +32,7 @@ use gridwatch_base::{
     installation::{Installation, request_take_over},
 };
 use gridwatch_contract::{Form, Presence, StatusMessage, When};
-use gridwatch_custody::{
-    chain::Segment,
-    vault::{OriginalFormat, Vault, VaultKey},
-};
+use gridwatch_custody::vault::{OriginalFormat, Vault, VaultKey};
 use gridwatch_engine::CaseState;
 use gridwatch_link::{Link, SiteSharing};
 use gridwatch_store::{Budget, Filter, Retention, Store, StoreError};
@@ -499,8 +496,10 @@ fn assert_store_matches(dir: &Path, platform: &Platform, wanted: u64, seed: u64)
         assert_eq!(store.case(id).unwrap().unwrap().record, *record);
     }
     let first = ids.first().unwrap();
-    let chain = store.chain_of(first).unwrap().join("\n");
-    let segment = Segment::read(&chain).unwrap_or_else(|broken| panic!("seed {seed}: {broken:?}"));
+    let excerpt = store.chain_excerpt(first, None).unwrap();
+    let segment = excerpt
+        .read()
+        .unwrap_or_else(|broken| panic!("seed {seed}: {broken:?}"));
     // A box that was killed between a case and its end has filed it and never ends it.
     let ended = platform
         .cases

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use jiff::Timestamp;
 
-use super::{Failure, json_line, options::StateArgs, print, terminal::note};
+use super::{Failure, audited::audited, json_line, options::StateArgs, print, terminal::note};
+use crate::audit::Act;
 use gridwatch_base::{error::Class, text::printable};
 use gridwatch_contract::When;
 use gridwatch_custody::{PublicKey, keys::parse_public};
@@ -91,25 +92,34 @@ pub fn run(args: &BoxesArgs) -> Result<ExitCode, Failure> {
             print(&text)?;
         }
         Command::Confirm { node, key } => {
-            let mut store = Store::open_unlocked(&located.dir)?;
-            let key = match key {
-                Some(text) => parse_public(text).map_err(|e| failed(format!("--key: {e}")))?,
-                None => only_key(&store.boxes()?, node)?,
-            };
-            store.confirm_box(&node.as_str().into(), &key, Timestamp::now())?;
+            let act = Act::new("boxes confirm").with("node", node);
+            let key = audited(&located.dir, act, |act| {
+                let mut store = Store::open_unlocked(&located.dir)?;
+                let key = match key {
+                    Some(text) => parse_public(text).map_err(|e| failed(format!("--key: {e}")))?,
+                    None => only_key(&store.boxes()?, node)?,
+                };
+                act.add("public_key", &key);
+                store.confirm_box(&node.as_str().into(), &key, Timestamp::now())?;
+                Ok::<_, Failure>(key)
+            })?;
             note(format!(
                 "Confirmed: the claims of {} signed with {key} are obeyed.",
                 printable(node)
             ));
         }
         Command::Remove { node } => {
-            let mut store = Store::open_unlocked(&located.dir)?;
-            if !store.remove_box(&node.as_str().into())? {
-                return Err(failed(format!(
-                    "no box {} is known here; boxes of the configuration are removed there",
-                    printable(node)
-                )));
-            }
+            let act = Act::new("boxes remove").with("node", node);
+            audited(&located.dir, act, |_| {
+                let mut store = Store::open_unlocked(&located.dir)?;
+                match store.remove_box(&node.as_str().into())? {
+                    true => Ok(()),
+                    false => Err(failed(format!(
+                        "no box {} is known here; boxes of the configuration are removed there",
+                        printable(node)
+                    ))),
+                }
+            })?;
             note(format!("Removed: the claims of {} are ignored.", printable(node)));
         }
     }

@@ -4,14 +4,15 @@ mod export;
 
 use std::{
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use self::export::{ExportError, ExportFiles};
+use self::export::{ExportError, ExportFiles, ExportTarget};
 use jiff::tz::TimeZone;
 
-use super::{options::StateArgs, terminal};
+use super::{audited::audited, options::StateArgs, terminal};
+use crate::audit::Act;
 use gridwatch_base::{
     error::Class,
     text::{counted, printable},
@@ -19,6 +20,7 @@ use gridwatch_base::{
 use gridwatch_config::Faults;
 use gridwatch_contract::When;
 use gridwatch_custody::{
+    chain::MAX_FIELD,
     keys::{KeyError, KeyRing, OriginalsKey},
     vault::Vault,
 };
@@ -68,7 +70,8 @@ enum Command {
     },
     /// Export a case with its evidence to a folder.
     ///
-    /// Writes the record, pictures, signature and the relevant part of the box's chain to DIR/CASE_ID. Anyone can check the folder
+    /// Writes the record, pictures, signature and the box's chain from the case's first line on to DIR/CASE_ID. The chain tells nothing of
+    /// other cases. The export is recorded in the audit log. Anyone can check the folder
     /// with `gridwatch evidence verify`, or with sha256sum and openssl (docs/evidence.md). Only you can read the folder. A damaged
     /// picture or original is named and left out.
     ///
@@ -80,16 +83,29 @@ enum Command {
         /// Parent folder; the case's folder is created in it.
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
-        /// Include the unmasked originals as the camera sent them. The access is logged in the chain with user and reason.
+        /// Include the unmasked originals as the camera sent them. The access is recorded first, with user and reason (`gridwatch audit`).
         #[arg(long, requires = "reason")]
         originals: bool,
-        /// Reason for opening the originals, recorded in the chain.
-        #[arg(long, value_name = "TEXT")]
+        /// Reason for opening the originals, at most 1000 bytes. It stays on the box: the chain in the export has its hash.
+        #[arg(long, value_name = "TEXT", value_parser = reason)]
         reason: Option<String>,
+        /// Let the chain in the export reach back to this line: that of a chain's head or a record that the platform received, to compare
+        /// it with `gridwatch evidence verify --since`. [default: the case's first line]
+        #[arg(long, value_name = "SEQ")]
+        since: Option<u64>,
         /// Key file of the originals, if it is not in keys/ of the state directory.
         #[arg(long, value_name = "FILE")]
         originals_key: Option<PathBuf>,
     },
+}
+
+/// Parses a reason, which a person must be able to read again.
+fn reason(text: &str) -> Result<String, String> {
+    match text.len() {
+        _ if text.trim().is_empty() => Err("give a reason".into()),
+        length if length > MAX_FIELD => Err(format!("{length} bytes; give at most {MAX_FIELD}")),
+        _ => Ok(text.to_owned()),
+    }
 }
 
 fn case_state(text: &str) -> Result<CaseState, String> {
@@ -182,29 +198,41 @@ fn print(args: &CasesArgs, out: &mut impl Write) -> Result<(), CasesError> {
             originals,
             reason,
             originals_key,
+            since,
         } => {
-            let store = Store::open_read_only(state)?;
-            let case = full_id(&store, case)?;
-            let mut files = ExportFiles::default();
-            if let (true, Some(reason)) = (*originals, reason) {
-                let key_source = originals_key.clone().map_or(OriginalsKey::Own, OriginalsKey::File);
-                let key = KeyRing::of(state).originals(&key_source)?;
-                export::open_originals(state, &case, &Vault::new(state, key), reason, &mut files)?;
-            }
-            let (dir, damaged) = export::export(&store, state, &case, folder, files)?;
-            match args.json {
-                true => writeln!(out, "{}", serde_json::json!({"path": dir, "damaged": damaged}))?,
-                false => {
-                    let dir = dir.display();
-                    writeln!(out, "{dir}\nVerify it with: gridwatch evidence verify {dir}")?;
+            let act = Act::new("cases export")
+                .with("case", case)
+                .with("out", folder.display())
+                .with("originals", originals);
+            audited(state, act, |act| {
+                let store = Store::open_read_only(state)?;
+                let case = full_id(&store, case)?;
+                act.set_case(&case);
+                let mut files = ExportFiles::default();
+                if let (true, Some(reason)) = (*originals, reason) {
+                    let key_source = originals_key.clone().map_or(OriginalsKey::Own, OriginalsKey::File);
+                    let key = KeyRing::of(state).originals(&key_source)?;
+                    export::open_originals(state, &case, &Vault::new(state, key), reason, &mut files)?;
                 }
-            }
-            if !damaged.is_empty() {
-                return Err(CasesError::Incomplete { case, damaged });
-            }
+                let to = ExportTarget { folder, since: *since };
+                let (dir, damaged) = export::export(&store, state, &case, &to, files)?;
+                print_export(out, &dir, &damaged, args.json)?;
+                match damaged.is_empty() {
+                    true => Ok(()),
+                    false => Err(CasesError::Incomplete { case, damaged }),
+                }
+            })?;
         }
     }
     Ok(())
+}
+
+fn print_export(out: &mut impl Write, dir: &Path, damaged: &[String], json: bool) -> io::Result<()> {
+    if json {
+        return writeln!(out, "{}", serde_json::json!({"path": dir, "damaged": damaged}));
+    }
+    let dir = dir.display();
+    writeln!(out, "{dir}\nVerify it with: gridwatch evidence verify {dir}")
 }
 
 /// The only case id that starts with `prefix`.

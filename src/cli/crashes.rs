@@ -1,10 +1,15 @@
 //! `gridwatch crashes`: lists and exports the pictures that ended decode workers.
 
-use std::{fmt::Write, path::PathBuf, process::ExitCode};
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use serde::Serialize;
 
-use super::{Failure, json_line, options::ConfigArgs, print, private};
+use super::{Failure, audited::audited, json_line, options::ConfigArgs, print, private};
+use crate::audit::Act;
 use crate::crashes::{CrashRecord, CrashStore};
 use gridwatch_base::error::Class;
 use gridwatch_custody::keys::{KeyRing, OriginalsKey};
@@ -83,16 +88,10 @@ pub fn run(args: &CrashesArgs) -> Result<ExitCode, Failure> {
     match &args.command {
         Command::List => list(&store, &records, args.json)?,
         Command::Export { sha256, out } => {
-            let record = find(&records, sha256)?;
-            let picture = store.picture(record).map_err(|error| {
-                let message = match store.has_picture(record) {
-                    true => format!("picture {}: {error}", record.sha256),
-                    false => format!("picture {} is not kept; only its record is", record.sha256),
-                };
-                Failure::new(Class::Data, message)
-            })?;
-            private::write(out, &picture)
-                .map_err(|e| Failure::new(Class::Transient, format!("{}: {e}", out.display())))?;
+            let act = Act::new("crashes export")
+                .with("sha256", sha256)
+                .with("out", out.display());
+            let record = audited(&config.state_dir, act, |_| export(&store, &records, sha256, out))?;
             let warning =
                 "hostile input: it ended a decoder; do not open it with a player or viewer on a machine that matters";
             print(&match args.json {
@@ -106,6 +105,24 @@ pub fn run(args: &CrashesArgs) -> Result<ExitCode, Failure> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn export<'a>(
+    store: &CrashStore,
+    records: &'a [CrashRecord],
+    sha256: &str,
+    out: &Path,
+) -> Result<&'a CrashRecord, Failure> {
+    let record = find(records, sha256)?;
+    let picture = store.picture(record).map_err(|error| {
+        let message = match store.has_picture(record) {
+            true => format!("picture {}: {error}", record.sha256),
+            false => format!("picture {} is not kept; only its record is", record.sha256),
+        };
+        Failure::new(Class::Data, message)
+    })?;
+    private::write(out, &picture).map_err(|e| Failure::new(Class::Transient, format!("{}: {e}", out.display())))?;
+    Ok(record)
 }
 
 fn list(store: &CrashStore, records: &[CrashRecord], json: bool) -> Result<(), Failure> {

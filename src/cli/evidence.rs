@@ -3,7 +3,10 @@
 #[cfg(feature = "ort")]
 pub mod mask;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use super::{Failure, json_line, print};
 use gridwatch_base::{
@@ -13,7 +16,7 @@ use gridwatch_base::{
 };
 use gridwatch_custody::{
     PublicKey,
-    bundle::{self, BundleReport, Verdict},
+    bundle::{self, BundleReport, CheckOptions, EarlierHead, Verdict},
     keys::parse_public,
 };
 
@@ -25,6 +28,7 @@ use gridwatch_custody::{
 #[command(after_long_help = "\
 Examples:
   gridwatch evidence verify /media/usb/01JW… --key box-01.pub
+  gridwatch evidence verify /media/usb/01JW… --key box-01.pub --since health.json
   gridwatch evidence mask street.jpg --out masked/")]
 pub struct EvidenceArgs {
     #[command(subcommand)]
@@ -52,6 +56,11 @@ enum Command {
         /// The box's public key: base64 as printed by `gridwatch keys show`, or a PEM file.
         #[arg(long, value_name = "KEY|FILE")]
         key: Option<String>,
+        /// Check that the chain contains the line that this names, so that a chain that was rewritten or a box that was set back is
+        /// noticed: a health message, its member `chain` or a case record, as the platform received it, as a file or as JSON; or head.json
+        /// of an earlier export, with head.sig beside it. If the export begins after that line, export it again with `cases export --since`.
+        #[arg(long, value_name = "HEAD")]
+        since: Option<String>,
         /// Accept files that no signature covers, such as your own notes. They are still named.
         #[arg(long)]
         allow_extra: bool,
@@ -68,17 +77,19 @@ enum Command {
 /// # Errors
 /// An invalid key, or a folder that cannot be read; for `mask`, also an unusable model or configuration.
 pub fn run(args: &EvidenceArgs) -> Result<ExitCode, Failure> {
-    let (path, key, allow_extra, json) = match &args.command {
+    let (path, key, since, allow_extra, json) = match &args.command {
         Command::Verify {
             path,
             key,
+            since,
             allow_extra,
             json,
-        } => (path, key, *allow_extra, *json),
+        } => (path, key, since, *allow_extra, *json),
         #[cfg(feature = "ort")]
         Command::Mask(args) => return mask::run(args),
     };
     let key = key.as_deref().map(public_key).transpose()?;
+    let since = since.as_deref().map(earlier_head).transpose()?;
     if !["case.json", "SHA256SUMS"]
         .iter()
         .any(|name| path.join(name).symlink_metadata().is_ok())
@@ -89,8 +100,13 @@ pub fn run(args: &EvidenceArgs) -> Result<ExitCode, Failure> {
         );
         return Err(Failure::new(Class::Data, message));
     }
-    let report = bundle::check(path, key.as_ref(), allow_extra)
-        .map_err(|e| Failure::new(Class::Data, format!("{}: {e}", path.display())))?;
+    let options = CheckOptions {
+        key: key.as_ref(),
+        allow_extra,
+        since: since.as_ref(),
+    };
+    let report =
+        bundle::check(path, &options).map_err(|e| Failure::new(Class::Data, format!("{}: {e}", path.display())))?;
     print(&if json { json_line(&report)? } else { to_text(&report) })?;
     Ok(ExitCode::from(match report.verdict {
         Verdict::Authentic => 0,
@@ -113,6 +129,31 @@ fn public_key(text: &str) -> Result<PublicKey, Failure> {
     parse_public(&pem).map_err(|e| Failure::new(Class::Config, format!("--key {text}: {e}")))
 }
 
+/// Maximum size of a health message or a case record in bytes; `case.json` may have no more.
+const MAX_HEAD: u64 = 16 << 20;
+
+/// The end of the chain that `--since` names.
+fn earlier_head(text: &str) -> Result<EarlierHead, Failure> {
+    // The file's name, or the JSON itself, which is too long to be repeated.
+    let failed = |e: String| match text.starts_with('{') {
+        true => Failure::new(Class::Config, format!("--since: {e}")),
+        false => Failure::new(Class::Config, format!("--since {text}: {e}")),
+    };
+    if text.starts_with('{') {
+        return EarlierHead::parse(text, None).map_err(failed);
+    }
+    let path = Path::new(text);
+    let json = file::read_text(path, MAX_HEAD).map_err(|e| failed(e.to_string()))?;
+    let signature = match path.file_name().is_some_and(|name| name == "head.json") {
+        true => Some(
+            file::read(&path.with_file_name("head.sig"), file::MAX_KEY)
+                .map_err(|e| failed(format!("head.sig beside it: {e}")))?,
+        ),
+        false => None,
+    };
+    EarlierHead::parse(&json, signature.as_deref()).map_err(failed)
+}
+
 fn to_text(report: &BundleReport) -> String {
     let or_unknown = |text: &Option<String>| text.as_deref().map_or_else(|| "?".into(), printable);
     let mut text = format!(
@@ -133,6 +174,22 @@ fn to_text(report: &BundleReport) -> String {
             };
             text += &format!("EXTRA  {}: {what}\n", printable(name));
         }
+    }
+    if let Some(seq) = report.contains {
+        text += &format!("Chain  continues from entry {seq}, which --since names\n");
+    }
+    if let Some(revision) = report.begins_with_revision {
+        text += &format!(
+            "NOTE   the chain in the folder begins with revision {revision} of the case: what was recorded of it before is not in the folder. \
+             An export begins with the first, unless the box lost its database\n"
+        );
+    }
+    if report.withheld > 0 {
+        text += &format!(
+            "NOTE   of {} of an older format only the hash is in the folder. Nothing in them can be read, and the entries before the last of \
+             them are tied to the end by their number alone, except those of the case, which head.json states\n",
+            counted(report.withheld, "chain entry", "chain entries")
+        );
     }
     let verified = format!(
         "{}, {} verified",

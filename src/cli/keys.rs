@@ -4,7 +4,8 @@ use std::{io, path::Path, process::ExitCode};
 
 use jiff::Timestamp;
 
-use super::{Failure, options::StateArgs, print};
+use super::{Failure, audited::audited, options::StateArgs, print};
+use crate::audit::Act;
 use gridwatch_base::error::Class;
 use gridwatch_custody::{
     PublicKey,
@@ -56,15 +57,20 @@ enum Command {
 pub fn run(args: &KeysArgs) -> Result<ExitCode, Failure> {
     let dir = args.state.dir()?;
     let public = match &args.command {
-        Command::New => format!("{}\n", gridwatch_store::create_missing_keys(&dir)?),
+        Command::New => audited(&dir, Act::new("keys new"), |act| {
+            let public = gridwatch_store::create_missing_keys(&dir)?;
+            act.add("public_key", &public);
+            Ok::<_, Failure>(format!("{public}\n"))
+        })?,
         Command::Show { pem: true } => public_pem(&public_key(&dir)?),
         Command::Show { pem: false } => format!("{}\n", public_key(&dir)?),
-        Command::Rotate => {
+        Command::Rotate => audited(&dir, Act::new("keys rotate"), |act| {
             // Fails if there is no database, so that `Store::open` does not create one.
             drop(Store::open_read_only(&dir)?);
-            let mut store = Store::open(&dir)?;
-            format!("{}\n", store.rotate_key(Timestamp::now())?.public())
-        }
+            let public = Store::open(&dir)?.rotate_key(Timestamp::now())?.public();
+            act.add("public_key", &public);
+            Ok::<_, Failure>(format!("{public}\n"))
+        })?,
     };
     print(&public)?;
     Ok(ExitCode::SUCCESS)

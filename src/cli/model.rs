@@ -16,7 +16,8 @@ mod record;
 
 use std::{path::Path, process::ExitCode};
 
-use super::{Failure, options::ConfigArgs};
+use super::{Failure, audited::audited, options::ConfigArgs};
+use crate::audit::Act;
 use gridwatch_base::error::Class;
 use gridwatch_config as config;
 use gridwatch_config::Config;
@@ -79,15 +80,35 @@ pub fn run(args: ModelArgs) -> Result<ExitCode, Failure> {
         Command::Record(args) => record::run(args),
         Command::Check(args) => check::run(args),
         Command::List(args) => list::run(args, &config.load()?),
-        Command::Install(args) => install::run(args, &config.load()?),
-        Command::Use(args) => change::use_version(args, &config.load()?),
-        Command::Rollback(args) => change::roll_back(args, &config.load()?),
-        Command::Shadow(args) => change::shadow(args, &config.load()?),
+        Command::Install(args) => {
+            let config = config.load()?;
+            audited(&config.state_dir, Act::new("model install"), |act| {
+                install::run(args, &config, act)
+            })
+        }
+        Command::Use(args) => changed(&config.load()?, args.act(), |config| change::use_version(args, config)),
+        Command::Rollback(args) => changed(&config.load()?, args.act(), |config| change::roll_back(args, config)),
+        Command::Shadow(args) => changed(&config.load()?, args.act(), |config| change::shadow(args, config)),
         Command::Bench(args) => bench::run(args, config),
         Command::Compare(args) => compare::run(args, config),
         Command::Keygen(args) => keys::keygen(args),
         Command::Sign(args) => keys::sign(args),
     }
+}
+
+/// Runs a command that asks the daemon for another version, and records it with the daemon's answer.
+fn changed(
+    config: &Config,
+    act: Act,
+    change: impl FnOnce(&Config) -> Result<ExitCode, Failure>,
+) -> Result<ExitCode, Failure> {
+    audited(&config.state_dir, act, |act| {
+        let code = change(config)?;
+        if code != ExitCode::SUCCESS {
+            act.set_refused("the daemon rejected the version or rolled it back; the registry's journal has the reason");
+        }
+        Ok(code)
+    })
 }
 
 fn registry(config: &Config) -> Registry {

@@ -10,7 +10,8 @@ use std::{
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::{Failure, options::StateArgs, terminal, written_to_stdout};
+use super::{Failure, audited::audited, options::StateArgs, terminal, written_to_stdout};
+use crate::audit::Act;
 use gridwatch_base::{
     error::Class,
     text::{counted, printable},
@@ -100,7 +101,18 @@ pub fn run(args: &OutboxArgs) -> Result<ExitCode, Failure> {
             show(&mut out, dir, &entry, &located.zone(&store)?, args.json)
         }
         Command::Retry { case } => {
-            let released = Store::open_unlocked(dir)?.outbox_release(case.as_deref())?;
+            let released = audited(dir, Act::new("outbox retry"), |act| {
+                let mut store = Store::open_unlocked(dir)?;
+                if let Some(case) = case {
+                    act.add("case", case);
+                    if store.has_case(case)? {
+                        act.set_case(case);
+                    }
+                }
+                let released = store.outbox_release(case.as_deref())?;
+                act.add("released", released);
+                Ok::<_, Failure>(released)
+            })?;
             match args.json {
                 true => writeln!(out, "{}", serde_json::json!({"released": released})),
                 false => writeln!(
@@ -111,9 +123,14 @@ pub fn run(args: &OutboxArgs) -> Result<ExitCode, Failure> {
             }
         }
         Command::Export { out: folder } => {
-            let entries = Store::open_read_only(dir)?.outbox_entries(false, u32::MAX)?;
-            damaged = export(dir, &entries, folder)?;
-            let written = entries.len() - damaged.len();
+            let act = Act::new("outbox export").with("out", folder.display());
+            let written = audited(dir, act, |act| {
+                let entries = Store::open_read_only(dir)?.outbox_entries(false, u32::MAX)?;
+                damaged = export(dir, &entries, folder)?;
+                let written = entries.len() - damaged.len();
+                act.add("messages", written);
+                Ok::<_, Failure>(written)
+            })?;
             match args.json {
                 true => writeln!(
                     out,

@@ -13,7 +13,8 @@ use std::{
 
 use image::{Rgb, RgbImage};
 
-use super::{Failure, json_pretty, layer::Layer, print, private};
+use super::{Failure, audited::audited, json_pretty, layer::Layer, print, private};
+use crate::audit::Act;
 use gridwatch_base::error::Class;
 use gridwatch_config as config;
 use gridwatch_config::{Camera, Draft, Faults, Preset, raw};
@@ -94,7 +95,17 @@ impl SignsViewArgs {
 /// A faulty configuration or baseline, an unreadable picture, or an unreachable camera.
 pub fn run(args: SignsArgs) -> Result<ExitCode, Failure> {
     match args.command {
-        Command::Record(args) => record::run(&args),
+        Command::Record(args) => {
+            let (draft, camera, preset) = args.of.view()?;
+            let act = Act::new("signs record")
+                .with("view", &preset.view)
+                .with("replace", args.replace);
+            match draft.state_dir.clone() {
+                Some(dir) => audited(&dir, act, |act| record::run(&args, (draft, camera, preset), act)),
+                // `check` reports it; without a state directory there is no chain.
+                None => record::run(&args, (draft, camera, preset), &mut act.clone()),
+            }
+        }
         Command::List(args) => list(&args),
     }
 }

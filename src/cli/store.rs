@@ -1,11 +1,16 @@
 //! `gridwatch store`: backs the database up, restores it, rebuilds it or starts anew.
 
-use std::{fmt::Write, path::PathBuf, process::ExitCode};
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use serde_json::json;
 
-use super::{Failure, json_line, options::StateArgs, print};
-use gridwatch_store::{Recovered, Store};
+use super::{Failure, audited::audited, json_line, options::StateArgs, print};
+use crate::audit::Act;
+use gridwatch_store::{Recovered, Store, StoreError};
 
 /// Back up, restore or rebuild the database.
 ///
@@ -69,26 +74,50 @@ pub fn run(args: &StoreArgs) -> Result<ExitCode, Failure> {
     let dir = args.state.dir()?;
     let recovered = match &args.command {
         Command::Backup { out } => {
-            Store::open_read_only(&dir)?.backup(out)?;
+            let act = Act::new("store backup").with("out", out.display());
+            audited(&dir, act, |_| {
+                Ok::<_, Failure>(Store::open_read_only(&dir)?.backup(out)?)
+            })?;
             print(&match args.json {
                 true => json_line(&json!({"path": out}))?,
                 false => format!("Backup written to {}.\n", out.display()),
             })?;
             return Ok(ExitCode::SUCCESS);
         }
-        Command::Restore {
-            file,
-            from_other_box: true,
-        } => Store::restore_from_other_box(&dir, file)?,
-        Command::Restore { file, .. } => Store::restore(&dir, file)?,
-        Command::Rebuild => Store::rebuild(&dir)?,
-        Command::New => Store::start_anew(&dir)?,
+        Command::Restore { file, from_other_box } => {
+            let act = Act::new("store restore")
+                .with("file", file.display())
+                .with("from_other_box", from_other_box);
+            recovering(&dir, act, || match from_other_box {
+                true => Store::restore_from_other_box(&dir, file),
+                false => Store::restore(&dir, file),
+            })?
+        }
+        Command::Rebuild => recovering(&dir, Act::new("store rebuild"), || Store::rebuild(&dir))?,
+        Command::New => recovering(&dir, Act::new("store new"), || Store::start_anew(&dir))?,
     };
     print(&match args.json {
         true => json_line(&recovered)?,
         false => summary(&recovered),
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Recorded in the database that is there afterwards.
+fn recovering(
+    dir: &Path,
+    act: Act,
+    recover: impl FnOnce() -> Result<Recovered, StoreError>,
+) -> Result<Recovered, Failure> {
+    audited(dir, act, |act| {
+        let recovered = recover()?;
+        if let Some(moved_to) = &recovered.moved_to {
+            act.add("moved_to", moved_to.display());
+        }
+        act.add("cases", recovered.cases);
+        act.add("taken_over", recovered.taken_over);
+        Ok(recovered)
+    })
 }
 
 fn summary(recovered: &Recovered) -> String {

@@ -1,8 +1,9 @@
 //! `gridwatch take-over`: lets this box use its node id although another box does.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
-use super::{Failure, options::StateArgs, terminal::note};
+use super::{Failure, audited::audited, options::StateArgs, terminal::note};
+use crate::audit::Act;
 use gridwatch_base::{error::Class, installation};
 
 /// Use this box's node id although another box uses it.
@@ -26,22 +27,26 @@ pub struct TakeOverArgs {
 /// No state directory of a gridwatch that has run, or it is not writable.
 pub fn run(args: &TakeOverArgs) -> Result<ExitCode, Failure> {
     let dir = args.state.dir()?;
+    audited(&dir, Act::new("take-over"), |_| request(&dir))?;
+    note("Requested: the daemon takes the node id over within seconds, or when it starts.");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn request(dir: &Path) -> Result<(), Failure> {
     let failed = |reason: String| Failure::new(Class::Config, format!("{}: {reason}", dir.display()));
     if !dir.is_dir() {
         return Err(failed(
             "no such state directory; start the daemon once, or correct --state".into(),
         ));
     }
-    if !gridwatch_store::is_state_dir(&dir) {
+    if !gridwatch_store::is_state_dir(dir) {
         return Err(failed(
             "not the state directory of a gridwatch that has run; start the daemon once, or correct --state".into(),
         ));
     }
-    installation::request_take_over(&dir).map_err(|e| {
+    installation::request_take_over(dir).map_err(|e| {
         failed(format!(
             "cannot write the request: {e}; run this as the user of the daemon"
         ))
-    })?;
-    note("Requested: the daemon takes the node id over within seconds, or when it starts.");
-    Ok(ExitCode::SUCCESS)
+    })
 }

@@ -15,7 +15,8 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Failure, options::ConfigArgs, print};
+use super::{Failure, audited::audited, options::ConfigArgs, print};
+use crate::audit::Act;
 use gridwatch_base::error::Class;
 use gridwatch_config as config;
 use gridwatch_config::{Aim, Camera, Config, Preset};
@@ -106,14 +107,21 @@ pub fn run(args: &ViewArgs) -> Result<ExitCode, Failure> {
     match &args.command {
         Command::List { json } => list::run(&config, *json),
         Command::Show { camera, out, wait } => {
-            let (_, preset) = find_view(&config, camera)?;
-            show::run(&config, preset, out, Duration::from_secs(*wait))
+            let act = Act::new("view show").with("view", camera).with("out", out.display());
+            audited(&config.state_dir, act, |_| {
+                let (_, preset) = find_view(&config, camera)?;
+                show::run(&config, preset, out, Duration::from_secs(*wait))
+            })
         }
         Command::Confirm { camera, wait } => {
-            let (camera, preset) = find_view(&config, camera)?;
-            confirm(&config, camera, preset, Duration::from_secs(*wait))
+            audited(&config.state_dir, Act::new("view confirm").with("view", camera), |_| {
+                let (camera, preset) = find_view(&config, camera)?;
+                confirm(&config, camera, preset, Duration::from_secs(*wait))
+            })
         }
-        Command::Absorb(args) => absorb::run(&config, args),
+        Command::Absorb(args) => audited(&config.state_dir, Act::new("view absorb"), |act| {
+            absorb::run(&config, args, act)
+        }),
     }?;
     Ok(ExitCode::SUCCESS)
 }

@@ -33,6 +33,7 @@ use super::{
     text_reader::TextReader,
 };
 use crate::{
+    audit::{self, NewConfiguration},
     broker,
     crashes::crash_log,
     decoders,
@@ -186,7 +187,14 @@ struct Storage {
 }
 
 fn open_storage(config: &Config) -> Result<Storage, StartError> {
-    let store = Store::open(&config.state_dir)?;
+    let mut store = Store::open(&config.state_dir)?;
+    let configuration = NewConfiguration {
+        sha256: &config.config_sha256,
+        file: &config.file,
+        to_syslog: config.audit_to_syslog,
+        occasion: "start",
+    };
+    audit::record_configuration(&mut store, &configuration)?;
     let place = config.evidence.originals.as_ref();
     let key = KeyRing::of(&config.state_dir).originals(place.unwrap_or(&OriginalsKey::Own))?;
     Ok(Storage {

@@ -10,7 +10,7 @@ use std::{
 
 use gridwatch_custody::{
     PublicKey,
-    bundle::{self, BundleReport},
+    bundle::{self, BundleReport, CheckOptions},
     keys::{KeyRing, OriginalsKey},
 };
 use gridwatch_engine::CaseState;
@@ -70,7 +70,11 @@ impl Box7 {
 }
 
 fn verify(dir: &Path, key: &PublicKey) -> BundleReport {
-    bundle::check(dir, Some(key), false).unwrap()
+    let options = CheckOptions {
+        key: Some(key),
+        ..CheckOptions::default()
+    };
+    bundle::check(dir, &options).unwrap()
 }
 
 /// The files with a fault.
@@ -152,8 +156,17 @@ fn sha256sum_and_openssl_verify_it_too() {
         format!("{verify} case.json -sigfile case.sig"),
         format!("{verify} head.json -sigfile head.sig"),
         // Each line of the chain holds the hash of the previous one.
-        "prev=; while read -r line; do case \"$line\" in *\"\\\"prev\\\":\\\"$prev\"*) ;; *) exit 1;; esac; \
+        "prev=; while read -r line; do case \"$line\" in \
+         *'\"withheld\":\"'*) prev=${line##*'\"withheld\":\"'}; prev=${prev%%'\"'*}; continue;; \
+         *\"\\\"prev\\\":\\\"$prev\"*) ;; *) exit 1;; esac; \
          prev=$(printf %s \"$line\" | sha256sum | cut -d' ' -f1); done < chain.jsonl; grep -q \"$prev\" head.json"
+            .to_owned(),
+        // Each event is that of a line, and none of the case was taken out.
+        "hash() { printf %s \"$1\" | sha256sum | cut -d' ' -f1; }; \
+         while read -r event; do grep -q \"\\\"event\\\":\\\"$(hash \"$event\")\\\"\" chain.jsonl || exit 1; done < events.jsonl; \
+         all=$(grep '\"case_id\"' events.jsonl | while read -r event; do \
+         hash \"$(grep \"\\\"event\\\":\\\"$(hash \"$event\")\\\"\" chain.jsonl)\"; done | sha256sum | cut -d' ' -f1); \
+         grep -q \"$all\" head.json"
             .to_owned(),
     ] {
         let output = shell(&line);
@@ -242,7 +255,7 @@ fn changes_with_recomputed_checksums_are_detected_by_the_signatures() {
     };
     let mut swapped = lines.clone();
     swapped.swap(1, 2);
-    let changed = chain.replacen("\"revision\":1", "\"revision\":3", 1);
+    let changed = chain.replacen("\"at\":\"2026", "\"at\":\"2025", 1);
     for (what, forged) in [
         ("first removed", without(0)),
         ("one removed", without(1)),
@@ -255,14 +268,30 @@ fn changes_with_recomputed_checksums_are_detected_by_the_signatures() {
         fs::write(path("chain.jsonl"), forged).unwrap();
         renew();
         let faulty = faulty_files(&dir, &key);
-        // A chain may start at any entry before the one of the record's revision.
-        if what == "first removed" {
-            assert_eq!(faulty, [""; 0], "{what}");
+        // The event of the first line is left over.
+        let named = if what == "first removed" {
+            "events.jsonl"
         } else {
-            assert!(faulty.contains(&"chain.jsonl".to_owned()), "{what}: {faulty:?}");
-        }
+            "chain.jsonl"
+        };
+        assert!(faulty.contains(&named.to_owned()), "{what}: {faulty:?}");
     }
     fs::write(path("chain.jsonl"), &chain).unwrap();
+
+    let events = fs::read_to_string(path("events.jsonl")).unwrap();
+    let newest_first: Vec<&str> = events.lines().rev().collect();
+    for (what, forged) in [
+        ("changed", events.replacen("\"revision\":1", "\"revision\":3", 1)),
+        ("newest removed", newest_first[1..].join("\n") + "\n"),
+        ("twice", events.clone() + newest_first[0] + "\n"),
+        ("emptied", String::new()),
+    ] {
+        fs::write(path("events.jsonl"), forged).unwrap();
+        renew();
+        let faulty = faulty_files(&dir, &key);
+        assert!(faulty.contains(&"events.jsonl".to_owned()), "{what}: {faulty:?}");
+    }
+    fs::write(path("events.jsonl"), &events).unwrap();
 
     let record = fs::read_to_string(path("case.json")).unwrap();
     fs::write(path("case.json"), record.replace("\"0102\"", "\"0103\"")).unwrap();

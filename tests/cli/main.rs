@@ -15,6 +15,7 @@ mod ledger_support;
 #[path = "../support/packages.rs"]
 mod packages;
 
+mod audit;
 mod boxes;
 mod calibrate;
 mod cases;
@@ -26,6 +27,7 @@ mod crashes;
 mod detect;
 mod eval;
 mod evidence_bundle;
+mod evidence_chain;
 mod evidence_hostile;
 mod evidence_mask;
 mod first_hour;

@@ -4,8 +4,8 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command, time::
 
 use crate::filing::{at, case, form, pictures, record, revision};
 use gridwatch_custody::{
-    bundle,
-    chain::{CustodyEvent, Segment},
+    bundle::{self, CheckOptions},
+    chain::CustodyEvent,
     keys::{KeyRing, OriginalsKey},
     vault::{OriginalFormat, Vault},
 };
@@ -83,16 +83,16 @@ fn expired_originals_are_deleted_and_the_chain_records_it() {
     assert!(vault(dir.path()).open(&original).is_err());
     assert_eq!(store.prune(&month, at(31 * 86_400)).unwrap(), Pruned::default(), "once");
 
-    let chain = store.chain_of(&id).unwrap().join("\n");
-    let segment = Segment::read(&chain).unwrap_or_else(|e| panic!("{e:?}"));
-    let CustodyEvent::Deleted {
+    let excerpt = store.chain_excerpt(&id, None).unwrap();
+    let segment = excerpt.read().unwrap_or_else(|e| panic!("{e:?}"));
+    let Some(CustodyEvent::Deleted {
         case_id,
         what,
         sha256,
         reason,
-    } = &segment.lines.last().unwrap().entry.event
+    }) = &segment.lines.last().unwrap().event
     else {
-        panic!("{chain}")
+        panic!("{excerpt:?}")
     };
     assert_eq!(
         (case_id, what.as_str(), &sha256[..]),
@@ -156,13 +156,27 @@ fn opening_originals_needs_a_reason_and_is_recorded_in_the_chain() {
     assert_eq!(fs::read(&file).unwrap(), vec![1; 1000]);
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o600, 0o700), "unmasked");
-    let chain = fs::read_to_string(out.join(&id).join("chain.jsonl")).unwrap();
+    let events = fs::read_to_string(out.join(&id).join("events.jsonl")).unwrap();
     assert!(
-        chain.contains("\"kind\":\"opened\"") && chain.contains("court file 17"),
-        "{chain}"
+        events.contains("\"kind\":\"opened\"") && events.contains(&original),
+        "{events}"
     );
+    for file in ["events.jsonl", "chain.jsonl", "head.json"] {
+        let text = fs::read_to_string(out.join(&id).join(file)).unwrap();
+        assert!(!text.contains("court file 17"), "the reason stays on the box: {text}");
+    }
     let key = KeyRing::of(dir.path()).existing().unwrap().public();
-    let faults = || bundle::check(&out.join(&id), Some(&key), false).unwrap().faults;
+    let faults = || {
+        bundle::check(
+            &out.join(&id),
+            &CheckOptions {
+                key: Some(&key),
+                ..CheckOptions::default()
+            },
+        )
+        .unwrap()
+        .faults
+    };
     assert_eq!(faults(), []);
     fs::write(&file, "another street").unwrap();
     assert!(
@@ -256,7 +270,15 @@ fn pictures_of_open_cases_and_unsent_messages_are_kept_over_the_size_limit() {
     assert!(output.status.success(), "{output:?}");
     let key = KeyRing::of(dir.path()).existing().unwrap().public();
     assert_eq!(
-        bundle::check(&out.join(&finished), Some(&key), false).unwrap().faults,
+        bundle::check(
+            &out.join(&finished),
+            &CheckOptions {
+                key: Some(&key),
+                ..CheckOptions::default()
+            }
+        )
+        .unwrap()
+        .faults,
         []
     );
 }

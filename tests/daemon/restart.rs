@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use crate::broker::{Broker, Subscriber, topic};
-use crate::daemon::{Daemon, farm};
+use crate::daemon::{Daemon, farm, gridwatch};
 use gridwatch_contract::CaseRecord;
 use jiff::Timestamp;
 
@@ -55,6 +55,16 @@ async fn a_dwell_continues_over_a_restart() {
     let mut files = 0;
     assert_private(&dir.path().join("state"), &mut files);
     assert!(files > 10, "{files} files");
+    let audit = gridwatch(&["audit", "--json", "--state"])
+        .arg(dir.path().join("state"))
+        .output()
+        .unwrap();
+    assert!(audit.status.success(), "{audit:?}");
+    let acts = String::from_utf8(audit.stdout).unwrap();
+    assert!(
+        acts.contains("\"act\":\"configuration\"") && acts.contains(&record.config_sha256),
+        "{acts}"
+    );
 }
 
 /// Everything below `dir` is for its owner alone, and what is not masked evidence is no picture.

@@ -7,9 +7,10 @@ use std::{
 
 use crate::filing::{at, file, form, revision};
 use gridwatch_base::error::Class;
-use gridwatch_custody::chain::Segment;
+use gridwatch_base::person::Person;
+use gridwatch_custody::chain::{ActResult, Details};
 use gridwatch_engine::CaseState;
-use gridwatch_store::{Filter, Store, StoreError, inspect};
+use gridwatch_store::{Filter, NewAct, Store, StoreError, inspect};
 
 const FILES: [&str; 3] = ["gridwatch.db", "gridwatch.db-wal", "gridwatch.db-shm"];
 
@@ -168,6 +169,21 @@ fn an_older_copy_of_the_database_is_noticed_by_pictures_that_it_does_not_know() 
         doubt.contains("3 pictures") && doubt.contains("store restore"),
         "{doubt}"
     );
+
+    // A person's act is recorded in the older copy, and makes it no newer.
+    let trusted = || Store::open_read_only(&state).unwrap().newest_trusted_time().unwrap();
+    let before = trusted();
+    let act = NewAct {
+        act: "outbox retry",
+        case: None,
+        result: ActResult::Done,
+        details: &Details::new(Person::current()).unwrap(),
+    };
+    let mut beside = Store::open_unlocked(&state).unwrap();
+    beside.record_act(&act, jiff::Timestamp::now()).unwrap();
+    drop(beside);
+    assert_eq!(inspect(&state).doubts.unwrap().as_ref(), Some(&doubt));
+    assert_eq!(trusted(), before);
 }
 
 #[test]
@@ -205,7 +221,7 @@ fn commits_of_other_processes_are_no_overwriting() {
     let id = file(&mut store, 1);
     let mut other = Store::open_unlocked(dir.path()).unwrap();
     other
-        .record_originals_opened(&id, &[], "clerk", "complaint", at(5000))
+        .record_originals_opened(&id, &[], &Details::new(Person::current()).unwrap(), at(5000))
         .unwrap();
     drop(other);
     let touched = fs::File::options().write(true).open(dir.path().join(FILES[0])).unwrap();
@@ -316,8 +332,8 @@ fn a_backup_of_a_running_store_is_restored_with_what_was_filed_since() {
     assert_eq!(open.len(), 3, "the engine knows all sites");
     // The chain goes on where the previous database ended.
     file(&mut store, 4);
-    let chain = store.chain_of(&first).unwrap().join("\n");
-    let segment = Segment::read(&chain).unwrap_or_else(|broken| panic!("{broken:?}"));
+    let excerpt = store.chain_excerpt(&first, None).unwrap();
+    let segment = excerpt.read().unwrap_or_else(|broken| panic!("{broken:?}"));
     assert_eq!(segment.lines.len(), 5);
 }
 
@@ -433,8 +449,8 @@ fn a_database_is_rebuilt_from_those_that_were_moved_aside() {
     let mut store = Store::open(dir.path()).unwrap();
     assert_eq!(ids(&store), std::slice::from_ref(&first));
     file(&mut store, 3);
-    let chain = store.chain_of(&first).unwrap().join("\n");
-    Segment::read(&chain).unwrap_or_else(|broken| panic!("{broken:?}"));
+    let excerpt = store.chain_excerpt(&first, None).unwrap();
+    excerpt.read().unwrap_or_else(|broken| panic!("{broken:?}"));
 }
 
 /// As the daemon leaves it when its database was moved away: nearly everything may be in the log.

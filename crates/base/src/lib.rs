@@ -1,5 +1,5 @@
-//! Shared foundations: error classes, hashes, files that people name, atomic and private files, the installation's identity, secrets,
-//! clock state, metric names, and TOML documents validated against a schema, with every fault reported at once. Depends on no other
+//! Shared foundations: error classes, hashes, files that people name, atomic and private files, the installation's identity, secrets, the person
+//! behind a process, clock state, metric names, and TOML documents validated against a schema, with every fault reported at once. Depends on no other
 //! crate of the workspace.
 
 pub mod backoff;
@@ -11,5 +11,6 @@ pub mod error;
 pub mod file;
 pub mod installation;
 pub mod metric;
+pub mod person;
 pub mod secret;
 pub mod text;

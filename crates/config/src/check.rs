@@ -140,6 +140,7 @@ impl Checker<'_> {
         self.telemetry();
         self.registry();
         self.evidence();
+        self.draft.rest.audit = self.optional(&section("audit"));
         self.draft.rest.intake = self.optional(&section("intake"));
         self.verification();
         self.ledger();

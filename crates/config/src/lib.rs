@@ -78,6 +78,8 @@ pub struct Config {
     pub telemetry: Telemetry,
     /// Evidence pictures: encoding, masking, retention.
     pub evidence: Evidence,
+    /// Acts of persons go to the system log, too.
+    pub audit_to_syslog: bool,
     /// The ledger; `None` if disabled.
     pub ledger: Option<ledger::Settings>,
     /// Thresholds for view health.

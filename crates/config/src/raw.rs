@@ -80,6 +80,9 @@ pub struct File {
     /// Evidence pictures: encoding, masking, retention.
     #[serde(default)]
     pub evidence: Evidence,
+    /// The audit log: acts of persons on the box.
+    #[serde(default)]
+    pub audit: Audit,
     /// Daily limits on the number of cases filed.
     #[serde(default)]
     pub intake: Intake,
@@ -396,6 +399,15 @@ impl Default for Registry {
             latency_budget: Span(Duration::from_millis(500)),
         }
     }
+}
+
+/// The audit log: acts of persons on the box, which are always recorded in the chain of custody (`gridwatch audit`, docs/audit.md).
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// Send each act to the system log, too (`/dev/log`, RFC 5424, facility authpriv), from where a log server can get it. Default `false`.
+    /// Without it, the only copy is on the box. The messages contain names of users and the reasons they gave.
+    pub syslog: bool,
 }
 
 /// The file of case categories.

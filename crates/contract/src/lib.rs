@@ -229,6 +229,10 @@ pub struct CaseRecord {
     /// SHA-256 of the preceding entry in the box's custody chain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prev_hash: Option<String>,
+    /// Sequence number of that entry, from 0. Absent in the chain's first record and from older versions. With `prev_hash`, each record is a
+    /// signed statement of where the chain was: see `gridwatch evidence verify --since`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prev_seq: Option<u64>,
     /// Ed25519 signature of the box over the record without this member, in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,

@@ -6,13 +6,15 @@
 //! public-key.pem     the public key for case.sig
 //! pictures/<sha256>.jpg
 //! originals/<sha256>.{h264,h265,png}   if they were asked for
-//! chain.jsonl        the box's chain of custody, from the first line about the case
+//! chain.jsonl        the box's chain of custody, from the first line about the case to the end: headers, which tell of no other case
+//! events.jsonl       the events of this case, and those of the signing key
 //! head.json          the end of the chain at the export             head.sig   its signature by the box
 //! head-key.pem       the public key for head.sig, if the signing key was rotated since
 //! SHA256SUMS         of all other files
 //! ```
 
 mod check;
+mod since;
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +26,10 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 
-pub use self::check::{BundleFault, BundleReport, Verdict, check};
+pub use self::{
+    check::{BundleFault, BundleReport, CheckOptions, Verdict, check},
+    since::EarlierHead,
+};
 use super::{PublicKey, SigningKey, chain::ChainHead, keys::public_pem, unseal, vault::OriginalFormat};
 use gridwatch_base::{digest::sha256_hex, disk::write_private};
 
@@ -32,6 +37,7 @@ const RECORD: &str = "case.json";
 const RECORD_SIGNATURE: &str = "case.sig";
 const KEY: &str = "public-key.pem";
 const CHAIN: &str = "chain.jsonl";
+const EVENTS: &str = "events.jsonl";
 const HEAD: &str = "head.json";
 const HEAD_SIGNATURE: &str = "head.sig";
 const HEAD_KEY: &str = "head-key.pem";
@@ -43,8 +49,10 @@ pub struct BundleContents<'a> {
     pub record: &'a str,
     /// The public key of the record's signature.
     pub signed_by: &'a PublicKey,
-    /// The lines of the chain from the first one about the case to the end.
+    /// The lines of the chain from the first one about the case, or an earlier one, to the end.
     pub chain: &'a [String],
+    /// The events of the lines that the bundle gives away; those of the first format are in the lines.
+    pub events: &'a [String],
     /// The end of the chain.
     pub head: ChainHead,
     /// Other files: path relative to the bundle, and content.
@@ -75,6 +83,9 @@ pub fn write(dir: &Path, parts: BundleContents<'_>, key: &SigningKey) -> io::Res
         files.insert(HEAD_KEY.into(), public_pem(&key.public()).into_bytes());
     }
     files.insert(CHAIN.into(), (parts.chain.join("\n") + "\n").into_bytes());
+    if !parts.events.is_empty() {
+        files.insert(EVENTS.into(), (parts.events.join("\n") + "\n").into_bytes());
+    }
     let sums = sums(files.iter().map(|(name, bytes)| (name.as_str(), sha256_hex(bytes))));
     files.insert(SUMS.into(), sums.into_bytes());
 

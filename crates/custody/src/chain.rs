@@ -1,29 +1,121 @@
-//! The chain of custody: one line of JSON for every event in the life of the evidence, each with the hash of the
-//! previous line.
+//! The chain of custody: one line of JSON for every event in the life of the evidence and for every act of a person on the box, each
+//! with the hash of the previous line.
 //!
-//! The hash of a line is the SHA-256 of its bytes without the newline, so `sha256sum` can check it. Changing, removing
-//! or moving a line breaks the link after it. Cutting off the end is detected by [`ChainHead`], a signed statement of
-//! the chain's length, and by the case records, which are signed and carry the hash of the line before their own.
+//! A line is a small header (format 2): its number, its time, the hash of the previous line, and the hash of its event. The event is kept
+//! beside it, so that a header can be given away without what it is about. An event begins with random salt, because events are
+//! guessable; what may not leave the box even with its event, such as a reason or a person, is in its [`Details`], of which the event has
+//! only the hash. In lines of the first format the event is a part of the line.
+//!
+//! The hash of a line, an event or details is the SHA-256 of its bytes without the newline, so `sha256sum` can check it. Changing,
+//! removing or moving a line breaks the link after it. Cutting off the end is detected by [`ChainHead`], a signed statement of the
+//! chain's length, and by the case records, which are signed and carry the number and the hash of the line before their own.
 
-use std::collections::BTreeSet;
+mod details;
+mod event;
+mod links;
+mod segment;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{PublicKey, SigningKey};
+use super::keys::KeyError;
 use gridwatch_base::digest::sha256_hex;
 
-/// Maximum length of a line in bytes: the deletion of some 15,000 files.
-const MAX_LINE: usize = 1 << 20;
-/// Maximum number of lines: twice those of ten years on a busy box.
-const MAX_LINES: usize = 500_000;
-/// A chain in which everything is wrong must not fill the memory with faults.
-const MAX_FAULTS: usize = 100;
+use self::event::random_hex;
+pub(crate) use self::event::unknown_algorithm;
+pub use self::{
+    details::{Details, MAX_FIELD},
+    event::{ActResult, CustodyEvent, SaltedEvent, algorithm},
+    links::{AuditedLine, ChainReader, LineRow},
+    segment::{ChainFault, ChainLine, ChainPart, Segment},
+};
 
 /// `prev` of the first line.
 pub const START: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// A line of the chain.
+/// Maximum length of a line or an event in bytes: the deletion of some 15,000 files.
+const MAX_LINE: usize = 1 << 20;
+
+/// Format of the lines that are written now.
+const FORMAT: u32 = 2;
+
+/// A line of the chain as it is written: the header of an event that is kept beside it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChainHeader {
+    /// Format of the line; 2.
+    pub v: u32,
+    /// Sequence number, from 0.
+    pub seq: u64,
+    /// Time of writing, by the box's clock.
+    pub at: Timestamp,
+    /// Hash of the previous line; [`START`] for the first.
+    pub prev: String,
+    /// Hash of the event's JSON.
+    pub event: String,
+    /// Shows that the line is about a case to those who have the case's key, which is in each of its events ([`case_tag`]); to others it is
+    /// a random number. Absent if the line is about no case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub case_tag: Option<String>,
+}
+
+/// A new line with its event, ready to be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewLine {
+    /// The line, without newline.
+    pub line: String,
+    /// Its hash.
+    pub hash: String,
+    /// The event's JSON.
+    pub event: String,
+}
+
+impl NewLine {
+    /// The line with the number `seq` after the line with the hash `prev`. `case_key` is that of earlier events of the same case, if there
+    /// are any.
+    ///
+    /// # Errors
+    /// [`KeyError::NoRandomness`].
+    pub fn new(
+        seq: u64,
+        at: Timestamp,
+        prev: String,
+        event: CustodyEvent,
+        case_key: Option<String>,
+    ) -> Result<Self, KeyError> {
+        let case_key = match (event.case_id(), case_key) {
+            (None, _) => None,
+            (Some(_), Some(key)) => Some(key),
+            (Some(_), None) => Some(random_hex()?),
+        };
+        let header = |event| ChainHeader {
+            v: FORMAT,
+            seq,
+            at,
+            prev,
+            event,
+            case_tag: case_key.as_deref().map(|key| case_tag(key, seq)),
+        };
+        let salted = SaltedEvent {
+            salt: random_hex()?,
+            case_key: case_key.clone(),
+            event,
+        };
+        let event = to_json(&salted);
+        let line = to_json(&header(sha256_hex(event.as_bytes())));
+        Ok(Self {
+            hash: sha256_hex(line.as_bytes()),
+            line,
+            event,
+        })
+    }
+}
+
+/// The `case_tag` of line `seq` about the case with this key. Without the key, two lines cannot be seen to be about one case.
+pub fn case_tag(case_key: &str, seq: u64) -> String {
+    sha256_hex(format!("{case_key} {seq}").as_bytes())
+}
+
+/// A line of the first format, which contains its event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ChainEntry {
     /// Sequence number, from 0.
@@ -37,116 +129,25 @@ pub struct ChainEntry {
     pub prev: String,
 }
 
-/// An event in the life of the evidence.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum CustodyEvent {
-    /// The chain was started.
-    Begun {
-        /// The public key of the box.
-        public_key: String,
-    },
-    /// A case was filed or revised.
-    Case {
-        /// The case id.
-        case_id: String,
-        /// Revision of the record.
-        revision: u32,
-        /// SHA-256 of the signed bytes of the record.
-        sha256: String,
-    },
-    /// The signing key was rotated.
-    Key {
-        /// The new public key.
-        public_key: String,
-        /// The previous public key.
-        previous: String,
-        /// Signature by the previous key (see `rotation_message`).
-        signature: String,
-    },
-    /// Files of a case were deleted.
-    Deleted {
-        /// The case id.
-        case_id: String,
-        /// Kind of the files: `original` or `picture`.
-        what: String,
-        /// Hashes of the files.
-        sha256: Vec<String>,
-        /// The reason.
-        reason: String,
-    },
-    /// Originals were decrypted.
-    Opened {
-        /// The case id.
-        case_id: String,
-        /// Hashes of the originals.
-        sha256: Vec<String>,
-        /// The user, as the operating system knows them.
-        by: String,
-        /// The reason given by the user.
-        reason: String,
-    },
+/// Stands in an export for a line of the first format that cannot leave the box, because its event cannot be separated from it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WithheldLine {
+    /// Format of the line; 1.
+    pub v: u32,
+    /// Sequence number.
+    pub seq: u64,
+    /// Hash of the line.
+    pub withheld: String,
 }
 
-impl CustodyEvent {
-    /// The case that the event is about, if any.
-    pub fn case_id(&self) -> Option<&str> {
-        match self {
-            Self::Case { case_id, .. } | Self::Deleted { case_id, .. } | Self::Opened { case_id, .. } => Some(case_id),
-            Self::Begun { .. } | Self::Key { .. } => None,
-        }
-    }
-
-    /// The hashes of the files that the event lists.
-    fn listed_hashes(&self) -> &[String] {
-        match self {
-            Self::Deleted { sha256, .. } | Self::Opened { sha256, .. } => sha256,
-            Self::Begun { .. } | Self::Case { .. } | Self::Key { .. } => &[],
-        }
-    }
-
-    /// A rotation from `old` to `new`, appended after the line with the hash `prev`.
-    pub fn rotation(old: &SigningKey, new: &PublicKey, prev: &str) -> Self {
-        let public_key = new.to_string();
-        Self::Key {
-            signature: old.sign(rotation_message(&public_key, prev).as_bytes()).trim().into(),
-            previous: old.public().to_string(),
-            public_key,
-        }
-    }
-}
-
-/// The text that the old key signs; it binds the new key to its position in the chain.
-fn rotation_message(public_key: &str, prev: &str) -> String {
-    format!("gridwatch signs with {public_key} after {prev}")
-}
-
-fn is_sha256(text: &str) -> bool {
-    text.len() == START.len() && text.bytes().all(|b| b.is_ascii_hexdigit())
-}
-
-impl ChainEntry {
-    /// The line, without newline, and its hash.
-    pub fn line(&self) -> (String, String) {
-        let line = serde_json::to_string(self).expect("a map of strings and numbers");
-        let hash = sha256_hex(line.as_bytes());
-        (line, hash)
-    }
-
-    /// False for a rotation that the previous key did not sign.
-    fn has_valid_rotation(&self) -> bool {
-        let CustodyEvent::Key {
-            public_key,
-            previous,
-            signature,
-        } = &self.event
-        else {
-            return true;
-        };
-        let signed = rotation_message(public_key, &self.prev);
-        previous
-            .parse::<PublicKey>()
-            .is_ok_and(|key| key.verifies(signed.as_bytes(), signature))
+impl WithheldLine {
+    /// In place of the line `seq` with this hash.
+    pub fn json(seq: u64, hash: &str) -> String {
+        to_json(&Self {
+            v: 1,
+            seq,
+            withheld: hash.to_owned(),
+        })
     }
 }
 
@@ -163,171 +164,50 @@ pub struct ChainHead {
     pub node_id: String,
     /// The public key of the box at that time.
     pub public_key: String,
+    /// Algorithm of the key and of the signature; absent from older versions: Ed25519.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub algorithm: Option<String>,
+    /// In an export: the lines about the exported case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub case: Option<CaseLines>,
 }
 
-/// Consecutive lines of a chain, with valid links.
-#[derive(Debug)]
-pub struct Segment {
-    /// The lines, in order.
-    pub lines: Vec<ChainLine>,
+/// The lines about one case that an export contains with their events, so that none can be left out of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaseLines {
+    /// The case id.
+    pub case_id: String,
+    /// Number of the lines.
+    pub lines: usize,
+    /// SHA-256 of their hashes, in order, each followed by a newline.
+    pub sha256: String,
+    /// Lines of the first format about opened originals, which are withheld because the reason is a part of them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub withheld_openings: usize,
 }
 
-/// A line of a segment.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ChainLine {
-    /// The parsed line.
-    pub entry: ChainEntry,
-    /// Hash of the line.
-    pub hash: String,
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
-/// A fault of a chain.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChainFault {
-    /// Line number, from 1.
-    pub line: usize,
-    /// The fault.
-    pub reason: String,
-}
-
-impl Segment {
-    /// Parses consecutive lines and checks every link and every rotation of the key.
-    ///
-    /// # Errors
-    /// The faults in the order of the lines, at most 100.
-    pub fn read(text: &str) -> Result<Self, Vec<ChainFault>> {
-        Self::read_at_most(text, MAX_LINES)
-    }
-
-    fn read_at_most(text: &str, max_lines: usize) -> Result<Self, Vec<ChainFault>> {
-        let mut lines: Vec<ChainLine> = Vec::new();
-        let mut faults = Vec::new();
-        for (i, line) in text.lines().enumerate() {
-            if faults.len() == MAX_FAULTS {
-                break;
-            }
-            let mut fault = |reason: String| faults.push(ChainFault { line: i + 1, reason });
-            if i == max_lines {
-                fault(format!("the chain has more than {max_lines} lines"));
-                break;
-            }
-            if line.len() > MAX_LINE {
-                fault(format!("longer than {MAX_LINE} bytes"));
-                continue;
-            }
-            let entry: ChainEntry = match serde_json::from_str(line) {
-                Ok(entry) => entry,
-                Err(e) => {
-                    fault(format!("not an entry of the chain: {e}"));
-                    continue;
-                }
-            };
-            // Empty ones would take ten times the memory of the file.
-            if !entry.event.listed_hashes().iter().all(|hash| is_sha256(hash)) {
-                fault("sha256 lists something else than SHA-256 hashes".into());
-                continue;
-            }
-            if let Some(before) = lines.last() {
-                match entry.seq.checked_sub(before.entry.seq) {
-                    Some(1) if entry.prev == before.hash => {}
-                    Some(1) => fault(format!("prev does not match line {i}: one of the two was changed")),
-                    Some(0) => fault(format!("entry {} occurs twice", entry.seq)),
-                    Some(missing) => fault(format!("{} entries are missing before it", missing - 1)),
-                    None => fault(format!("entry {} comes after entry {}", entry.seq, before.entry.seq)),
-                }
-            } else if entry.seq == 0 && entry.prev != START {
-                fault("the first entry has a prev".into());
-            }
-            if !entry.has_valid_rotation() {
-                fault("the rotation is not signed by the previous key".into());
-            }
-            lines.push(ChainLine {
-                entry,
-                hash: sha256_hex(line.as_bytes()),
-            });
+impl CaseLines {
+    /// Of the lines with these hashes.
+    pub fn of<'a>(case_id: &str, hashes: impl IntoIterator<Item = &'a str>, withheld_openings: usize) -> Self {
+        let (mut lines, mut text) = (0, String::new());
+        for hash in hashes {
+            lines += 1;
+            text += hash;
+            text.push('\n');
         }
-        if lines.is_empty() && faults.is_empty() {
-            faults.push(ChainFault {
-                line: 1,
-                reason: "the chain is empty".into(),
-            });
+        Self {
+            case_id: case_id.to_owned(),
+            lines,
+            sha256: sha256_hex(text.as_bytes()),
+            withheld_openings,
         }
-        if faults.is_empty() {
-            Ok(Self { lines })
-        } else {
-            Err(faults)
-        }
-    }
-
-    /// Hashes of the files of the case that were deleted.
-    pub fn deleted(&self, case: &str) -> BTreeSet<&str> {
-        let mut deleted = BTreeSet::new();
-        for line in &self.lines {
-            if let CustodyEvent::Deleted { case_id, sha256, .. } = &line.entry.event
-                && case_id == case
-            {
-                deleted.extend(sha256.iter().map(String::as_str));
-            }
-        }
-        deleted
-    }
-
-    /// The signing keys used since the first line of the segment, newest first, given the last one. Each was rotated
-    /// into the one before it in the list.
-    pub fn keys(&self, last: &PublicKey) -> Vec<PublicKey> {
-        let mut keys = vec![last.clone()];
-        for line in self.lines.iter().rev() {
-            if let CustodyEvent::Key {
-                public_key, previous, ..
-            } = &line.entry.event
-                && keys.last().is_some_and(|k| k.to_string() == *public_key)
-                && let Ok(previous) = previous.parse()
-            {
-                keys.push(previous);
-            }
-        }
-        keys
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_that_lists_anything_but_hashes_is_refused_and_not_kept() {
-        let entry = |sha256: Vec<String>| ChainEntry {
-            seq: 0,
-            at: Timestamp::UNIX_EPOCH,
-            event: CustodyEvent::Deleted {
-                case_id: "case-1".into(),
-                what: "picture".into(),
-                sha256,
-                reason: "retention period expired".into(),
-            },
-            prev: START.into(),
-        };
-        let read = |sha256| Segment::read(&entry(sha256).line().0);
-        assert_eq!(read(vec![sha256_hex(b"a picture")]).unwrap().lines.len(), 1);
-        let faults = read(vec![String::new(); 100_000]).unwrap_err();
-        assert_eq!(faults[0].reason, "sha256 lists something else than SHA-256 hashes");
-    }
-
-    #[test]
-    fn a_chain_with_more_lines_than_any_box_writes_is_refused() {
-        let (mut prev, mut text) = (START.to_owned(), String::new());
-        for seq in 0..3 {
-            let event = CustodyEvent::Begun {
-                public_key: String::new(),
-            };
-            let at = Timestamp::UNIX_EPOCH;
-            let (line, hash) = ChainEntry { seq, at, event, prev }.line();
-            text = text + &line + "\n";
-            prev = hash;
-        }
-        assert_eq!(Segment::read_at_most(&text, 3).unwrap().lines.len(), 3);
-        let faults = Segment::read_at_most(&text, 2).unwrap_err();
-        assert_eq!(faults.len(), 1);
-        assert_eq!(faults[0].reason, "the chain has more than 2 lines");
-    }
+fn to_json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("strings, numbers and times under string keys serialize")
 }

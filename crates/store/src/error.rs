@@ -126,6 +126,17 @@ pub enum StoreError {
         /// Newest schema version that this program supports.
         known: u32,
     },
+    /// The database was written by an older version, and its daemon has not been restarted since.
+    #[error(
+        "database schema version {found} is older than this program's ({known}); restart the daemon with this version of gridwatch, which \
+         migrates it"
+    )]
+    Older {
+        /// Schema version of the database.
+        found: u32,
+        /// The program's schema version.
+        known: u32,
+    },
     /// Another daemon holds the lock of the state directory.
     #[error("state directory {} is in use by another gridwatch; stop it, or configure a different state directory", .dir.display())]
     Busy {
@@ -209,6 +220,7 @@ impl StoreError {
             Self::Missing { .. }
             | Self::NotAStateDir { .. }
             | Self::Newer { .. }
+            | Self::Older { .. }
             | Self::UnmergedWal { .. }
             | Self::Lost { .. }
             | Self::KeyLost { .. } => Class::Config,

@@ -11,6 +11,7 @@
 
 pub mod evidence_file;
 
+mod audit;
 mod boxes;
 mod cases;
 mod chain;
@@ -42,8 +43,10 @@ use tokio::sync::Notify;
 
 use self::location::{Aside, OpenFiles};
 pub use self::{
+    audit::NewAct,
     boxes::KnownBox,
     cases::{ReplyOutcome, Revision},
+    chain::{AppendedLine, ChainExcerpt},
     claims::{ClaimRow, ClaimState, HeldBack},
     error::StoreError,
     location::{Inspection, inspect, is_state_dir},

@@ -17,7 +17,7 @@ use serde::Serialize;
 use gridwatch_custody::{PublicKey, keys::KeyRing};
 
 use super::{
-    FILE, Store, StoreError,
+    FILE, Store, StoreError, chain,
     location::{self, Aside, Moved},
     lock, quick_check, row, schema,
 };
@@ -311,11 +311,9 @@ impl Origin {
     /// What `db` shows; an older version may know less.
     fn of(db: &Connection) -> Self {
         let node = "SELECT json_extract(record, '$.node_id') FROM cases ORDER BY confirmed_at DESC LIMIT 1";
-        let keys = "SELECT json_extract(line, '$.public_key') FROM chain
-                    WHERE json_extract(line, '$.kind') IN ('begun', 'key') ORDER BY seq DESC";
         Self {
             node: row::texts(db, node, []).unwrap_or_default().into_iter().next(),
-            keys: row::texts(db, keys, []).unwrap_or_default(),
+            keys: chain::keys(db).unwrap_or_default(),
         }
     }
 
@@ -431,11 +429,17 @@ fn copy_chain(db: &mut Connection, from: &Connection) -> Result<(), StoreError> 
         }
     };
     let t = db.transaction()?;
-    let mut query = from.prepare("SELECT seq, line, hash, case_id FROM chain WHERE seq >= ?1 ORDER BY seq")?;
+    let mut query =
+        from.prepare("SELECT seq, line, hash, case_id, event, details FROM chain WHERE seq >= ?1 ORDER BY seq")?;
     let mut lines = query.query([next])?;
     let read = loop {
         match lines.next() {
-            Ok(Some(line)) => insert(&t, "chain", "(seq, line, hash, case_id)", &values(line, 4)?)?,
+            Ok(Some(line)) => insert(
+                &t,
+                "chain",
+                "(seq, line, hash, case_id, event, details)",
+                &values(line, 6)?,
+            )?,
             Ok(None) => break Ok(()),
             Err(e) => break Err(e.into()),
         }

@@ -137,7 +137,7 @@ impl Store {
                     sha256: sha256.clone(),
                     reason: (*reason).into(),
                 };
-                chain::append(t, entry, now)
+                chain::append(t, entry, now).map(drop)
             })?;
         }
         Ok(files.len())

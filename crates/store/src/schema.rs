@@ -143,6 +143,10 @@ CREATE TABLE boxes (
     confirmed_at INTEGER,
     PRIMARY KEY (node_id, public_key)
 ) STRICT, WITHOUT ROWID;
+-- Since chain format 2 a line is a header, and its event is here (JSON, custody::chain::SaltedEvent). `details` has what an event keeps of a
+-- person and a reason (JSON, custody::chain::Details) and never leaves the box. Both are covered by the line's hash.
+ALTER TABLE chain ADD COLUMN event TEXT;
+ALTER TABLE chain ADD COLUMN details TEXT;
 ",
 ];
 
@@ -154,6 +158,8 @@ pub(super) const WITH_CHAIN: u32 = 3;
 
 /// First schema version with the tables `held_back` and `boxes`.
 pub(super) const WITH_HELD_BACK: u32 = 5;
+/// First schema version whose chain has events beside its lines.
+pub(super) const WITH_EVENTS: u32 = 5;
 
 /// Schema version of an open database.
 pub(super) fn version(db: &Connection) -> rusqlite::Result<u32> {

@@ -8,11 +8,12 @@ use std::{
 use jiff::Timestamp;
 
 use super::CasesError;
+use crate::{audit, cli::terminal::note};
 use gridwatch_contract::CaseRecord;
 use gridwatch_custody::{
     PublicKey,
     bundle::{self, BundleContents},
-    chain::{CustodyEvent, Segment},
+    chain::{self, ChainHead},
     keys::KeyRing,
     unseal,
     vault::Vault,
@@ -47,7 +48,14 @@ pub(super) struct ExportFiles {
     damaged: Vec<String>,
 }
 
-/// Decrypts the retained originals of a case, after logging the access with user and reason in the chain.
+/// Where an export goes, and how far its chain reaches.
+pub(super) struct ExportTarget<'a> {
+    pub(super) folder: &'a Path,
+    /// The line that the chain begins with, if it is before the case's first.
+    pub(super) since: Option<u64>,
+}
+
+/// Decrypts the retained originals of a case, after recording the access with user and reason.
 pub(super) fn open_originals(
     state: &Path,
     case: &str,
@@ -57,8 +65,9 @@ pub(super) fn open_originals(
 ) -> Result<(), CasesError> {
     let mut store = Store::open_unlocked(state)?;
     let kept = store.originals(case)?;
-    let by = format!("uid {}", rustix::process::getuid().as_raw());
-    store.record_originals_opened(case, &kept, &by, reason, Timestamp::now())?;
+    if let Some(error) = audit::record_opening(&mut store, case, &kept, reason)? {
+        note(format_args!("warning: {error}"));
+    }
     for sha256 in kept {
         match vault.open(&sha256) {
             Ok((format, bytes)) => files.whole.push((bundle::original(&sha256, format), bytes)),
@@ -68,12 +77,12 @@ pub(super) fn open_originals(
     Ok(())
 }
 
-/// Writes `case`, its pictures and the originals in `files` to `out/<case>`. Returns that folder, and what was damaged and is not in it.
+/// Writes `case`, its pictures and the originals in `files` to the folder `<case>` in that of `to`. Returns that folder, and what was damaged and is not in it.
 pub(super) fn export(
     store: &Store,
     state: &Path,
     case: &str,
-    out: &Path,
+    to: &ExportTarget<'_>,
     mut files: ExportFiles,
 ) -> Result<(PathBuf, Vec<String>), CasesError> {
     let unsigned = || ExportError::Unsigned(case.to_owned());
@@ -84,15 +93,12 @@ pub(super) fn export(
     let record: CaseRecord =
         serde_json::from_str(&sealed).map_err(|e| ExportError::Chain(format!("cannot parse the record: {e}")))?;
     let (body, signature) = unseal(&sealed).ok_or_else(unsigned)?;
-    let chain = store.chain_of(case)?;
-    let segment = Segment::read(&chain.join("\n")).map_err(|broken| {
+    let excerpt = store.chain_excerpt(case, to.since)?;
+    let segment = excerpt.read().map_err(|broken| {
         let first = broken.into_iter().next();
-        ExportError::Chain(first.map_or_else(String::new, |b| {
-            format!("line {} from the case's first: {}", b.line, b.reason)
-        }))
+        ExportError::Chain(first.map_or_else(String::new, |b| format!("line {} of the export: {}", b.line, b.reason)))
     })?;
-    let is_of_case = |event: &CustodyEvent| event.case_id() == Some(case);
-    if !segment.lines.iter().any(|line| is_of_case(&line.entry.event)) {
+    if segment.of_case(case).next().is_none() {
         return Err(unsigned().into());
     }
     // If that key did not hand over to the current one, verification reports it.
@@ -102,9 +108,17 @@ pub(super) fn export(
         .filter_map(|k| k.parse::<PublicKey>().ok())
         .find(|k| k.verifies(body.as_bytes(), signature))
         .ok_or_else(|| ExportError::Chain("no key in the chain verifies the record's signature".into()))?;
-    let head = store
-        .chain_head(&record.node_id, &key, Timestamp::now())?
-        .ok_or_else(unsigned)?;
+    let last = segment.lines.last().ok_or_else(unsigned)?;
+    // Not the chain's end of now: the daemon may have written another line since the excerpt was read.
+    let head = ChainHead {
+        seq: last.seq,
+        hash: last.hash.clone(),
+        at: Timestamp::now(),
+        node_id: record.node_id.clone(),
+        public_key: key.public().to_string(),
+        algorithm: chain::algorithm(),
+        case: Some(excerpt.of_case),
+    };
     let deleted = segment.deleted(case);
     for item in &record.evidence {
         let sha256 = &item.sha256;
@@ -117,11 +131,12 @@ pub(super) fn export(
                 .push(format!("{}: {e}", evidence_file::path(state, sha256).display())),
         }
     }
-    let dir = out.join(case);
+    let dir = to.folder.join(case);
     let parts = BundleContents {
         record: &sealed,
         signed_by: &signed_by,
-        chain: &chain,
+        chain: &excerpt.lines,
+        events: &excerpt.events,
         head,
         files: files.whole,
     };

@@ -12,8 +12,10 @@ use std::{
 use jiff::{Timestamp, TimestampRound, Unit};
 use serde::Serialize;
 
+use crate::audit::Act;
 use crate::cli::{
     Failure,
+    audited::audited,
     case_place::{decision, view_of},
     json_line,
     options::must_be_new,
@@ -42,7 +44,7 @@ Examples:
   gridwatch ledger export --labelled --config /etc/gridwatch/edge.toml --out captures
   gridwatch eval --model models/garbage_nano_416 --data captures
 
-It runs while the daemon runs and changes nothing on the box.
+It runs while the daemon runs and changes nothing on the box but the audit log, in which it is recorded.
 
 Exit codes: 0 written (even if there was nothing to write); 3 the configuration is faulty or the folder exists;
 5 the store or the ledger cannot be read, or a picture was damaged and left out.")]
@@ -118,12 +120,18 @@ struct ExportSummary {
 /// Runs the command.
 pub(super) fn run(args: &LedgerExportArgs) -> Result<ExitCode, Failure> {
     let config = config::load_offline(&args.config)?;
+    let act = Act::new("ledger export").with("out", args.out.display());
+    audited(&config.state_dir, act, |act| export(args, &config, act))
+}
+
+fn export(args: &LedgerExportArgs, config: &Config, act: &mut Act) -> Result<ExitCode, Failure> {
     must_be_new(&args.out)?;
     let store = Store::open_read_only(&config.state_dir)?;
     let mut summary = ExportSummary::default();
     let captures = captures(&store, &config.state_dir, &mut summary)?;
-    let looks = looks(&config, &captures)?;
-    write(args, &config, &captures, &looks, &mut summary)?;
+    let looks = looks(config, &captures)?;
+    write(args, config, &captures, &looks, &mut summary)?;
+    act.add("pictures", summary.pictures);
     print(&match args.json {
         true => json_line(&summary)?,
         false => summary_text(&args.out, &summary),

@@ -10,7 +10,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{ModelRef, configured, list, model_ref, registry};
-use crate::cli::{Failure, json_line, print, terminal::note};
+use crate::{
+    audit::Act,
+    cli::{Failure, json_line, print, terminal::note},
+};
 use gridwatch_base::error::Class;
 use gridwatch_config::Config;
 use gridwatch_engine::Label;
@@ -113,6 +116,33 @@ struct WaitArgs {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
+}
+
+impl UseArgs {
+    pub(super) fn act(&self) -> Act {
+        Act::new("model use")
+            .with("model", format!("{}@{}", self.model.id, self.model.version))
+            .with_some("camera", self.camera.as_ref())
+            .with("now", self.now)
+            .with("force", self.force)
+    }
+}
+
+impl RollbackArgs {
+    pub(super) fn act(&self) -> Act {
+        Act::new("model rollback")
+            .with("model", &self.id)
+            .with_some("camera", self.camera.as_ref())
+    }
+}
+
+impl ShadowArgs {
+    pub(super) fn act(&self) -> Act {
+        Act::new("model shadow")
+            .with("model", &self.model)
+            .with_some("camera", self.camera.as_ref())
+            .with("stop", self.stop)
+    }
 }
 
 pub(super) fn use_version(args: &UseArgs, config: &Config) -> Result<ExitCode, Failure> {

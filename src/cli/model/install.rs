@@ -5,7 +5,10 @@ use std::{path::PathBuf, process::ExitCode};
 use serde::Serialize;
 
 use super::{configured, registry};
-use crate::cli::{Failure, json_line, print};
+use crate::{
+    audit::Act,
+    cli::{Failure, json_line, print},
+};
 use gridwatch_config::Config;
 use gridwatch_model::{Model, runtime, selftest};
 
@@ -39,7 +42,8 @@ struct Installed<'a> {
     self_test: usize,
 }
 
-pub(super) fn run(args: &InstallArgs, config: &Config) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &InstallArgs, config: &Config, act: &mut Act) -> Result<ExitCode, Failure> {
+    act.add("package", args.package.display());
     let runtime = runtime::init(config.onnxruntime.as_deref())?.with(config.inference.clone());
     let arrival = registry(config).install(&args.package, |model| {
         let manifest = model.manifest();
@@ -57,6 +61,8 @@ pub(super) fn run(args: &InstallArgs, config: &Config) -> Result<ExitCode, Failu
         }
     })?;
     let manifest = arrival.model.manifest();
+    act.add("model", format!("{}@{}", manifest.id, manifest.version));
+    act.add("sha256", &manifest.sha256);
     let installed = Installed {
         id: &manifest.id,
         version: &manifest.version,

@@ -15,8 +15,9 @@ use super::{
     baseline::{self, Merge, SightedSign, Sightings},
     corners, draw, no_baseline, read,
 };
+use crate::audit::Act;
 use crate::cli::{Failure, json_pretty, options::fraction, pictures, print, view::pictures_key};
-use gridwatch_base::{error::Class, file, text::counted};
+use gridwatch_base::{digest::sha256_hex, error::Class, file, text::counted};
 use gridwatch_config::{Aim, Camera, Draft, Fault, Faults, Preset, raw};
 use gridwatch_engine::{Detection, Label, Light, Rule, View, geometry};
 use gridwatch_frame::Frame;
@@ -45,7 +46,7 @@ Exit codes: 0 written; 3 the configuration or the baseline is faulty; 4 the came
 was clear; 5 a picture cannot be read.")]
 pub(super) struct SignsRecordArgs {
     #[command(flatten)]
-    of: SignsViewArgs,
+    pub(super) of: SignsViewArgs,
     /// Number of looks.
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=1000))]
     looks: u32,
@@ -67,7 +68,7 @@ pub(super) struct SignsRecordArgs {
     overlay: Option<PathBuf>,
     /// Replace an existing baseline, discarding its signs and notes.
     #[arg(long)]
-    replace: bool,
+    pub(super) replace: bool,
     /// ONNX Runtime shared library. [default: the configuration's, or the one that edge-deploy/setup.sh installs]
     #[arg(long, value_name = "FILE", env = "GRIDWATCH_ONNXRUNTIME")]
     onnxruntime: Option<PathBuf>,
@@ -100,8 +101,11 @@ struct AddedSign {
 }
 
 /// Runs the command.
-pub(super) fn run(args: &SignsRecordArgs) -> Result<ExitCode, Failure> {
-    let (draft, camera, preset) = args.of.view()?;
+pub(super) fn run(
+    args: &SignsRecordArgs,
+    (draft, camera, preset): (Draft, Camera, Preset),
+    act: &mut Act,
+) -> Result<ExitCode, Failure> {
     let file = match (&args.out, &preset.approved_signs) {
         (Some(file), _) | (None, Some(file)) => file.clone(),
         (None, None) => return Err(no_baseline(&preset)),
@@ -123,6 +127,7 @@ pub(super) fn run(args: &SignsRecordArgs) -> Result<ExitCode, Failure> {
             Some((text, signs))
         }
     };
+    act.add("file", file.display());
     refuse_faulty(args, &draft, &camera)?;
     let mut recorder = Recorder::new(args, &draft, &camera, &preset)?;
     recorder.look_at_all(args, &draft, &camera)?;
@@ -167,6 +172,8 @@ pub(super) fn run(args: &SignsRecordArgs) -> Result<ExitCode, Failure> {
         let picture = newest.to_rgb().map_err(|e| Failure::new(e.class(), e.to_string()))?;
         draw(picture, &signs, count, overlay)?;
     }
+    act.add("added", added.len());
+    act.add("sha256", sha256_hex(text.as_bytes()));
     let report = RecordReport {
         camera: signs.camera,
         file,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{find_view, wait_for_daemon};
+use crate::audit::Act;
 use crate::cli::{
     Failure,
     case_place::{box_of, view_of},
@@ -86,10 +87,16 @@ struct Request<'a> {
 }
 
 /// Runs the command.
-pub(super) fn run(config: &Config, args: &AbsorbArgs) -> Result<(), Failure> {
+pub(super) fn run(config: &Config, args: &AbsorbArgs, act: &mut Act) -> Result<(), Failure> {
     let store = Store::open_read_only(&config.state_dir)?;
     let request = requested(config, &store, args)?;
     let id = &request.preset.view;
+    let BBox { x1, y1, x2, y2 } = request.bbox;
+    act.add("view", id);
+    act.add("box", format!("{x1},{y1},{x2},{y2}"));
+    if let Some(case) = &request.case_id {
+        act.set_case(case);
+    }
     let held_by = open_cases_in(&store, id, &request.bbox)?;
     if let Some((case, state, _)) = held_by.iter().find(|(.., share)| *share > MAX_HELD) {
         let message = format!(

@@ -84,6 +84,7 @@ pub(super) struct Rest {
     pub(super) claims: Option<Claims>,
     pub(super) telemetry: Option<Telemetry>,
     pub(super) evidence: Option<Evidence>,
+    pub(super) audit: Option<raw::Audit>,
     pub(super) intake: Option<raw::Intake>,
     pub(super) verification: Option<engine::Verification>,
     /// The outer `None`: faulty or not checked yet; the inner one: disabled.
@@ -250,6 +251,7 @@ impl Draft {
             broker: self.broker?,
             telemetry: rest.telemetry?,
             evidence: rest.evidence?,
+            audit_to_syslog: rest.audit?.syslog,
             ledger: rest.ledger?,
             view: rest.view?,
             grid_version: raw_grid.version,
@@ -290,7 +292,8 @@ pub(super) fn is_or_is_in(field: &str, head: &str) -> bool {
 /// True if the field affects how the box receives or sends, but not what becomes a case. A camera's URL is not included, because
 /// a camera without a URL is dropped.
 fn is_irrelevant_to_cases(path: &str) -> bool {
-    const SECTIONS: [&str; 11] = [
+    const SECTIONS: [&str; 12] = [
+        "audit",
         "broker",
         "claims",
         "runtime",

@@ -1,6 +1,8 @@
 //! Verifies a bundle. Its sender may want to hang, exhaust or deceive the person who checks it: only listed regular files are
 //! opened, none is read further than its kind or the record allows, and what no signature covers is named.
 
+mod custody;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -11,10 +13,13 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde::Serialize;
 
-use super::{CHAIN, HEAD, HEAD_KEY, HEAD_SIGNATURE, KEY, RECORD, RECORD_SIGNATURE, SUMS, original, picture, sums};
+use super::{
+    CHAIN, EVENTS, EarlierHead, HEAD, HEAD_KEY, HEAD_SIGNATURE, KEY, RECORD, RECORD_SIGNATURE, SUMS, original, picture,
+    sums,
+};
 use crate::{
     PublicKey,
-    chain::{ChainHead, CustodyEvent, Segment},
+    chain::Segment,
     keys::{parse_public, public_pem},
     vault::OriginalFormat,
 };
@@ -26,11 +31,12 @@ use gridwatch_contract::CaseRecord;
 
 /// The files besides pictures and originals, with their maximum size in bytes. A line of the chain has 300 bytes, so its limit is
 /// that of years on a busy box; a record with thousands of replies has 500 kB.
-const FILES: [(&str, u64); 8] = [
+const FILES: [(&str, u64); 9] = [
     (RECORD, 16 << 20),
     (RECORD_SIGNATURE, 1 << 10),
     (KEY, 4 << 10),
     (CHAIN, 128 << 20),
+    (EVENTS, 128 << 20),
     (HEAD, 64 << 10),
     (HEAD_SIGNATURE, 1 << 10),
     (HEAD_KEY, 4 << 10),
@@ -43,6 +49,8 @@ const MAX_ENTRIES: usize = 10_000;
 const MAX_BYTES: u64 = 4 << 30;
 /// Maximum number of reported faults.
 const MAX_FAULTS: usize = 200;
+/// Stands for the earlier end of the chain in faults.
+const SINCE: &str = "--since";
 
 /// Result of a check.
 #[derive(Debug, Serialize)]
@@ -68,10 +76,37 @@ pub struct BundleReport {
     pub files: usize,
     /// Number of lines of the chain.
     pub chain: usize,
+    /// Lines of the first format, of which only the hash is in the bundle. The lines before the last of them are tied to the end of the
+    /// chain by their numbers only, except for those of the case, which head.json states.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub withheld: usize,
+    /// The revision of the case with which the chain in the bundle begins, if it is not the first: what was recorded of the case before is not
+    /// in the bundle.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub begins_with_revision: Option<u32>,
+    /// Number of the line that the chain had to contain, if one was given and it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contains: Option<u64>,
     /// Files that no signature covers, and empty folders, which end in `/`. They were not opened. Each is a fault, too, unless the caller allowed them.
     pub extra: Vec<String>,
     /// What is wrong; empty if the bundle is valid. At most 200 are listed.
     pub faults: Vec<BundleFault>,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+/// What the person who checks a bundle knows or accepts.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CheckOptions<'a> {
+    /// The public key of the box, obtained independently of the bundle. Without it a bundle that was forged as a whole, with another key,
+    /// is not detected.
+    pub key: Option<&'a PublicKey>,
+    /// Files that no signature covers are no fault.
+    pub allow_extra: bool,
+    /// An earlier end of the chain, which the chain in the bundle must contain.
+    pub since: Option<&'a EarlierHead>,
 }
 
 /// Whether a case is what the box filed.
@@ -95,13 +130,11 @@ pub struct BundleFault {
     pub what: String,
 }
 
-/// Checks a bundle. `known` is the public key of the box, obtained independently of the bundle. Without it a bundle
-/// that was forged as a whole, with another key, is not detected. With `allow_extra`, files that no signature covers are no
-/// fault.
+/// Checks a bundle.
 ///
 /// # Errors
 /// The I/O error if the folder cannot be listed, or [`io::ErrorKind::InvalidData`] if it has more entries than any export.
-pub fn check(dir: &Path, known: Option<&PublicKey>, allow_extra: bool) -> io::Result<BundleReport> {
+pub fn check(dir: &Path, options: &CheckOptions<'_>) -> io::Result<BundleReport> {
     let mut check = BundleCheck {
         dir,
         present: list(dir)?,
@@ -120,7 +153,7 @@ pub fn check(dir: &Path, known: Option<&PublicKey>, allow_extra: bool) -> io::Re
     };
     let record = check.record(key.as_ref());
     let segment = check.chain();
-    check.head(head_key.as_ref(), segment.as_ref());
+    let head = check.head(head_key.as_ref(), segment.as_ref());
     if let (Some(key), Some(head_key), Some(segment)) = (&key, &head_key, &segment)
         && !segment.keys(head_key).contains(key)
     {
@@ -131,7 +164,20 @@ pub fn check(dir: &Path, known: Option<&PublicKey>, allow_extra: bool) -> io::Re
     }
     if let (Some((record, sha256)), Some(segment)) = (&record, &segment) {
         check.check_position(record, sha256, segment);
+        check.check_completeness(&record.case_id, head.as_ref(), segment);
     }
+    let contains = match (options.since, &head, &segment) {
+        (Some(since), Some(head), Some(segment)) => {
+            let mut keys = head_key.as_ref().map(|last| segment.keys(last)).unwrap_or_default();
+            keys.extend(options.key.cloned());
+            check.check_since(since, head, segment, &keys)
+        }
+        (Some(_), ..) => {
+            check.fault(SINCE, "cannot be compared: the chain or its end cannot be read");
+            None
+        }
+        (None, ..) => None,
+    };
     let mut extra = BTreeSet::new();
     if let Some((record, _)) = &record {
         check.pictures(record, segment.as_ref());
@@ -139,7 +185,7 @@ pub fn check(dir: &Path, known: Option<&PublicKey>, allow_extra: bool) -> io::Re
         extra = check.present.difference(&check.covered).cloned().collect();
     }
     check.sums(&extra);
-    if !allow_extra {
+    if !options.allow_extra {
         for name in &extra {
             let what = match name.ends_with('/') {
                 true => "empty folder: it is not part of the exported case",
@@ -148,7 +194,7 @@ pub fn check(dir: &Path, known: Option<&PublicKey>, allow_extra: bool) -> io::Re
             check.fault(name, what);
         }
     }
-    let key_is_known = check.is_known(known, key.as_ref(), head_key.as_ref(), segment.as_ref());
+    let key_is_known = check.is_known(options.key, key.as_ref(), head_key.as_ref(), segment.as_ref());
     Ok(BundleReport {
         verdict: match (check.faults.is_empty(), key_is_known) {
             (true, true) => Verdict::Authentic,
@@ -161,6 +207,14 @@ pub fn check(dir: &Path, known: Option<&PublicKey>, allow_extra: bool) -> io::Re
         public_key: key.map(|k| k.to_string()),
         key_is_known,
         files: check.present.len() - extra.len(),
+        withheld: segment
+            .as_ref()
+            .map_or(0, |s| s.lines.iter().filter(|line| line.is_withheld()).count()),
+        begins_with_revision: match (&record, &segment) {
+            (Some((record, _)), Some(segment)) => custody::first_revision(&record.case_id, segment).filter(|r| *r > 1),
+            _ => None,
+        },
+        contains,
         chain: segment.map_or(0, |s| s.lines.len()),
         extra: extra.into_iter().collect(),
         faults: check.faults.into_iter().collect(),
@@ -391,73 +445,6 @@ impl BundleCheck<'_> {
                 self.fault(RECORD, format!("not a case record: {e}"));
                 None
             }
-        }
-    }
-
-    fn chain(&mut self) -> Option<Segment> {
-        let text = self.text(CHAIN)?;
-        match Segment::read(&text) {
-            Ok(segment) => Some(segment),
-            Err(faults) => {
-                for fault in faults {
-                    self.fault(CHAIN, format!("line {}: {}", fault.line, fault.reason));
-                }
-                None
-            }
-        }
-    }
-
-    /// Checks that the chain ends where head.json says, so that no lines were cut off.
-    fn head(&mut self, key: Option<&PublicKey>, segment: Option<&Segment>) {
-        let Some(text) = self.signed(key, HEAD, HEAD_SIGNATURE) else {
-            return;
-        };
-        let head: ChainHead = match serde_json::from_str(&text) {
-            Ok(head) => head,
-            Err(e) => return self.fault(HEAD, format!("not the end of a chain: {e}")),
-        };
-        if let Some(last) = segment.and_then(|s| s.lines.last())
-            && (last.entry.seq, &last.hash) != (head.seq, &head.hash)
-        {
-            self.fault(
-                CHAIN,
-                format!(
-                    "the last line is not entry {} as head.json requires: lines were cut off, or the last one was changed",
-                    head.seq
-                ),
-            );
-        }
-        if key.is_some_and(|k| k.to_string() != head.public_key) {
-            self.fault(HEAD, "public_key is not the key that signed this file");
-        }
-    }
-
-    /// Checks that the record is the newest one of the case in the chain, and at the place that its `prev_hash` says.
-    fn check_position(&mut self, record: &CaseRecord, sha256: &str, segment: &Segment) {
-        let of_case = segment.lines.iter().rev().find_map(|line| match &line.entry.event {
-            CustodyEvent::Case {
-                case_id,
-                revision,
-                sha256,
-            } if *case_id == record.case_id => Some((&line.entry, *revision, sha256)),
-            _ => None,
-        });
-        let Some((entry, revision, newest)) = of_case else {
-            return self.fault(CHAIN, format!("no line about case {}", record.case_id));
-        };
-        if newest != sha256 || revision != record.revision {
-            self.fault(
-                RECORD,
-                format!(
-                    "not the newest record of the case: entry {} of the chain has revision {revision}",
-                    entry.seq
-                ),
-            );
-        } else if record.prev_hash.as_ref() != Some(&entry.prev) {
-            self.fault(
-                RECORD,
-                format!("prev_hash does not match entry {} of the chain", entry.seq),
-            );
         }
     }
 
