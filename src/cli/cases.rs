@@ -19,7 +19,7 @@ use gridwatch_base::{
 use gridwatch_config::Faults;
 use gridwatch_contract::When;
 use gridwatch_custody::{
-    keys::{KeyError, KeyRing, OriginalsKey},
+    keys::{KeyError, OriginalsKey},
     vault::Vault,
 };
 use gridwatch_engine::CaseState;
@@ -187,11 +187,11 @@ fn print(args: &CasesArgs, out: &mut impl Write) -> Result<(), CasesError> {
             let case = full_id(&store, case)?;
             let mut files = ExportFiles::default();
             if let (true, Some(reason)) = (*originals, reason) {
-                let key_source = originals_key.clone().map_or(OriginalsKey::Own, OriginalsKey::File);
-                let key = KeyRing::of(state).originals(&key_source)?;
+                let place = originals_key.clone().map(OriginalsKey::File);
+                let key = located.keys.originals(place.as_ref().unwrap_or(&located.originals_key))?;
                 export::open_originals(state, &case, &Vault::new(state, key), reason, &mut files)?;
             }
-            let (dir, damaged) = export::export(&store, state, &case, folder, files)?;
+            let (dir, damaged) = export::export(&store, &located.keys, &case, folder, files)?;
             match args.json {
                 true => writeln!(out, "{}", serde_json::json!({"path": dir, "damaged": damaged}))?,
                 false => {

@@ -229,7 +229,12 @@ pub struct CaseRecord {
     /// SHA-256 of the preceding entry in the box's custody chain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prev_hash: Option<String>,
-    /// Ed25519 signature of the box over the record without this member, in base64.
+    /// Algorithm of `signature`, covered by it: `ed25519`, or `ecdsa-p256-sha256` with signatures in DER. Absent: `ed25519`. Reject a
+    /// record with a name that you do not know as one that you cannot verify, not as a forgery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 40))]
+    pub signature_algorithm: Option<String>,
+    /// Signature of the box over the record without this member, in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
 }

@@ -160,6 +160,7 @@ impl CaseRecord {
             state: CaseState::Filed,
             history: vec![HistoryEntry::new(1, CaseState::Filed, when(filed_at), None)],
             prev_hash: None,
+            signature_algorithm: None,
             signature: None,
         };
         record.caption_filed();

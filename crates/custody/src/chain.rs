@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{PublicKey, SigningKey};
+use super::{PublicKey, Signer, keys::KeyError};
 use gridwatch_base::digest::sha256_hex;
 
 /// Maximum length of a line in bytes: the deletion of some 15,000 files.
@@ -106,13 +106,16 @@ impl CustodyEvent {
     }
 
     /// A rotation from `old` to `new`, appended after the line with the hash `prev`.
-    pub fn rotation(old: &SigningKey, new: &PublicKey, prev: &str) -> Self {
+    ///
+    /// # Errors
+    /// As [`Signer::sign`].
+    pub fn rotation(old: &dyn Signer, new: &PublicKey, prev: &str) -> Result<Self, KeyError> {
         let public_key = new.to_string();
-        Self::Key {
-            signature: old.sign(rotation_message(&public_key, prev).as_bytes()).trim().into(),
+        Ok(Self::Key {
+            signature: old.sign(rotation_message(&public_key, prev).as_bytes())?,
             previous: old.public().to_string(),
             public_key,
-        }
+        })
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
 use rusqlite::{Connection, OpenFlags, Row, Transaction, backup::Backup, params, params_from_iter, types::Value};
 use serde::Serialize;
 
-use gridwatch_custody::{PublicKey, keys::KeyRing};
+use gridwatch_custody::{PublicKey, keys::{KeyRing, OriginalsKey}};
 
 use super::{
     FILE, Store, StoreError,
@@ -194,14 +194,16 @@ impl Store {
     }
 }
 
-/// Creates the signing key of the state directory `dir` if it is missing, on an operator's command, and returns the public key.
+/// Creates the keys of the state directory `dir` that are missing, on an operator's command, and accepts the key of the originals that is in
+/// `originals`. Returns the public key, and whether the key of the originals had been another one.
 ///
 /// # Errors
 /// [`StoreError::NotAStateDir`], [`StoreError::Busy`] while a daemon runs, or [`StoreError::Key`].
-pub fn create_missing_keys(dir: &Path) -> Result<PublicKey, StoreError> {
+pub fn create_missing_keys(dir: &Path, keys: &KeyRing, originals: &OriginalsKey) -> Result<(PublicKey, bool), StoreError> {
     location::expect_state_dir(dir)?;
     let _lock = lock(dir)?;
-    Ok(KeyRing::of(dir).load_or_create()?.public())
+    let public = keys.create_missing()?.public();
+    Ok((public, keys.accept_originals(originals)?))
 }
 
 fn backup_error(out: &Path, reason: impl Into<String>) -> StoreError {

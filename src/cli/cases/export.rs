@@ -71,13 +71,14 @@ pub(super) fn open_originals(
 /// Writes `case`, its pictures and the originals in `files` to `out/<case>`. Returns that folder, and what was damaged and is not in it.
 pub(super) fn export(
     store: &Store,
-    state: &Path,
+    keys: &KeyRing,
     case: &str,
     out: &Path,
     mut files: ExportFiles,
 ) -> Result<(PathBuf, Vec<String>), CasesError> {
     let unsigned = || ExportError::Unsigned(case.to_owned());
-    let key = KeyRing::of(state).existing()?;
+    let key = keys.existing()?;
+    let state = store.dir();
     let sealed = store
         .sealed_record(case)?
         .ok_or_else(|| CasesError::NoSuchCase(case.into()))?;
@@ -103,7 +104,7 @@ pub(super) fn export(
         .find(|k| k.verifies(body.as_bytes(), signature))
         .ok_or_else(|| ExportError::Chain("no key in the chain verifies the record's signature".into()))?;
     let head = store
-        .chain_head(&record.node_id, &key, Timestamp::now())?
+        .chain_head(&record.node_id, &*key, Timestamp::now())?
         .ok_or_else(unsigned)?;
     let deleted = segment.deleted(case);
     for item in &record.evidence {
@@ -125,7 +126,7 @@ pub(super) fn export(
         head,
         files: files.whole,
     };
-    bundle::write(&dir, parts, &key).map_err(|source| ExportError::Write {
+    bundle::write(&dir, parts, &*key).map_err(|source| ExportError::Write {
         path: dir.clone(),
         source,
     })?;

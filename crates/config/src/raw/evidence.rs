@@ -34,6 +34,11 @@ pub struct Evidence {
     pub originals_mb: u32,
     /// Where the encryption key of the originals is stored. Unset: in `keys/` of the state directory, created at first start; a stolen box then reveals the key.
     pub originals_key: Option<KeyPlace>,
+    /// Key in a PKCS#11 token or TPM that signs the box's cases, as a PKCS#11 URI (RFC 7512):
+    /// `pkcs11:token=LABEL;object=LABEL?module-path=/PATH.so&pin-source=credential:NAME`. The key is Ed25519, or on P-256. `token` or `serial`,
+    /// and `object` or `id`, are required; so is `pin-source`, a systemd credential or `file:/PATH`. The PIN itself does not belong here.
+    /// Unset: in `keys/` of the state directory, created at first start. Hand over with `gridwatch keys rotate` when you change it.
+    pub signing_key: Option<String>,
     /// Days for which the pictures of a case are kept after it has ended. Default 0: as long as there is space.
     #[schemars(range(max = 36500))]
     pub pictures_days: u32,
@@ -65,6 +70,7 @@ impl Default for Evidence {
             originals_days: 30,
             originals_mb: 4096,
             originals_key: None,
+            signing_key: None,
             pictures_days: 0,
             pictures_mb: 32_768,
         }
