@@ -309,7 +309,10 @@ impl Shared {
             _ => None,
         };
         if let (Some(reason), true) = (&fault, self.health.set_blocker(SIGNING, fault.clone())) {
-            tracing::error!(reason, "Cannot sign; cases wait until the signing key's token works again");
+            tracing::error!(
+                reason,
+                "Cannot sign; cases wait until the signing key's token works again"
+            );
         }
         let (head, signature) = signed.ok()??;
         Some(SignedChainHead { head, signature })

@@ -188,7 +188,9 @@ fn print(args: &CasesArgs, out: &mut impl Write) -> Result<(), CasesError> {
             let mut files = ExportFiles::default();
             if let (true, Some(reason)) = (*originals, reason) {
                 let place = originals_key.clone().map(OriginalsKey::File);
-                let key = located.keys.originals(place.as_ref().unwrap_or(&located.originals_key))?;
+                let key = located
+                    .keys
+                    .originals(place.as_ref().unwrap_or(&located.originals_key))?;
                 export::open_originals(state, &case, &Vault::new(state, key), reason, &mut files)?;
             }
             let (dir, damaged) = export::export(&store, &located.keys, &case, folder, files)?;

@@ -99,9 +99,12 @@ pub fn run(args: &KeysArgs) -> Result<ExitCode, Failure> {
 }
 
 fn create(located: &BoxState) -> Result<String, Failure> {
-    let (public, was_other) = gridwatch_store::create_missing_keys(&located.dir, &located.keys, &located.originals_key)?;
+    let (public, was_other) =
+        gridwatch_store::create_missing_keys(&located.dir, &located.keys, &located.originals_key)?;
     if was_other {
-        eprintln!("gridwatch: the key of the originals is another one now; what the previous one encrypted stays unreadable");
+        eprintln!(
+            "gridwatch: the key of the originals is another one now; what the previous one encrypted stays unreadable"
+        );
     }
     Ok(format!("{public}\n"))
 }
@@ -165,12 +168,18 @@ fn summary(done: &Reencrypted) -> String {
         current,
         unreadable: (unreadable, first),
     } = done;
-    let mut text = format!("{} encrypted with the new key", counted(*anew as usize, "file", "files"));
+    let mut text = format!(
+        "{} encrypted with the new key",
+        counted(*anew as usize, "file", "files")
+    );
     if *current > 0 {
         text += &format!(", {current} before");
     }
     if let Some(first) = first {
-        text += &format!("; {unreadable} that no key decrypts left as they are, such as {}", first.display());
+        text += &format!(
+            "; {unreadable} that no key decrypts left as they are, such as {}",
+            first.display()
+        );
     }
     text + "\n"
 }

@@ -188,7 +188,9 @@ fn open_storage(config: &Config) -> Result<Storage, StartError> {
     let place = config.evidence.originals.as_ref();
     let key = keys.adopt_originals(config.originals_key())?;
     if key.is_being_rotated() {
-        tracing::warn!("The rotation of the originals' key was interrupted; everything can still be decrypted. Stop gridwatch and finish it (gridwatch keys rotate --originals)");
+        tracing::warn!(
+            "The rotation of the originals' key was interrupted; everything can still be decrypted. Stop gridwatch and finish it (gridwatch keys rotate --originals)"
+        );
     }
     Ok(Storage {
         outbox: store.outbox_handle()?,

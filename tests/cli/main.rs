@@ -43,5 +43,6 @@ mod signs;
 mod store_commands;
 mod store_retention;
 mod take_over;
+mod token;
 mod tune;
 mod view;

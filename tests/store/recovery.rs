@@ -144,7 +144,10 @@ fn a_database_that_was_in_its_log_only_is_lost_with_it() {
     let error = Store::open(dir.path()).unwrap_err();
     assert!(matches!(error, StoreError::Lost { .. }), "{error}");
     assert!(error.to_string().contains("write-ahead log"), "{error}");
-    assert!(matches!(inspect(dir.path(), &KeyRing::of(dir.path())).version, Err(StoreError::Lost { .. })));
+    assert!(matches!(
+        inspect(dir.path(), &KeyRing::of(dir.path())).version,
+        Err(StoreError::Lost { .. })
+    ));
 
     let message = Store::restore(dir.path(), &path).unwrap_err().to_string();
     assert!(message.contains("write-ahead log, which is missing"), "{message}");
@@ -166,7 +169,10 @@ fn an_older_copy_of_the_database_is_noticed_by_pictures_that_it_does_not_know() 
     drop(store);
     delete(&state);
     fs::copy(&older, state.join(FILES[0])).unwrap();
-    let doubt = inspect(&state, &KeyRing::of(&state)).doubts.unwrap().expect("pictures of the second case");
+    let doubt = inspect(&state, &KeyRing::of(&state))
+        .doubts
+        .unwrap()
+        .expect("pictures of the second case");
     assert!(
         doubt.contains("3 pictures") && doubt.contains("store restore"),
         "{doubt}"
@@ -242,7 +248,10 @@ fn lost_keys_are_not_replaced_without_a_command() {
         message.contains("a chain of custody") && message.contains("gridwatch keys new"),
         "{message}"
     );
-    assert!(matches!(inspect(dir.path(), &KeyRing::of(dir.path())).doubts, Err(StoreError::KeyLost { .. })));
+    assert!(matches!(
+        inspect(dir.path(), &KeyRing::of(dir.path())).doubts,
+        Err(StoreError::KeyLost { .. })
+    ));
     assert!(!dir.path().join("keys/signing.pem").exists());
     let public = gridwatch_store::create_missing_keys(dir.path(), &KeyRing::of(dir.path()), &OriginalsKey::Own)
         .unwrap()
@@ -279,9 +288,15 @@ fn a_backup_of_another_box_is_refused_unless_that_is_meant() {
 #[test]
 fn a_new_state_directory_is_not_a_lost_one() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(matches!(inspect(dir.path(), &KeyRing::of(dir.path())).version, Ok(None)));
+    assert!(matches!(
+        inspect(dir.path(), &KeyRing::of(dir.path())).version,
+        Ok(None)
+    ));
     drop(Store::open(dir.path()).unwrap());
-    assert!(matches!(inspect(dir.path(), &KeyRing::of(dir.path())).version, Ok(Some(_))));
+    assert!(matches!(
+        inspect(dir.path(), &KeyRing::of(dir.path())).version,
+        Ok(Some(_))
+    ));
 }
 
 #[test]
@@ -414,7 +429,10 @@ fn a_damaged_database_keeps_the_cases_that_can_be_read() {
 
     let store = Store::open(dir.path()).unwrap();
     let found = ids(&store);
-    assert!(!inspect(dir.path(), &KeyRing::of(dir.path())).aside.is_empty(), "it was moved aside");
+    assert!(
+        !inspect(dir.path(), &KeyRing::of(dir.path())).aside.is_empty(),
+        "it was moved aside"
+    );
     assert_eq!(found, filed);
 }
 

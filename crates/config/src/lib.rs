@@ -37,7 +37,10 @@ pub use gridwatch_base::{
 use gridwatch_camera::{Auth, Backend, StreamSource, Transport};
 pub use gridwatch_contract::Language;
 use gridwatch_contract::Template;
-use gridwatch_custody::{PublicKey, keys::{KeyRing, OriginalsKey, SigningKeyPlace}};
+use gridwatch_custody::{
+    PublicKey,
+    keys::{KeyRing, OriginalsKey, SigningKeyPlace},
+};
 use gridwatch_engine::{CameraId, Category, Label, NodeId, Plan, Point, RuleId};
 use gridwatch_ledger as ledger;
 use gridwatch_link::{Protocol, ServerTrust};

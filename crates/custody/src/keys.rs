@@ -290,8 +290,15 @@ fn io_error(doing: &'static str, path: &Path, source: io::Error) -> KeyError {
 /// The public key in PEM (SubjectPublicKeyInfo, RFC 8410 and RFC 5480), as OpenSSL reads it.
 pub fn public_pem(key: &PublicKey) -> String {
     let body = BASE64.encode(key.to_der());
-    let lines: Vec<&str> = body.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
-    format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n"))
+    let lines: Vec<&str> = body
+        .as_bytes()
+        .chunks(64)
+        .filter_map(|line| std::str::from_utf8(line).ok())
+        .collect();
+    format!(
+        "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
+        lines.join("\n")
+    )
 }
 
 /// Parses a public key in PEM ([`public_pem`], `openssl pkey -pubout`) or in the text form of [`PublicKey`].
@@ -302,8 +309,14 @@ pub fn parse_public(text: &str) -> Result<PublicKey, String> {
     if !text.trim_start().starts_with("-----") {
         return text.parse();
     }
-    let body: String = text.lines().filter(|l| !l.starts_with("-----")).map(str::trim).collect();
-    let der = BASE64.decode(body).map_err(|_| "not a public key in PEM: its body is not base64")?;
+    let body: String = text
+        .lines()
+        .filter(|l| !l.starts_with("-----"))
+        .map(str::trim)
+        .collect();
+    let der = BASE64
+        .decode(body)
+        .map_err(|_| "not a public key in PEM: its body is not base64")?;
     PublicKey::from_der(&der)
 }
 

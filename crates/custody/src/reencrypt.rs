@@ -141,7 +141,10 @@ fn visit(
             // A whole folder before its files are replaced: a file that is replaced while its folder is listed may be listed twice.
             for path in entries(&dir)? {
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
-                let kind = path.symlink_metadata().map_err(|e| error("read", &path, e))?.file_type();
+                let kind = path
+                    .symlink_metadata()
+                    .map_err(|e| error("read", &path, e))?
+                    .file_type();
                 let is_top = dir.parent() == Some(state_dir);
                 if kind.is_dir() {
                     if is_top {
@@ -168,7 +171,8 @@ fn may_be_sealed(folder: &str, name: &str) -> bool {
 }
 
 fn entries(dir: &Path) -> Result<Vec<PathBuf>, ReencryptError> {
-    let listed = fs::read_dir(dir).and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect::<io::Result<Vec<_>>>());
+    let listed =
+        fs::read_dir(dir).and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect::<io::Result<Vec<_>>>());
     match listed {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         listed => {
@@ -227,7 +231,9 @@ mod tests {
         fn new(key: &VaultKey) -> Self {
             let dir = tempfile::tempdir().unwrap();
             let vault = Vault::new(dir.path(), key.clone());
-            let originals = (0..5).map(|i| vault.put(OriginalFormat::H265, &[i; 99]).unwrap()).collect();
+            let originals = (0..5)
+                .map(|i| vault.put(OriginalFormat::H265, &[i; 99]).unwrap())
+                .collect();
             Vault::at(dir.path().join("decode-crashes"), key.clone())
                 .put(OriginalFormat::H264, CONTENT)
                 .unwrap();
@@ -255,7 +261,10 @@ mod tests {
                 assert_eq!(vault.open(sha256).unwrap(), (OriginalFormat::H265, vec![i as u8; 99]));
             }
             let read = |path: &str| fs::read(self.path().join(path)).unwrap();
-            assert_eq!(key.open_file("view gate.view", &read("views/gate.view")).unwrap(), CONTENT);
+            assert_eq!(
+                key.open_file("view gate.view", &read("views/gate.view")).unwrap(),
+                CONTENT
+            );
             assert!(key.open_file("view gate.newest", &read("views/gate.view")).is_none());
             assert_eq!(key.open_file("gate@17", &read("pinned/gate@17")).unwrap(), CONTENT);
             assert_eq!(read("views/gate.request"), b"{}");
@@ -294,7 +303,10 @@ mod tests {
             state.expect_readable(&new);
             let sealed = fs::read(state.path().join("pinned/gate@17")).unwrap();
             assert!(old.open_file("gate@17", &sealed).is_none(), "the old key opens nothing");
-            assert_eq!(fs::metadata(state.path().join("pinned/gate@17")).unwrap().mode() & 0o777, 0o600);
+            assert_eq!(
+                fs::metadata(state.path().join("pinned/gate@17")).unwrap().mode() & 0o777,
+                0o600
+            );
         }
     }
 
@@ -315,7 +327,11 @@ mod tests {
         .unwrap();
         let key = ring.adopt_originals(&OriginalsKey::Own).unwrap();
         assert!(!key.is_being_rotated());
-        assert!(ring.begin_rotation(&OriginalsKey::Own, None).unwrap().is_being_rotated());
+        assert!(
+            ring.begin_rotation(&OriginalsKey::Own, None)
+                .unwrap()
+                .is_being_rotated()
+        );
     }
 
     #[test]
@@ -331,14 +347,20 @@ mod tests {
         let state = State::new(&ring.adopt_originals(&place).unwrap());
         let other = |result: Result<VaultKey, KeyError>, part: &str| {
             let error = result.unwrap_err();
-            assert!(matches!(error, KeyError::OtherOriginalsKey { .. }) && error.to_string().contains(part), "{error}");
+            assert!(
+                matches!(error, KeyError::OtherOriginalsKey { .. }) && error.to_string().contains(part),
+                "{error}"
+            );
         };
         other(ring.begin_rotation(&place, None), "--old-key");
         other(ring.begin_rotation(&place, Some(&file("same", 1))), "the same key");
 
         file("key", 2);
         other(ring.adopt_originals(&place), "not the key that encrypted");
-        other(ring.begin_rotation(&place, Some(&file("wrong", 3))), "neither this key nor --old-key");
+        other(
+            ring.begin_rotation(&place, Some(&file("wrong", 3))),
+            "neither this key nor --old-key",
+        );
         let first = ring.begin_rotation(&place, Some(&file("old", 1))).unwrap();
         state.expect_readable(&first);
         // Interrupted before the first file, and the operator replaces the key once more: both old keys are needed.
@@ -351,7 +373,10 @@ mod tests {
         state.expect_readable(&ring.adopt_originals(&place).unwrap());
 
         file("key", 5);
-        assert!(ring.accept_originals(&place).unwrap(), "on purpose, after the keys were lost");
+        assert!(
+            ring.accept_originals(&place).unwrap(),
+            "on purpose, after the keys were lost"
+        );
         let lost = ring.adopt_originals(&place).unwrap();
         let done = reencrypt(state.path(), &lost, &mut |_| ()).unwrap();
         assert_eq!((done.anew, done.unreadable.0), (0, 9));
@@ -365,7 +390,10 @@ mod tests {
         ring.adopt_originals(&OriginalsKey::Own).unwrap();
         fs::remove_file(dir.path().join("keys/originals.key")).unwrap();
         let error = ring.adopt_originals(&OriginalsKey::Own).unwrap_err().to_string();
-        assert!(error.contains("is missing") && error.contains("gridwatch keys new"), "{error}");
+        assert!(
+            error.contains("is missing") && error.contains("gridwatch keys new"),
+            "{error}"
+        );
         assert!(ring.accept_originals(&OriginalsKey::Own).unwrap());
         assert!(!ring.accept_originals(&OriginalsKey::Own).unwrap());
     }

@@ -12,8 +12,8 @@ use std::{
     time::Duration,
 };
 
-use self::worker::Worker;
 pub use self::uri::{PinSource, TokenUri};
+use self::worker::Worker;
 use super::{PublicKey, Signer, keys::KeyError};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use gridwatch_base::error::Class;
@@ -35,7 +35,9 @@ pub enum TokenError {
         reason: String,
     },
     /// No token is the one that the URI describes.
-    #[error("no token matches {uri}; connected tokens: {found}. Connect or initialise it, or correct evidence.signing_key")]
+    #[error(
+        "no token matches {uri}; connected tokens: {found}. Connect or initialise it, or correct evidence.signing_key"
+    )]
     NoToken {
         /// The key's URI.
         uri: String,
@@ -55,7 +57,9 @@ pub enum TokenError {
         remedy: &'static str,
     },
     /// The token has no such key.
-    #[error("the token has no private key for signatures that matches {uri}; create it with `gridwatch keys new --config FILE`, or correct evidence.signing_key")]
+    #[error(
+        "the token has no private key for signatures that matches {uri}; create it with `gridwatch keys new --config FILE`, or correct evidence.signing_key"
+    )]
     NoKey {
         /// The key's URI.
         uri: String,
@@ -89,7 +93,9 @@ pub enum TokenError {
         marker: PathBuf,
     },
     /// The token accepts no PIN, or one more wrong one would lock it.
-    #[error("the token of {uri} {state}; unlock it, or log in once with its own tools (pkcs11-tool --login), then start gridwatch again")]
+    #[error(
+        "the token of {uri} {state}; unlock it, or log in once with its own tools (pkcs11-tool --login), then start gridwatch again"
+    )]
     PinLocked {
         /// The key's URI.
         uri: String,

@@ -206,7 +206,10 @@ impl VaultKey {
             return Ok(Resealed::Current);
         }
         match self.open(name, file) {
-            Some((code, content)) => self.seal(name, code, &content).map(Resealed::Anew).ok_or_else(no_random),
+            Some((code, content)) => self
+                .seal(name, code, &content)
+                .map(Resealed::Anew)
+                .ok_or_else(no_random),
             None => Ok(Resealed::Unreadable),
         }
     }
@@ -255,7 +258,10 @@ fn open_with(key: &LessSafeKey, name: &str, file: &[u8]) -> Option<(u8, Vec<u8>)
     let (nonce, body) = rest.split_at_checked(NONCE_LEN)?;
     let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
     let mut body = body.to_vec();
-    let length = key.open_in_place(nonce, associated_data(name, code), &mut body).ok()?.len();
+    let length = key
+        .open_in_place(nonce, associated_data(name, code), &mut body)
+        .ok()?
+        .len();
     body.truncate(length);
     Some((code, body))
 }

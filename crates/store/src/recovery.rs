@@ -14,7 +14,11 @@ use std::{
 use rusqlite::{Connection, OpenFlags, Row, Transaction, backup::Backup, params, params_from_iter, types::Value};
 use serde::Serialize;
 
-use gridwatch_custody::{PublicKey, keys::{KeyRing, OriginalsKey}};
+use gridwatch_base::disk::create_private_dir;
+use gridwatch_custody::{
+    PublicKey,
+    keys::{KeyRing, OriginalsKey, SigningKeyPlace},
+};
 
 use super::{
     FILE, Store, StoreError,
@@ -199,7 +203,15 @@ impl Store {
 ///
 /// # Errors
 /// [`StoreError::NotAStateDir`], [`StoreError::Busy`] while a daemon runs, or [`StoreError::Key`].
-pub fn create_missing_keys(dir: &Path, keys: &KeyRing, originals: &OriginalsKey) -> Result<(PublicKey, bool), StoreError> {
+pub fn create_missing_keys(
+    dir: &Path,
+    keys: &KeyRing,
+    originals: &OriginalsKey,
+) -> Result<(PublicKey, bool), StoreError> {
+    if *keys.signing_place() != SigningKeyPlace::Own && !dir.exists() {
+        // A box whose key is enrolled before its first start.
+        create_private_dir(dir).map_err(|e| StoreError::io("create", dir, e))?;
+    }
     location::expect_state_dir(dir)?;
     let _lock = lock(dir)?;
     let public = keys.create_missing()?.public();

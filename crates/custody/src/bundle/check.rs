@@ -405,7 +405,10 @@ impl BundleCheck<'_> {
             Ok(named) => {
                 if let Some(key) = key.filter(|key| key.algorithm() != named) {
                     let key = key.algorithm();
-                    self.fault(RECORD, format!("signature_algorithm is {named}, but {KEY} is a key for {key}"));
+                    self.fault(
+                        RECORD,
+                        format!("signature_algorithm is {named}, but {KEY} is a key for {key}"),
+                    );
                 }
             }
         }

@@ -72,7 +72,9 @@ impl KeyRing {
     /// [`KeyError`].
     pub fn existing_originals(&self, place: &OriginalsKey) -> Result<Option<VaultKey>, KeyError> {
         match place {
-            OriginalsKey::Own if !self.dir.join(ORIGINALS_FILE).exists() && !self.dir.join(CHECK_FILE).exists() => Ok(None),
+            OriginalsKey::Own if !self.dir.join(ORIGINALS_FILE).exists() && !self.dir.join(CHECK_FILE).exists() => {
+                Ok(None)
+            }
             place => self.originals(place).map(Some),
         }
     }
@@ -109,22 +111,30 @@ impl KeyRing {
         } else if let Some(old) = old {
             let old = read_key(old)?;
             if *old == *keys.current {
-                return Err(wrong("--old-key is the same key; put the new key in its place first, and name the previous one with --old-key"));
+                return Err(wrong(
+                    "--old-key is the same key; put the new key in its place first, and name the previous one with --old-key",
+                ));
             }
             let mut previous = Zeroizing::new(Vec::with_capacity(MAX_PREVIOUS));
             previous.extend_from_slice(&*old);
             previous.extend_from_slice(&self.previous(&old)?);
             previous.extend_from_slice(&keys.previous);
             if previous.len() > MAX_PREVIOUS {
-                return Err(wrong("too many keys are being replaced; finish with the key that is there now, without --old-key"));
+                return Err(wrong(
+                    "too many keys are being replaced; finish with the key that is there now, without --old-key",
+                ));
             }
             keys.previous = previous;
             if matches!(self.check(&keys)?, Check::Differs) {
-                return Err(wrong("neither this key nor --old-key is the one that encrypted the originals; name that one with --old-key"));
+                return Err(wrong(
+                    "neither this key nor --old-key is the one that encrypted the originals; name that one with --old-key",
+                ));
             }
             self.write_previous(&keys)?;
         } else if keys.previous.is_empty() {
-            return Err(wrong("put the new key in its place, and name a file with the previous one with --old-key"));
+            return Err(wrong(
+                "put the new key in its place, and name a file with the previous one with --old-key",
+            ));
         }
         self.write_check(&keys)?;
         keys.vault_key()
@@ -158,7 +168,9 @@ impl KeyRing {
     fn load_originals(&self, place: &OriginalsKey) -> Result<Keys, KeyError> {
         let path = self.originals_path(place)?;
         let current = match read_key(&path) {
-            Err(KeyError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound && *place == OriginalsKey::Own => {
+            Err(KeyError::Io { source, .. })
+                if source.kind() == io::ErrorKind::NotFound && *place == OriginalsKey::Own =>
+            {
                 if self.dir.join(CHECK_FILE).exists() {
                     return Err(KeyError::OtherOriginalsKey {
                         path,
@@ -253,7 +265,9 @@ const MAX_PREVIOUS: usize = 16 * KEY_LEN;
 
 fn generate() -> Result<KeyBytes, KeyError> {
     let mut key = Zeroizing::new([0; KEY_LEN]);
-    SystemRandom::new().fill(&mut *key).map_err(|_| KeyError::NoRandomness)?;
+    SystemRandom::new()
+        .fill(&mut *key)
+        .map_err(|_| KeyError::NoRandomness)?;
     Ok(key)
 }
 

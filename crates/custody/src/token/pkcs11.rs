@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use cryptoki::{
@@ -36,28 +36,83 @@ const OID_P256: &[u8] = b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
 /// The other form of Ed25519 in PKCS#11 v3.0: a PrintableString "edwards25519".
 const NAME_ED25519: &[u8] = b"\x13\x0cedwards25519";
 
-/// The modules of this process. A module is initialised once a process, and finalising it would end the sessions of every signer.
-static MODULES: Mutex<BTreeMap<PathBuf, Pkcs11>> = Mutex::new(BTreeMap::new());
+/// The modules of this process: a module is initialised once a process, however many signers use it.
+static MODULES: Mutex<BTreeMap<PathBuf, Loaded>> = Mutex::new(BTreeMap::new());
 
-fn module(path: &Path) -> Result<Pkcs11, TokenError> {
+struct Loaded {
+    module: Pkcs11,
+    users: usize,
+}
+
+fn modules() -> MutexGuard<'static, BTreeMap<PathBuf, Loaded>> {
+    MODULES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn load(path: &Path) -> Result<Pkcs11, TokenError> {
     let failed = |reason: String| TokenError::Module {
         path: path.into(),
         reason,
     };
-    let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(module) = modules.get(path) {
-        return Ok(module.clone());
-    }
     if !path.is_file() {
         return Err(failed("no such file".into()));
     }
     let module = Pkcs11::new(path).map_err(|e| failed(e.to_string()))?;
     match module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
-        Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {}
-        Err(e) => return Err(failed(e.to_string())),
+        Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(module),
+        Err(e) => Err(failed(e.to_string())),
     }
-    modules.insert(path.into(), module.clone());
-    Ok(module)
+}
+
+/// A signer's use of a module.
+struct ModuleUse {
+    path: PathBuf,
+}
+
+impl ModuleUse {
+    fn new(path: &Path) -> Result<Self, TokenError> {
+        let mut modules = modules();
+        match modules.get_mut(path) {
+            Some(loaded) => loaded.users += 1,
+            None => {
+                let module = load(path)?;
+                modules.insert(path.into(), Loaded { module, users: 1 });
+            }
+        }
+        Ok(Self { path: path.into() })
+    }
+
+    fn module(&self) -> Result<Pkcs11, TokenError> {
+        let modules = modules();
+        let loaded = modules.get(&self.path).map(|loaded| loaded.module.clone());
+        loaded.ok_or_else(|| TokenError::Unavailable {
+            reason: "its module could not be initialised again".into(),
+        })
+    }
+
+    /// Initialises the module again: many list the tokens that were there when they were initialised, and no others. Not while another
+    /// signer may be using it.
+    fn restart(&self) -> Result<(), TokenError> {
+        let mut modules = modules();
+        if let Some(Loaded { users: 2.., .. }) = modules.get(&self.path) {
+            return Ok(());
+        }
+        if let Some(loaded) = modules.remove(&self.path) {
+            // A module whose token is gone may fail to say goodbye to it.
+            let _ = loaded.module.finalize();
+        }
+        let module = load(&self.path)?;
+        modules.insert(self.path.clone(), Loaded { module, users: 1 });
+        Ok(())
+    }
+}
+
+impl Drop for ModuleUse {
+    fn drop(&mut self) {
+        // Stays loaded: unloading runs code of the module.
+        if let Some(loaded) = modules().get_mut(&self.path) {
+            loaded.users = loaded.users.saturating_sub(1);
+        }
+    }
 }
 
 /// A session that is logged in, and its key.
@@ -71,6 +126,7 @@ struct OpenKey {
 pub(super) struct TokenDevice {
     uri: TokenUri,
     marker: PathBuf,
+    module: Option<ModuleUse>,
     open: Option<OpenKey>,
     /// The key at the start.
     public: Option<PublicKey>,
@@ -81,6 +137,7 @@ impl TokenDevice {
         Self {
             uri,
             marker,
+            module: None,
             open: None,
             public: None,
         }
@@ -94,7 +151,10 @@ impl TokenDevice {
     }
 
     fn open_key(&mut self, create: bool) -> Result<&OpenKey, KeyError> {
-        let module = module(&self.uri.module)?;
+        let module = match &self.module {
+            Some(used) => used.module()?,
+            None => self.module.insert(ModuleUse::new(&self.uri.module)?).module()?,
+        };
         let slot = self.slot(&module)?;
         let session = match create {
             true => module.open_rw_session(slot),
@@ -121,7 +181,9 @@ impl TokenDevice {
         let (mut found, mut labels) = (Vec::new(), Vec::new());
         for slot in module.get_slots_with_token().map_err(unavailable)? {
             // A token that was just removed.
-            let Ok(info) = module.get_token_info(slot) else { continue };
+            let Ok(info) = module.get_token_info(slot) else {
+                continue;
+            };
             labels.push(format!("{:?}", info.label()));
             let has = |wanted: &Option<String>, value: &str| wanted.as_deref().is_none_or(|wanted| wanted == value);
             if has(&self.uri.token, info.label())
@@ -192,8 +254,15 @@ impl TokenDevice {
 
     /// The attributes that name the key.
     fn names(&self) -> Vec<Attribute> {
-        let label = self.uri.object.as_ref().map(|label| Attribute::Label(label.as_bytes().to_vec()));
-        label.into_iter().chain(self.uri.id.clone().map(Attribute::Id)).collect()
+        let label = self
+            .uri
+            .object
+            .as_ref()
+            .map(|label| Attribute::Label(label.as_bytes().to_vec()));
+        label
+            .into_iter()
+            .chain(self.uri.id.clone().map(Attribute::Id))
+            .collect()
     }
 
     fn find_key(&self, session: &Session) -> Result<Option<ObjectHandle>, TokenError> {
@@ -219,13 +288,18 @@ impl TokenDevice {
         };
         let mut template = vec![Attribute::Class(ObjectClass::PUBLIC_KEY)];
         let id = session.get_attributes(key, &[AttributeType::Id]).map_err(unavailable)?;
-        match id.into_iter().find(|a| matches!(a, Attribute::Id(id) if !id.is_empty())) {
+        match id
+            .into_iter()
+            .find(|a| matches!(a, Attribute::Id(id) if !id.is_empty()))
+        {
             Some(id) => template.push(id),
             None => template.extend(self.names()),
         }
         let public = session.find_objects(&template).map_err(unavailable)?;
         let [public] = public[..] else {
-            return Err(unsuitable("the token must have exactly one public key with the same id"));
+            return Err(unsuitable(
+                "the token must have exactly one public key with the same id",
+            ));
         };
         let wanted = [AttributeType::KeyType, AttributeType::EcParams, AttributeType::EcPoint];
         let (mut kind, mut curve, mut point) = (None, Vec::new(), Vec::new());
@@ -240,7 +314,11 @@ impl TokenDevice {
         let algorithm = match (kind, &curve[..]) {
             (Some(KeyType::EC_EDWARDS), OID_ED25519 | NAME_ED25519) => Algorithm::Ed25519,
             (Some(KeyType::EC), OID_P256) => Algorithm::EcdsaP256Sha256,
-            _ => return Err(unsuitable("it is neither an Ed25519 key nor an EC key on P-256; create one of these")),
+            _ => {
+                return Err(unsuitable(
+                    "it is neither an Ed25519 key nor an EC key on P-256; create one of these",
+                ));
+            }
         };
         // A DER OCTET STRING, or in some modules the bytes themselves.
         let bytes = match &point[..] {
@@ -248,15 +326,24 @@ impl TokenDevice {
             [0x04, length, rest @ ..] if usize::from(*length) == rest.len() => rest.to_vec(),
             _ => Vec::new(),
         };
-        PublicKey::new(algorithm, bytes).ok_or_else(|| unsuitable("the token describes its public key in an unknown form"))
+        PublicKey::new(algorithm, bytes)
+            .ok_or_else(|| unsuitable("the token describes its public key in an unknown form"))
     }
 
     fn expect_mechanism(&self, module: &Pkcs11, slot: Slot, algorithm: Algorithm) -> Result<(), TokenError> {
         let (mechanism, name, remedy) = match algorithm {
-            Algorithm::Ed25519 => (MechanismType::EDDSA, "CKM_EDDSA", "use an EC key on P-256 (CKM_ECDSA) instead"),
+            Algorithm::Ed25519 => (
+                MechanismType::EDDSA,
+                "CKM_EDDSA",
+                "use an EC key on P-256 (CKM_ECDSA) instead",
+            ),
             Algorithm::EcdsaP256Sha256 => (MechanismType::ECDSA, "CKM_ECDSA", "use another token"),
         };
-        match module.get_mechanism_list(slot).map_err(unavailable)?.contains(&mechanism) {
+        match module
+            .get_mechanism_list(slot)
+            .map_err(unavailable)?
+            .contains(&mechanism)
+        {
             true => Ok(()),
             false => Err(TokenError::NoMechanism {
                 uri: self.uri.to_string(),
@@ -269,10 +356,22 @@ impl TokenDevice {
     fn create_key(&self, module: &Pkcs11, slot: Slot, session: &Session) -> Result<ObjectHandle, TokenError> {
         let has = module.get_mechanism_list(slot).map_err(unavailable)?;
         let kinds = [
-            (MechanismType::EDDSA, MechanismType::ECC_EDWARDS_KEY_PAIR_GEN, Mechanism::EccEdwardsKeyPairGen, OID_ED25519),
-            (MechanismType::ECDSA, MechanismType::ECC_KEY_PAIR_GEN, Mechanism::EccKeyPairGen, OID_P256),
+            (
+                MechanismType::EDDSA,
+                MechanismType::ECC_EDWARDS_KEY_PAIR_GEN,
+                Mechanism::EccEdwardsKeyPairGen,
+                OID_ED25519,
+            ),
+            (
+                MechanismType::ECDSA,
+                MechanismType::ECC_KEY_PAIR_GEN,
+                Mechanism::EccKeyPairGen,
+                OID_P256,
+            ),
         ];
-        let kind = kinds.into_iter().find(|(sign, generate, ..)| has.contains(sign) && has.contains(generate));
+        let kind = kinds
+            .into_iter()
+            .find(|(sign, generate, ..)| has.contains(sign) && has.contains(generate));
         let (_, _, mechanism, curve) = kind.ok_or_else(|| TokenError::NoMechanism {
             uri: self.uri.to_string(),
             mechanism: "CKM_EDDSA or CKM_ECDSA with key generation",
@@ -317,6 +416,9 @@ impl Device for TokenDevice {
             }
             self.open = None;
         }
+        if let Some(used) = &self.module {
+            used.restart()?;
+        }
         let known = self.public.clone();
         let open = self.open_key(false)?;
         if known.is_some_and(|known| known != open.public) {
@@ -341,12 +443,15 @@ fn sign(open: &OpenKey, message: &[u8]) -> Result<Vec<u8>, TokenError> {
         }
         Algorithm::EcdsaP256Sha256 => {
             let hash = digest(&SHA256, message);
-            let signature = session.sign(&Mechanism::Ecdsa, *key, hash.as_ref()).map_err(unavailable)?;
-            let (r, s) = signature.split_at_checked(32).filter(|(_, s)| s.len() == 32).ok_or_else(|| {
-                TokenError::Unavailable {
+            let signature = session
+                .sign(&Mechanism::Ecdsa, *key, hash.as_ref())
+                .map_err(unavailable)?;
+            let (r, s) = signature
+                .split_at_checked(32)
+                .filter(|(_, s)| s.len() == 32)
+                .ok_or_else(|| TokenError::Unavailable {
                     reason: "it returned a signature that is not 64 bytes long".into(),
-                }
-            })?;
+                })?;
             Ok(to_der(r, s))
         }
     }

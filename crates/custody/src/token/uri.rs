@@ -86,7 +86,8 @@ impl TokenUri {
     }
 }
 
-const EXAMPLE: &str = "pkcs11:token=gridwatch;object=box?module-path=/usr/lib/pkcs11/libtpm2_pkcs11.so&pin-source=credential:signing-pin";
+const EXAMPLE: &str =
+    "pkcs11:token=gridwatch;object=box?module-path=/usr/lib/pkcs11/libtpm2_pkcs11.so&pin-source=credential:signing-pin";
 
 impl FromStr for TokenUri {
     type Err = String;
@@ -97,10 +98,15 @@ impl FromStr for TokenUri {
         if text.len() > MAX_URI {
             return Err(expected(&format!("longer than {MAX_URI} bytes")));
         }
-        let rest = text.strip_prefix("pkcs11:").ok_or_else(|| expected("does not begin with pkcs11:"))?;
+        let rest = text
+            .strip_prefix("pkcs11:")
+            .ok_or_else(|| expected("does not begin with pkcs11:"))?;
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
         let mut fields = Fields::default();
-        let attributes = path.split(';').map(|a| (a, true)).chain(query.split('&').map(|a| (a, false)));
+        let attributes = path
+            .split(';')
+            .map(|a| (a, true))
+            .chain(query.split('&').map(|a| (a, false)));
         for (attribute, is_path) in attributes.filter(|(a, _)| !a.is_empty()) {
             let (name, value) = attribute
                 .split_once('=')
@@ -205,7 +211,10 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.'
 impl fmt::Display for TokenUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = [&self.token, &self.manufacturer, &self.model, &self.serial, &self.object];
-        let text = TEXT.iter().zip(text).filter_map(|(name, value)| Some((*name, value.as_ref()?.as_bytes())));
+        let text = TEXT
+            .iter()
+            .zip(text)
+            .filter_map(|(name, value)| Some((*name, value.as_ref()?.as_bytes())));
         f.write_str("pkcs11:")?;
         for (i, (name, value)) in text.chain(self.id.as_deref().map(|id| ("id", id))).enumerate() {
             if i > 0 {
@@ -226,7 +235,11 @@ mod tests {
         let uri: TokenUri = EXAMPLE.parse().unwrap();
         assert_eq!(uri.token.as_deref(), Some("gridwatch"));
         assert_eq!(uri.pin, PinSource::Credential("signing-pin".into()));
-        assert_eq!(uri.to_string(), "pkcs11:token=gridwatch;object=box", "without module and PIN");
+        assert_eq!(
+            uri.to_string(),
+            "pkcs11:token=gridwatch;object=box",
+            "without module and PIN"
+        );
         let uri: TokenUri = "pkcs11:serial=1%3B2;id=%01%FF;type=private?pin-source=file:///etc/pin&module-path=/m.so"
             .parse()
             .unwrap();
@@ -246,11 +259,26 @@ mod tests {
             (&format!("pkcs11:token=hunter2;token=b{good}"), "occurs twice"),
             (&format!("pkcs11:token=hunter2;object={good}"), "empty"),
             (&format!("pkcs11:hunter2{good}"), "has no value"),
-            (&format!("pkcs11:token=a;object=b;slot=hunter2{good}"), "an attribute other than"),
-            ("pkcs11:token=a;object=b?module-path=/m.so&pin-value=hunter2", "`pin-value` is not accepted"),
-            ("pkcs11:token=a;object=b?module-path=hunter2&pin-source=/p", "`module-path` must be an absolute path"),
-            ("pkcs11:token=a;object=b?module-path=/m.so&pin-source=hunter2", "file:/PATH or credential:NAME"),
-            ("pkcs11:token=a;object=b?module-path=/m.so&pin-source=credential:../hunter2", "must name a systemd credential"),
+            (
+                &format!("pkcs11:token=a;object=b;slot=hunter2{good}"),
+                "an attribute other than",
+            ),
+            (
+                "pkcs11:token=a;object=b?module-path=/m.so&pin-value=hunter2",
+                "`pin-value` is not accepted",
+            ),
+            (
+                "pkcs11:token=a;object=b?module-path=hunter2&pin-source=/p",
+                "`module-path` must be an absolute path",
+            ),
+            (
+                "pkcs11:token=a;object=b?module-path=/m.so&pin-source=hunter2",
+                "file:/PATH or credential:NAME",
+            ),
+            (
+                "pkcs11:token=a;object=b?module-path=/m.so&pin-source=credential:../hunter2",
+                "must name a systemd credential",
+            ),
             ("pkcs11:token=a;object=b?module-path=/m.so", "`pin-source` is missing"),
         ] {
             let message = text.parse::<TokenUri>().unwrap_err();

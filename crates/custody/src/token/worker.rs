@@ -137,7 +137,11 @@ mod tests {
                 Err(_) => thread::yield_now(),
             }
         };
-        assert_eq!(signature, [3], "a late signature is not taken for that of another message");
+        assert_eq!(
+            signature,
+            [3],
+            "a late signature is not taken for that of another message"
+        );
     }
 
     #[test]
