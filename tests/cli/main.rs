@@ -34,6 +34,7 @@ mod ledger_places;
 mod model_inspect;
 mod moved;
 mod ocr;
+mod originals_key;
 mod outbox;
 mod read_only;
 mod reference;

@@ -155,6 +155,7 @@ pub fn record_in(language: Language, case: &Case, evidence: Vec<EvidenceItem>) -
 pub fn unsealed(record: &CaseRecord) -> CaseRecord {
     CaseRecord {
         prev_hash: None,
+        signature_algorithm: None,
         signature: None,
         ..record.clone()
     }

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use zeroize::Zeroizing;
+pub use zeroize::Zeroizing;
 
 use crate::file;
 

@@ -20,6 +20,7 @@ mod calendar;
 mod camera;
 mod change;
 mod evidence;
+mod redacted;
 mod rule;
 mod signs;
 mod span;
@@ -190,7 +191,7 @@ pub struct Decode {
 }
 
 /// Where to read a user name and a password. They are never part of this file. Set exactly one of `env` and `file`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Credentials {
     /// Name of the environment variable that holds `user:password`.

@@ -29,7 +29,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::session::{Channels, Session};
 pub use self::{reply::IncomingReply, session::find_duplicate, wire::probe};
-use gridwatch_base::{error::Class, file, installation::Installation, secret::Credentials};
+use gridwatch_base::{
+    error::Class,
+    file,
+    installation::Installation,
+    secret::{Credentials, Zeroizing},
+};
 use gridwatch_engine::{CellCode, Claim, Known, NodeId};
 use gridwatch_store::Store;
 
@@ -309,11 +314,13 @@ impl LinkHandle {
     }
 }
 
-/// Reads a PEM file; `field` is the configuration key that names it.
-fn read_pem(field: &'static str, path: &Path) -> Result<Vec<u8>, LinkError> {
-    file::read(path, file::MAX_KEY).map_err(|source| LinkError::TlsFile {
-        field,
-        path: path.to_path_buf(),
-        source,
-    })
+/// Reads a PEM file, perhaps a private key; `field` is the configuration key that names it.
+fn read_pem(field: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, LinkError> {
+    file::read(path, file::MAX_KEY)
+        .map(Zeroizing::new)
+        .map_err(|source| LinkError::TlsFile {
+            field,
+            path: path.to_path_buf(),
+            source,
+        })
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Span;
 
 /// Evidence pictures: encoding, masking, retention.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Evidence {
     /// JPEG quality. Default 88. Below 70, print on bags and signs becomes illegible.
@@ -48,7 +48,7 @@ pub struct Evidence {
 }
 
 /// Location of a key outside the state directory. Set exactly one of `file` and `credential`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeyPlace {
     /// File with 32 random bytes in base64 (`openssl rand -base64 32`), accessible only to the daemon's user.

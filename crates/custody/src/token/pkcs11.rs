@@ -59,7 +59,10 @@ fn load(path: &Path) -> Result<Pkcs11, TokenError> {
     let module = Pkcs11::new(path).map_err(|e| failed(e.to_string()))?;
     match module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
         Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(module),
-        Err(e) => Err(failed(e.to_string())),
+        // Such as a TPM that does not answer.
+        Err(e) => Err(TokenError::Unavailable {
+            reason: format!("the PKCS#11 module {} cannot be initialised: {e}", path.display()),
+        }),
     }
 }
 
