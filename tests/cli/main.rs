@@ -14,6 +14,8 @@ mod filing;
 mod ledger_support;
 #[path = "../support/packages.rs"]
 mod packages;
+#[path = "../support/softhsm.rs"]
+mod softhsm;
 
 mod calibrate;
 mod cases;

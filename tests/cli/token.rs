@@ -3,11 +3,14 @@
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Output},
 };
 
-use crate::filing;
+use crate::{
+    filing,
+    softhsm::{MODULE, PIN, SoftToken},
+};
 use gridwatch_base::error::Class;
 use gridwatch_custody::{
     bundle::{self, Verdict},
@@ -16,78 +19,27 @@ use gridwatch_custody::{
 use gridwatch_engine::CaseState;
 use gridwatch_store::Store;
 
-/// Where Debian installs the module.
-const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
-const PIN: &str = "271828";
-
 /// A token, a configuration whose signing key is in it, and a state directory.
-struct Token {
-    dir: tempfile::TempDir,
-}
+struct Token(SoftToken);
 
 impl Token {
     fn new() -> Self {
-        assert!(
-            Path::new(MODULE).exists(),
-            "{MODULE} is missing: install softhsm2 (edge-deploy/setup.sh does)"
-        );
-        let token = Self {
-            dir: tempfile::tempdir().unwrap(),
-        };
-        fs::create_dir(token.path("tokens")).unwrap();
-        let conf = format!(
-            "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",
-            token.path("tokens").display()
-        );
-        fs::write(token.path("softhsm2.conf"), conf).unwrap();
-        token.softhsm(&[
-            "--init-token",
-            "--free",
-            "--label",
-            "gridwatch",
-            "--pin",
-            PIN,
-            "--so-pin",
-            "161803",
-        ]);
-        token.set_pin(PIN);
+        let token = Self(SoftToken::new());
         token.configure(Some("box"));
         token
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+        self.0.path(name)
     }
 
     fn state(&self) -> PathBuf {
         self.path("state")
     }
 
-    fn softhsm(&self, arguments: &[&str]) {
-        let output = Command::new("softhsm2-util")
-            .args(arguments)
-            .env("SOFTHSM2_CONF", self.path("softhsm2.conf"))
-            .output()
-            .expect("softhsm2-util is installed");
-        assert!(output.status.success(), "{output:?}");
-    }
-
-    fn set_pin(&self, pin: &str) {
-        fs::write(self.path("pin"), format!("{pin}\n")).unwrap();
-        fs::set_permissions(self.path("pin"), fs::Permissions::from_mode(0o600)).unwrap();
-    }
-
-    fn uri(&self, object: &str) -> String {
-        let pin = self.path("pin");
-        format!(
-            "pkcs11:token=gridwatch;object={object}?module-path={MODULE}&pin-source=file:{}",
-            pin.display()
-        )
-    }
-
     /// Configures the key with that label, or the one in the state directory.
     fn configure(&self, object: Option<&str>) {
-        self.configure_uri(object.map(|object| self.uri(object)));
+        self.configure_uri(object.map(|object| self.0.uri(object)));
     }
 
     fn configure_uri(&self, uri: Option<String>) {
@@ -102,7 +54,7 @@ impl Token {
         command.args(arguments).arg("--config").arg(self.path("edge.toml"));
         command
             .env_remove("GRIDWATCH_STATE")
-            .env("SOFTHSM2_CONF", self.path("softhsm2.conf"));
+            .env("SOFTHSM2_CONF", self.0.conf());
         command.output().unwrap()
     }
 
@@ -127,8 +79,8 @@ impl Token {
     fn in_process(&self, test: &str) {
         let output = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", &format!("token::{test}"), "--ignored", "--nocapture"])
-            .env("SOFTHSM2_CONF", self.path("softhsm2.conf"))
-            .env("TOKEN_TEST_DIR", self.dir.path())
+            .env("SOFTHSM2_CONF", self.0.conf())
+            .env("TOKEN_TEST_DIR", self.path(""))
             .output()
             .unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
@@ -215,7 +167,7 @@ fn a_box_hands_over_to_a_token_and_back_and_every_case_verifies() {
         .output()
         .unwrap();
     assert!(made.status.success(), "{made:?}");
-    token.softhsm(&[
+    token.0.util(&[
         "--import",
         pem.to_str().unwrap(),
         "--token",
@@ -232,7 +184,7 @@ fn a_box_hands_over_to_a_token_and_back_and_every_case_verifies() {
         token.error(&["keys", "rotate"]).contains("signing.pem"),
         "there is no such key"
     );
-    let from = token.uri("box");
+    let from = token.0.uri("box");
     let p256 = token.print(&["keys", "rotate", "--from", &from]);
     assert!(p256.starts_with("ecdsa-p256-sha256:"), "{p256}");
     token.in_process("revises_with_the_token");
@@ -240,7 +192,7 @@ fn a_box_hands_over_to_a_token_and_back_and_every_case_verifies() {
     token.expect_authentic(&first, &p256, "ed25519");
 
     token.configure(None);
-    let own = token.print(&["keys", "rotate", "--from", &token.uri("ec")]);
+    let own = token.print(&["keys", "rotate", "--from", &token.0.uri("ec")]);
     assert_eq!(own, token.print(&["keys", "show"]));
     token.expect_authentic(&second, &own, "ecdsa-p256-sha256");
     token.expect_authentic(&first, &own, "ed25519");
@@ -289,14 +241,14 @@ fn files_again_once_the_token_is_back() {
 #[test]
 fn a_wrong_pin_is_tried_once() {
     let token = Token::new();
-    token.set_pin("314159");
+    token.0.set_pin("314159");
     let message = token.error(&["keys", "new"]);
     assert!(
         message.contains("rejected the PIN") && !message.contains("314159"),
         "{message}"
     );
     // Not tried, or it would be accepted.
-    token.set_pin(PIN);
+    token.0.set_pin(PIN);
     let message = token.error(&["keys", "new"]);
     let marker = token.state().join("keys/pin-rejected");
     assert!(
@@ -310,7 +262,7 @@ fn a_wrong_pin_is_tried_once() {
 #[test]
 fn what_is_missing_is_named_with_its_remedy() {
     let token = Token::new();
-    let uri = token.uri("box");
+    let uri = token.0.uri("box");
     for (uri, parts) in [
         (
             uri.replace("token=gridwatch", "token=other"),
@@ -341,7 +293,7 @@ fn what_is_missing_is_named_with_its_remedy() {
     );
     fs::set_permissions(token.path("pin"), fs::Permissions::from_mode(0o644)).unwrap();
     assert!(token.error(&["keys", "new"]).contains("chmod 600"));
-    token.configure_uri(Some(token.uri("box").replace("pin-source=file:", "pin-value=")));
+    token.configure_uri(Some(token.0.uri("box").replace("pin-source=file:", "pin-value=")));
     assert!(
         token.error(&["check"]).contains("pin-value")
             || token.run(&["check"]).stdout.windows(9).any(|w| w == b"pin-value")

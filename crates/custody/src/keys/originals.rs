@@ -232,7 +232,7 @@ impl KeyRing {
 
     fn write_key(&self, path: &Path, key: &KeyBytes) -> Result<(), KeyError> {
         let mut text = Zeroizing::new(String::with_capacity(2 * KEY_LEN));
-        BASE64.encode_string(&**key, &mut text);
+        BASE64.encode_string(key.as_slice(), &mut text);
         text.push('\n');
         self.write(path, &text)
     }

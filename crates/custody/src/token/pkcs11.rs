@@ -342,11 +342,7 @@ impl TokenDevice {
             ),
             Algorithm::EcdsaP256Sha256 => (MechanismType::ECDSA, "CKM_ECDSA", "use another token"),
         };
-        match module
-            .get_mechanism_list(slot)
-            .map_err(unavailable)?
-            .contains(&mechanism)
-        {
+        match has(module, slot, mechanism)? {
             true => Ok(()),
             false => Err(TokenError::NoMechanism {
                 uri: self.uri.to_string(),
@@ -357,7 +353,6 @@ impl TokenDevice {
     }
 
     fn create_key(&self, module: &Pkcs11, slot: Slot, session: &Session) -> Result<ObjectHandle, TokenError> {
-        let has = module.get_mechanism_list(slot).map_err(unavailable)?;
         let kinds = [
             (
                 MechanismType::EDDSA,
@@ -372,10 +367,14 @@ impl TokenDevice {
                 OID_P256,
             ),
         ];
-        let kind = kinds
-            .into_iter()
-            .find(|(sign, generate, ..)| has.contains(sign) && has.contains(generate));
-        let (_, _, mechanism, curve) = kind.ok_or_else(|| TokenError::NoMechanism {
+        let mut kind = None;
+        for (sign, generate, mechanism, curve) in kinds {
+            if has(module, slot, sign)? && has(module, slot, generate)? {
+                kind = Some((mechanism, curve));
+                break;
+            }
+        }
+        let (mechanism, curve) = kind.ok_or_else(|| TokenError::NoMechanism {
             uri: self.uri.to_string(),
             mechanism: "CKM_EDDSA or CKM_ECDSA with key generation",
             remedy: "use another token",
@@ -406,6 +405,16 @@ impl TokenDevice {
         private.extend(names);
         let created = session.generate_key_pair(&mechanism, &public, &private);
         Ok(created.map_err(unavailable)?.1)
+    }
+}
+
+/// Whether the token has a mechanism.
+fn has(module: &Pkcs11, slot: Slot, mechanism: MechanismType) -> Result<bool, TokenError> {
+    // Not `get_mechanism_list`, which logs an error for each mechanism that the crate does not know.
+    match module.get_mechanism_info(slot, mechanism) {
+        Ok(_) => Ok(true),
+        Err(Error::Pkcs11(RvError::MechanismInvalid, _)) => Ok(false),
+        Err(e) => Err(unavailable(e)),
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
-        mpsc::{self, RecvTimeoutError, SyncSender},
+        mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
     },
     thread,
     time::Duration,
@@ -24,9 +24,13 @@ struct Job {
     reply: SyncSender<Result<Vec<u8>, KeyError>>,
 }
 
-/// A handle to the thread. The thread ends with the handle, once the token answers.
+/// A handle to the thread, which ends with it: a module must not be in use while the process exits and the module's destructors run.
+/// A token that hangs is not waited for longer than a signature.
 pub(super) struct Worker {
-    jobs: Mutex<SyncSender<Job>>,
+    /// Taken when dropped.
+    jobs: Mutex<Option<SyncSender<Job>>>,
+    /// Disconnected once the thread has closed the device.
+    ended: Mutex<Receiver<()>>,
     /// A job is being worked on, perhaps for ever.
     is_busy: Arc<AtomicBool>,
     limit: Duration,
@@ -40,6 +44,7 @@ impl Worker {
     ) -> Result<(Self, PublicKey), KeyError> {
         let (jobs, queue) = mpsc::sync_channel::<Job>(1);
         let (opened, is_open) = mpsc::sync_channel(1);
+        let (running, ended) = mpsc::channel::<()>();
         let is_busy = Arc::new(AtomicBool::new(false));
         let busy = Arc::clone(&is_busy);
         let work = move || {
@@ -59,14 +64,21 @@ impl Worker {
                 // The signer may have given up.
                 let _ = job.reply.send(signature);
             }
+            drop(device);
+            drop(running);
         };
         thread::Builder::new()
             .name("token".into())
             .spawn(work)
             .map_err(|e| unavailable(&format!("cannot start its thread: {e}")))?;
         let public = wait(&is_open, open_limit)?;
-        let jobs = Mutex::new(jobs);
-        Ok((Self { jobs, is_busy, limit }, public))
+        let worker = Self {
+            jobs: Mutex::new(Some(jobs)),
+            ended: Mutex::new(ended),
+            is_busy,
+            limit,
+        };
+        Ok((worker, public))
     }
 
     /// Signs within the limit.
@@ -82,8 +94,18 @@ impl Worker {
             message: message.to_vec(),
             reply,
         };
-        jobs.send(job).map_err(|_| unavailable("its thread ended"))?;
+        let sent = jobs.as_ref().and_then(|jobs| jobs.send(job).ok());
+        sent.ok_or_else(|| unavailable("its thread ended"))?;
         wait(&answer, self.limit)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        drop(self.jobs.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // Nothing is ever sent: disconnected, or too late.
+        let _ = ended.recv_timeout(self.limit);
     }
 }
 
