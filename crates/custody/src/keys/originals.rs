@@ -149,11 +149,17 @@ impl KeyRing {
     }
 
     /// Accepts the key of the originals that is there, after the one in use was lost: what that one encrypted stays unreadable. Generates one
-    /// in the state directory if it is missing. True if another key had been in use.
+    /// in the state directory if it is missing. True if another key had been in use. A credential that this process was not given is left to
+    /// the service.
     ///
     /// # Errors
     /// [`KeyError`].
     pub fn accept_originals(&self, place: &OriginalsKey) -> Result<bool, KeyError> {
+        if let OriginalsKey::Credential(name) = place
+            && !credential(name).is_ok_and(|path| path.exists())
+        {
+            return Ok(false);
+        }
         match self.adopt_originals(place) {
             Ok(_) => Ok(false),
             Err(KeyError::OtherOriginalsKey { .. }) => {
