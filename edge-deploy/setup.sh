@@ -88,6 +88,7 @@ build    gstreamer1.0-tools          # gst-inspect-1.0, gst-launch-1.0, to inspe
 build    ffmpeg                      # encodes bench clips, and is what bench compares with
 build    mosquitto                   # broker for demo and tests, started by them on a free port
 build    mosquitto-clients           # mosquitto_sub, for inspection
+build    softhsm2                    # a PKCS#11 token in software, for the tests of signing keys in tokens
 END
     # The name of the library package contains OpenCV's version (406 on Debian 12), so ask the -dev package for it. In build
     # mode, the -dev packages pull it in.

@@ -313,6 +313,7 @@ failure_from!(
     gridwatch_evidence::EvidenceError,
     cases::CasesError,
     gridwatch_custody::keys::KeyError,
+    gridwatch_custody::reencrypt::ReencryptError,
     gridwatch_ledger::LedgerError,
     gridwatch_store::StoreError,
     crate::telemetry::TelemetryError,

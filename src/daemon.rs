@@ -61,7 +61,7 @@ use gridwatch_contract::{
 };
 use gridwatch_engine::NodeId;
 use gridwatch_link::{LinkHandle, LinkState};
-use gridwatch_store::Store;
+use gridwatch_store::{Store, StoreError};
 
 /// Figures for a progress line.
 #[derive(Debug, Clone, Copy, Default)]
@@ -89,6 +89,9 @@ const READINESS_EVERY: Duration = Duration::from_secs(10);
 
 /// After the start, connecting to cameras and broker takes this long; not being ready is not logged before.
 const STARTING: Duration = Duration::from_secs(60);
+
+/// The blocker of a signing key that cannot be used.
+const SIGNING: &str = "signing";
 
 /// A running daemon.
 pub struct Daemon {
@@ -320,8 +323,19 @@ impl Shared {
 
     fn chain_head(&self, node: &NodeId, now: Timestamp) -> Option<SignedChainHead> {
         let store = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
-        // The core reports a store that cannot be read.
-        let (head, signature) = store.signed_chain_head(node.as_str(), now).ok()??;
+        let signed = store.signed_chain_head(node.as_str(), now);
+        // Noticed here before a case has to be signed. The core reports a store that cannot be read.
+        let fault = match &signed {
+            Err(StoreError::Key(error)) => Some(error.to_string()),
+            _ => None,
+        };
+        if let (Some(reason), true) = (&fault, self.health.set_blocker(SIGNING, fault.clone())) {
+            tracing::error!(
+                reason,
+                "Cannot sign; cases wait until the signing key's token works again"
+            );
+        }
+        let (head, signature) = signed.ok()??;
         Some(SignedChainHead { head, signature })
     }
 

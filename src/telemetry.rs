@@ -291,12 +291,14 @@ impl Health {
         self.blockers().remove(name);
     }
 
-    /// Sets or removes the blocker `name`.
-    pub fn set_blocker(&self, name: &'static str, reason: Option<String>) {
-        match reason {
-            Some(reason) => self.block(name, reason),
-            None => self.unblock(name),
-        }
+    /// Sets or removes the blocker `name`. True if it is another one than before.
+    pub fn set_blocker(&self, name: &'static str, reason: Option<String>) -> bool {
+        let mut blockers = self.blockers();
+        let before = match &reason {
+            Some(reason) => blockers.insert(name, reason.clone()),
+            None => blockers.remove(name),
+        };
+        before != reason
     }
 
     /// Replaces the list of what is impaired without making the box unready, such as single cameras.

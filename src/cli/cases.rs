@@ -21,7 +21,7 @@ use gridwatch_config::Faults;
 use gridwatch_contract::When;
 use gridwatch_custody::{
     chain::MAX_FIELD,
-    keys::{KeyError, KeyRing, OriginalsKey},
+    keys::{KeyError, OriginalsKey},
     vault::Vault,
 };
 use gridwatch_engine::CaseState;
@@ -210,12 +210,14 @@ fn print(args: &CasesArgs, out: &mut impl Write) -> Result<(), CasesError> {
                 act.set_case(&case);
                 let mut files = ExportFiles::default();
                 if let (true, Some(reason)) = (*originals, reason) {
-                    let key_source = originals_key.clone().map_or(OriginalsKey::Own, OriginalsKey::File);
-                    let key = KeyRing::of(state).originals(&key_source)?;
+                    let place = originals_key.clone().map(OriginalsKey::File);
+                    let key = located
+                        .keys
+                        .originals(place.as_ref().unwrap_or(&located.originals_key))?;
                     export::open_originals(state, &case, &Vault::new(state, key), reason, &mut files)?;
                 }
                 let to = ExportTarget { folder, since: *since };
-                let (dir, damaged) = export::export(&store, state, &case, &to, files)?;
+                let (dir, damaged) = export::export(&store, &located.keys, &case, &to, files)?;
                 print_export(out, &dir, &damaged, args.json)?;
                 match damaged.is_empty() {
                     true => Ok(()),

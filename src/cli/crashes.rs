@@ -12,7 +12,6 @@ use super::{Failure, audited::audited, json_line, options::ConfigArgs, print, pr
 use crate::audit::Act;
 use crate::crashes::{CrashRecord, CrashStore};
 use gridwatch_base::error::Class;
-use gridwatch_custody::keys::{KeyRing, OriginalsKey};
 
 /// Fewest digits of a SHA-256 that name a picture.
 const MIN_PREFIX: usize = 8;
@@ -79,9 +78,9 @@ struct Exported<'a> {
 /// A faulty configuration, no such picture, or a key or file that cannot be read or written.
 pub fn run(args: &CrashesArgs) -> Result<ExitCode, Failure> {
     let config = args.config.load()?;
-    let place = config.evidence.originals.as_ref().unwrap_or(&OriginalsKey::Own);
-    let key = KeyRing::of(&config.state_dir)
-        .existing_originals(place)
+    let key = config
+        .keys()
+        .existing_originals(config.originals_key())
         .map_err(|e| Failure::new(e.class(), e.to_string()))?;
     let store = CrashStore::new(&config.state_dir, key);
     let records = store.records();

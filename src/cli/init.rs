@@ -21,7 +21,11 @@ use super::{
     starter::{self, NOWHERE, TEMPLATE},
     terminal::{self, note},
 };
-use gridwatch_base::{error::Class, file, secret::Credentials};
+use gridwatch_base::{
+    error::Class,
+    file,
+    secret::{Credentials, Zeroizing},
+};
 use gridwatch_config::{self as config, raw};
 
 /// The configuration's file in the new folder.
@@ -252,7 +256,7 @@ fn write(
         if let Some(Credentials { user, password }) = &camera.credentials {
             folder.write(
                 &secret_file(camera),
-                &format!("{}:{}\n", user.expose(), password.expose()),
+                &Zeroizing::new(format!("{}:{}\n", user.expose(), password.expose())),
                 0o600,
             )?;
         }

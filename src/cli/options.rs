@@ -9,6 +9,7 @@ use gridwatch_base::error::Class;
 use gridwatch_config as config;
 use gridwatch_config::{Config, Faults};
 use gridwatch_contract::Language;
+use gridwatch_custody::keys::{KeyRing, OriginalsKey};
 use gridwatch_store::{Filter, Store, StoreError};
 
 /// Locates the state directory: `--state` or `--config`.
@@ -23,7 +24,7 @@ pub(super) struct StateArgs {
         default_value = "/var/lib/gridwatch"
     )]
     state: PathBuf,
-    /// Take the state directory and the time zone from this configuration file instead of --state.
+    /// Take the state directory, the place of its keys and the time zone from this configuration file instead of --state.
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
 }
@@ -44,15 +45,19 @@ impl StateArgs {
     pub(super) fn locate(&self) -> Result<BoxState, Faults> {
         let Some(path) = &self.config else {
             return Ok(BoxState {
+                keys: KeyRing::of(&self.state),
+                originals_key: OriginalsKey::Own,
                 dir: self.state.clone(),
                 timezone: None,
             });
         };
         let draft = config::examine(path);
-        match draft.state_dir {
+        match &draft.state_dir {
             Some(dir) => Ok(BoxState {
-                dir,
-                timezone: draft.timezone,
+                keys: KeyRing::with_signing(dir, draft.signing_key()),
+                originals_key: draft.originals_key().cloned().unwrap_or_default(),
+                dir: dir.clone(),
+                timezone: draft.timezone.clone(),
             }),
             None => Err(Faults(draft.faults)),
         }
@@ -62,6 +67,10 @@ impl StateArgs {
 /// The state directory of a box, and what is known about its city.
 pub(super) struct BoxState {
     pub(super) dir: PathBuf,
+    /// Its keys. Without a configuration, those in the state directory.
+    pub(super) keys: KeyRing,
+    /// Where the key is that encrypts originals.
+    pub(super) originals_key: OriginalsKey,
     /// The configured time zone; `None` if no configuration was given, or it states none.
     timezone: Option<TimeZone>,
 }

@@ -6,7 +6,10 @@ use std::path::Path;
 use url::Url;
 
 use super::Failure;
-use gridwatch_base::{error::Class, secret::Credentials, secret::Secret};
+use gridwatch_base::{
+    error::Class,
+    secret::{Credentials, Secret, Zeroizing},
+};
 use gridwatch_config::raw;
 
 /// The text of configs/first.toml.
@@ -76,10 +79,11 @@ pub(super) fn stream_url(text: &str) -> Result<(Url, Option<Credentials>), Failu
     if url.scheme() != "file" && url.host_str().is_none_or(str::is_empty) {
         return Err(bad("it names no host"));
     }
-    let decoded = |part: &str| {
+    let decoded = |part: &str| -> Zeroizing<String> {
         percent_encoding::percent_decode_str(part)
             .decode_utf8_lossy()
             .into_owned()
+            .into()
     };
     let credentials = match (url.username(), url.password()) {
         ("", None) => None,

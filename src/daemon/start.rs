@@ -46,10 +46,7 @@ use gridwatch_camera::{
     slot::Slot,
 };
 use gridwatch_config::Config;
-use gridwatch_custody::{
-    keys::{KeyRing, OriginalsKey},
-    vault::{Vault, VaultKey},
-};
+use gridwatch_custody::vault::{Vault, VaultKey};
 use gridwatch_engine::Snapshot;
 use gridwatch_ledger::{RecordedEngine, Recorder, RunInfo};
 use gridwatch_link as link;
@@ -187,7 +184,8 @@ struct Storage {
 }
 
 fn open_storage(config: &Config) -> Result<Storage, StartError> {
-    let mut store = Store::open(&config.state_dir)?;
+    let keys = config.keys();
+    let mut store = Store::open_with(&config.state_dir, &keys)?;
     let configuration = NewConfiguration {
         sha256: &config.config_sha256,
         file: &config.file,
@@ -196,7 +194,12 @@ fn open_storage(config: &Config) -> Result<Storage, StartError> {
     };
     audit::record_configuration(&mut store, &configuration)?;
     let place = config.evidence.originals.as_ref();
-    let key = KeyRing::of(&config.state_dir).originals(place.unwrap_or(&OriginalsKey::Own))?;
+    let key = keys.adopt_originals(config.originals_key())?;
+    if key.is_being_rotated() {
+        tracing::warn!(
+            "The rotation of the originals' key was interrupted; everything can still be decrypted. Stop gridwatch and finish it (gridwatch keys rotate --originals)"
+        );
+    }
     Ok(Storage {
         outbox: store.outbox_handle()?,
         store,

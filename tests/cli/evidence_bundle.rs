@@ -362,3 +362,60 @@ fn a_signing_key_replaced_without_rotation_is_reported() {
     );
     assert!(!report.key_is_known);
 }
+
+#[test]
+fn an_unknown_algorithm_is_named_and_not_called_a_wrong_signature() {
+    let owner = Box7::new();
+    let dir = owner.export_to("out");
+    let record = fs::read_to_string(dir.join("case.json")).unwrap();
+    let named = r#""signature_algorithm":"ed25519""#;
+    assert!(record.contains(named));
+    fs::write(
+        dir.join("case.json"),
+        record.replace(named, r#""signature_algorithm":"sm2-sm3""#),
+    )
+    .unwrap();
+    let pem = Command::new("openssl")
+        .args("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:SM2 -outform PEM".split(' '))
+        .output()
+        .unwrap();
+    assert!(pem.status.success(), "{pem:?}");
+    fs::write(dir.join("key.pem"), &pem.stdout).unwrap();
+    let public = Command::new("openssl")
+        .args("pkey -in key.pem -pubout".split(' '))
+        .current_dir(&dir)
+        .output()
+        .unwrap();
+    assert!(public.status.success(), "{public:?}");
+    fs::remove_file(dir.join("key.pem")).unwrap();
+    fs::write(dir.join("public-key.pem"), &public.stdout).unwrap();
+    let faults = bundle::check(&dir, &bundle::CheckOptions::default()).unwrap().faults;
+    let of = |file: &str| -> String {
+        faults
+            .iter()
+            .filter(|f| f.file == file)
+            .map(|f| f.what.as_str())
+            .collect()
+    };
+    assert!(
+        of("case.json").contains("unknown signature algorithm \"sm2-sm3\""),
+        "{faults:?}"
+    );
+    assert!(of("public-key.pem").contains("unknown algorithm"), "{faults:?}");
+    assert!(!of("case.json").contains("signature is invalid"), "{faults:?}");
+}
+
+#[test]
+fn a_record_that_names_another_algorithm_than_its_keys_is_not_authentic() {
+    let owner = Box7::new();
+    let dir = owner.export_to("out");
+    let record = fs::read_to_string(dir.join("case.json")).unwrap();
+    fs::write(
+        dir.join("case.json"),
+        record.replace("\"ed25519\"", "\"ecdsa-p256-sha256\""),
+    )
+    .unwrap();
+    let faults = verify(&dir, &owner.key()).faults;
+    let expected = "signature_algorithm is ecdsa-p256-sha256, but public-key.pem is a key for ed25519";
+    assert!(faults.iter().any(|f| f.what == expected), "{faults:?}");
+}

@@ -4,12 +4,13 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
+    sync::Arc,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use gridwatch_base::{digest::sha256_hex, person::Person};
 use gridwatch_custody::{
-    SigningKey,
+    Signer, SigningKey,
     chain::{CaseLines, ChainEntry, ChainHead, CustodyEvent, Details, START, SaltedEvent},
     keys::KeyRing,
     unseal,
@@ -40,7 +41,7 @@ impl ChainBox {
         self.dir.path().join("state")
     }
 
-    fn key(&self) -> SigningKey {
+    fn key(&self) -> Arc<dyn Signer> {
         KeyRing::of(&self.state()).existing().unwrap()
     }
 
@@ -253,7 +254,7 @@ fn sign_lines_of_case(own: &ChainBox, folder: &Path, of_case: &[&String]) {
     let case = head.case.as_ref().unwrap().case_id.clone();
     head.case = Some(CaseLines::of(&case, hashes.iter().map(String::as_str), 0));
     let head = serde_json::to_string(&head).unwrap();
-    let signature = BASE64.decode(own.key().sign(head.as_bytes()).trim()).unwrap();
+    let signature = BASE64.decode(own.key().sign(head.as_bytes()).unwrap()).unwrap();
     fs::write(folder.join("head.json"), head).unwrap();
     fs::write(folder.join("head.sig"), signature).unwrap();
 }
@@ -427,7 +428,7 @@ fn rewrite_in_the_first_format(own: &ChainBox) {
                 *sha256 = sha256_hex(body.as_bytes());
                 db.execute(
                     "UPDATE cases SET record = ?2 WHERE id = ?1",
-                    [&*case_id, &key.seal(&body)],
+                    [&*case_id, &gridwatch_custody::seal(&*key, &body).unwrap()],
                 )
                 .unwrap();
             }
@@ -501,7 +502,7 @@ fn lines_of_an_older_version_are_given_as_hashes_alone_and_nothing_hides_behind_
         ..serde_json::from_str(&head_before.0).unwrap()
     };
     let claimed = serde_json::to_string(&claimed).unwrap();
-    let signature = own.key().sign(claimed.as_bytes());
+    let signature = own.key().sign(claimed.as_bytes()).unwrap();
     let claimed = json!({"head": claimed, "signature": signature.trim()}).to_string();
     let (code, text) = own.verify(&folder, &["--since", &claimed]);
     assert_eq!(code, Some(1), "{text}");

@@ -14,6 +14,8 @@ mod filing;
 mod ledger_support;
 #[path = "../support/packages.rs"]
 mod packages;
+#[path = "../support/softhsm.rs"]
+mod softhsm;
 
 mod audit;
 mod boxes;
@@ -37,6 +39,7 @@ mod ledger_places;
 mod model_inspect;
 mod moved;
 mod ocr;
+mod originals_key;
 mod outbox;
 mod read_only;
 mod reference;
@@ -46,5 +49,6 @@ mod signs;
 mod store_commands;
 mod store_retention;
 mod take_over;
+mod token;
 mod tune;
 mod view;

@@ -8,6 +8,8 @@ mod broker;
 mod daemon;
 #[path = "../support/packages.rs"]
 mod packages;
+#[path = "../support/softhsm.rs"]
+mod softhsm;
 
 mod decode_workers;
 mod kill_9;
@@ -20,4 +22,5 @@ mod restart;
 mod sites;
 mod small_ads;
 mod start;
+mod token;
 mod tour;

@@ -8,7 +8,7 @@ use std::{
 use crate::broker::{Broker, Subscriber, topic, within};
 use crate::filing::{at, case, pictures_of, record, revision};
 use crate::settings;
-use gridwatch_contract::{ClaimMessage, ClaimStage, Form, SiteTopics, Topics, When};
+use gridwatch_contract::{ClaimKey, ClaimMessage, ClaimStage, Form, SiteTopics, Topics, When};
 use gridwatch_custody::SigningKey;
 use gridwatch_engine::{CaseId, CaseState, Claim};
 use gridwatch_link::{EnrolledBoxes, IncomingReply, Link, LinkHandle, Protocol, SiteNews, SiteSharing};
@@ -143,8 +143,12 @@ fn claim(node: &str, n: u32) -> Claim {
 /// Topic and message of a claim of `key`'s owner.
 fn signed(claim: &Claim, stage: ClaimStage, key: &SigningKey) -> (String, String) {
     let until = When::new(Timestamp::now() + Duration::from_hours(24), &TimeZone::UTC);
-    let message = ClaimMessage::new(claim, stage, fastrand::u64(..), until, &key.public().to_string());
-    let sealed = key.seal(&serde_json::to_string(&message).unwrap());
+    let written = ClaimKey {
+        algorithm: key.public().algorithm().to_string(),
+        public_key: key.public().to_string(),
+    };
+    let message = ClaimMessage::new(claim, stage, fastrand::u64(..), until, &written);
+    let sealed = gridwatch_custody::seal(key, &serde_json::to_string(&message).unwrap()).unwrap();
     (SiteTopics::new("gridwatch").of(claim), sealed)
 }
 

@@ -8,7 +8,10 @@ use std::{
 use crate::filing::{at, file, form, revision};
 use gridwatch_base::error::Class;
 use gridwatch_base::person::Person;
-use gridwatch_custody::chain::{ActResult, Details};
+use gridwatch_custody::{
+    chain::{ActResult, Details},
+    keys::{KeyRing, OriginalsKey},
+};
 use gridwatch_engine::CaseState;
 use gridwatch_store::{Filter, NewAct, Store, StoreError, inspect};
 
@@ -92,7 +95,7 @@ fn a_state_directory_that_lost_its_database_is_refused_with_the_choices() {
         ] {
             assert!(message.contains(part), "{message}");
         }
-        assert!(inspect(dir.path()).version.is_err());
+        assert!(inspect(dir.path(), &KeyRing::of(dir.path())).version.is_err());
     }
     let anew = Store::start_anew(dir.path()).unwrap();
     assert_eq!((anew.cases, anew.unknown_pictures), (0, 3));
@@ -142,7 +145,10 @@ fn a_database_that_was_in_its_log_only_is_lost_with_it() {
     let error = Store::open(dir.path()).unwrap_err();
     assert!(matches!(error, StoreError::Lost { .. }), "{error}");
     assert!(error.to_string().contains("write-ahead log"), "{error}");
-    assert!(matches!(inspect(dir.path()).version, Err(StoreError::Lost { .. })));
+    assert!(matches!(
+        inspect(dir.path(), &KeyRing::of(dir.path())).version,
+        Err(StoreError::Lost { .. })
+    ));
 
     let message = Store::restore(dir.path(), &path).unwrap_err().to_string();
     assert!(message.contains("write-ahead log, which is missing"), "{message}");
@@ -156,15 +162,18 @@ fn an_older_copy_of_the_database_is_noticed_by_pictures_that_it_does_not_know() 
     file(&mut store, 1);
     store.backup(&older).unwrap();
     assert!(
-        matches!(inspect(&state).doubts, Ok(None)),
+        matches!(inspect(&state, &KeyRing::of(&state)).doubts, Ok(None)),
         "{:?}",
-        inspect(&state).doubts
+        inspect(&state, &KeyRing::of(&state)).doubts
     );
     file(&mut store, 2);
     drop(store);
     delete(&state);
     fs::copy(&older, state.join(FILES[0])).unwrap();
-    let doubt = inspect(&state).doubts.unwrap().expect("pictures of the second case");
+    let doubt = inspect(&state, &KeyRing::of(&state))
+        .doubts
+        .unwrap()
+        .expect("pictures of the second case");
     assert!(
         doubt.contains("3 pictures") && doubt.contains("store restore"),
         "{doubt}"
@@ -182,7 +191,10 @@ fn an_older_copy_of_the_database_is_noticed_by_pictures_that_it_does_not_know() 
     let mut beside = Store::open_unlocked(&state).unwrap();
     beside.record_act(&act, jiff::Timestamp::now()).unwrap();
     drop(beside);
-    assert_eq!(inspect(&state).doubts.unwrap().as_ref(), Some(&doubt));
+    assert_eq!(
+        inspect(&state, &KeyRing::of(&state)).doubts.unwrap().as_ref(),
+        Some(&doubt)
+    );
     assert_eq!(trusted(), before);
 }
 
@@ -255,9 +267,14 @@ fn lost_keys_are_not_replaced_without_a_command() {
         message.contains("a chain of custody") && message.contains("gridwatch keys new"),
         "{message}"
     );
-    assert!(matches!(inspect(dir.path()).doubts, Err(StoreError::KeyLost { .. })));
+    assert!(matches!(
+        inspect(dir.path(), &KeyRing::of(dir.path())).doubts,
+        Err(StoreError::KeyLost { .. })
+    ));
     assert!(!dir.path().join("keys/signing.pem").exists());
-    let public = gridwatch_store::create_missing_keys(dir.path()).unwrap();
+    let public = gridwatch_store::create_missing_keys(dir.path(), &KeyRing::of(dir.path()), &OriginalsKey::Own)
+        .unwrap()
+        .0;
     assert_eq!(Store::open(dir.path()).unwrap().public_key(), Some(public));
 }
 
@@ -282,7 +299,7 @@ fn a_backup_of_another_box_is_refused_unless_that_is_meant() {
     assert_eq!(Store::restore_from_other_box(&two, &backup).unwrap().cases, 1);
     assert_eq!(ids(&Store::open(&two).unwrap()), [id]);
     // A key that was rotated since is of the same box.
-    first.rotate_key(at(6000)).unwrap();
+    first.rotate_key(&KeyRing::of(&one), at(6000)).unwrap();
     drop(first);
     assert!(Store::restore(&one, &backup).is_ok());
 }
@@ -290,9 +307,15 @@ fn a_backup_of_another_box_is_refused_unless_that_is_meant() {
 #[test]
 fn a_new_state_directory_is_not_a_lost_one() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(matches!(inspect(dir.path()).version, Ok(None)));
+    assert!(matches!(
+        inspect(dir.path(), &KeyRing::of(dir.path())).version,
+        Ok(None)
+    ));
     drop(Store::open(dir.path()).unwrap());
-    assert!(matches!(inspect(dir.path()).version, Ok(Some(_))));
+    assert!(matches!(
+        inspect(dir.path(), &KeyRing::of(dir.path())).version,
+        Ok(Some(_))
+    ));
 }
 
 #[test]
@@ -425,7 +448,10 @@ fn a_damaged_database_keeps_the_cases_that_can_be_read() {
 
     let store = Store::open(dir.path()).unwrap();
     let found = ids(&store);
-    assert!(!inspect(dir.path()).aside.is_empty(), "it was moved aside");
+    assert!(
+        !inspect(dir.path(), &KeyRing::of(dir.path())).aside.is_empty(),
+        "it was moved aside"
+    );
     assert_eq!(found, filed);
 }
 

@@ -156,6 +156,7 @@ pub fn unsealed(record: &CaseRecord) -> CaseRecord {
     CaseRecord {
         prev_hash: None,
         prev_seq: None,
+        signature_algorithm: None,
         signature: None,
         ..record.clone()
     }

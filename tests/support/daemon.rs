@@ -127,6 +127,18 @@ impl Daemon {
         broker: u16,
         change: impl FnOnce(&mut raw::File),
     ) -> Self {
+        Self::start_where(dir, farm, cameras, broker, None, change)
+    }
+
+    /// Like [`Daemon::start_with`], with a variable in its environment.
+    pub fn start_where(
+        dir: &Path,
+        farm: &Farm,
+        cameras: &[&str],
+        broker: u16,
+        variable: Option<(&str, &Path)>,
+        change: impl FnOnce(&mut raw::File),
+    ) -> Self {
         let configs = root().join("configs");
         let mut file = demo();
         let http = TcpListener::bind("127.0.0.1:0")
@@ -160,6 +172,7 @@ impl Daemon {
         let log = dir.join(format!("log-{http}"));
         let child = gridwatch(&["run", "--config"])
             .arg(&config)
+            .envs(variable)
             .stderr(fs::File::create(&log).expect("the folder is writable"))
             .spawn()
             .expect("gridwatch starts");

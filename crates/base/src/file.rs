@@ -10,6 +10,8 @@ use std::{
     path::Path,
 };
 
+use zeroize::Zeroizing;
+
 /// Maximum size of a key, certificate or credential. The largest in use, a bundle of all public CAs, has 230 kB.
 pub const MAX_KEY: u64 = 4 << 20;
 /// Maximum size of a configuration, manifest, template or label file.
@@ -87,11 +89,36 @@ pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
     let bytes = read(path, limit)?;
     match std::str::from_utf8(&bytes) {
         Ok(text) => Ok(without_mark(text).into()),
-        Err(e) => Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("invalid UTF-8 at byte {}; save the file as UTF-8", e.valid_up_to()),
-        )),
+        Err(e) => Err(not_utf8(e)),
     }
+}
+
+/// Like [`read_text`], for passwords, PINs and keys: the buffer is overwritten when dropped.
+///
+/// # Errors
+/// As [`read_text`].
+pub fn read_secret(path: &Path, limit: u64) -> io::Result<Zeroizing<String>> {
+    let file = open(path, limit)?;
+    // Reserved at once for a file of a secret's size: a buffer that grows leaves copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(SECRET_BYTES));
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(too_large(limit));
+    }
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => Ok(Zeroizing::new(without_mark(text).to_owned())),
+        Err(e) => Err(not_utf8(e)),
+    }
+}
+
+/// Larger than keys and passwords are.
+const SECRET_BYTES: usize = 16 << 10;
+
+fn not_utf8(e: std::str::Utf8Error) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("invalid UTF-8 at byte {}; save the file as UTF-8", e.valid_up_to()),
+    )
 }
 
 /// The text without a byte order mark, which editors on Windows put at the beginning.
@@ -197,5 +224,9 @@ mod tests {
         assert_eq!(read_text(&path, MAX_KEY).unwrap(), "user:password");
         fs::write(&path, b"caf\xe9").unwrap();
         assert!(message(read_text(&path, MAX_KEY)).starts_with("invalid UTF-8 at byte 3"));
+        assert!(message(read_secret(&path, MAX_KEY)).starts_with("invalid UTF-8 at byte 3"));
+        fs::write(&path, "\u{feff}user:password").unwrap();
+        assert_eq!(*read_secret(&path, MAX_KEY).unwrap(), "user:password");
+        assert_eq!(message(read_secret(&path, 15)), "larger than 15 bytes");
     }
 }

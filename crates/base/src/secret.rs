@@ -6,16 +6,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use zeroize::Zeroizing;
+
 use crate::file;
 
-/// A string that `Debug` and `Display` print as `***`. [`Secret::expose`] is the only way to read it.
+/// A string that `Debug` and `Display` print as `***`, and that is overwritten in memory when dropped. [`Secret::expose`] is the only
+/// way to read it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Box<str>);
+pub struct Secret(Zeroizing<Box<str>>);
 
 impl Secret {
     /// Wraps `text`.
     pub fn new(text: &str) -> Self {
-        Self(text.into())
+        Self(Zeroizing::new(text.into()))
     }
 
     /// The plain text, for the protocol that needs it.
@@ -107,7 +110,7 @@ impl Credentials {
         if mode & 0o007 != 0 {
             return Err(CredentialError::OpenToOthers(mode));
         }
-        Self::parse(&file::read_text(file, file::MAX_KEY).map_err(unreadable)?)
+        Self::parse(&file::read_secret(file, file::MAX_KEY).map_err(unreadable)?)
     }
 }
 
@@ -144,7 +147,7 @@ impl CredentialSource {
             Self::Fixed(credentials) => Ok(credentials.clone()),
             Self::Variable(name) => env::var(name)
                 .map_err(|_| CredentialError::Unset)
-                .and_then(|text| Credentials::parse(&text)),
+                .and_then(|text| Credentials::parse(&Zeroizing::new(text))),
             Self::File(path) => Credentials::read(path),
         }
     }

@@ -53,7 +53,10 @@ use gridwatch_base::{
     },
 };
 use gridwatch_contract::topics::RESERVED_NODE_IDS;
-use gridwatch_custody::keys::OriginalsKey;
+use gridwatch_custody::{
+    keys::{OriginalsKey, SigningKeyPlace},
+    token::TokenUri,
+};
 use gridwatch_engine as engine;
 use gridwatch_engine::{Label, NodeId};
 use gridwatch_evidence as evidence;
@@ -501,6 +504,28 @@ impl Checker<'_> {
         }
     }
 
+    fn signing_key(&mut self, at: &FieldPath, uri: Option<&str>) -> SigningKeyPlace {
+        let Some(uri) = uri else {
+            return SigningKeyPlace::Own;
+        };
+        match uri.parse::<TokenUri>() {
+            Ok(uri) => {
+                if !uri.module().is_file() {
+                    self.fault(
+                        at,
+                        format!("the PKCS#11 module {} does not exist", uri.module().display()),
+                        "install the token's module, or correct module-path",
+                    );
+                }
+                SigningKeyPlace::Token(Box::new(uri))
+            }
+            Err(what) => {
+                self.fault(at, what, "edge-deploy/README.md shows how to set a token up");
+                SigningKeyPlace::Own
+            }
+        }
+    }
+
     fn evidence(&mut self) {
         let at = section("evidence");
         let Some(raw) = self.optional::<raw::Evidence>(&at) else {
@@ -546,6 +571,7 @@ impl Checker<'_> {
             None => Some(OriginalsKey::Own),
             Some(place) => self.originals_key(&at.key("originals_key"), place),
         };
+        let signing_key = self.signing_key(&at.key("signing_key"), raw.signing_key.as_deref());
         let budget = |days: u32, mb: u32| Budget {
             keep: (days > 0).then(|| DAY * days),
             bytes: u64::from(mb) << 20,
@@ -557,6 +583,7 @@ impl Checker<'_> {
             mask: raw.mask,
             mask_models: raw.mask_models.iter().map(|dir| self.absolute(dir)).collect(),
             mask_labels,
+            signing_key,
             originals: if raw.originals_days == 0 { None } else { key },
             retention: Retention {
                 originals: budget(raw.originals_days, raw.originals_mb),

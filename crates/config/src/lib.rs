@@ -37,7 +37,10 @@ pub use gridwatch_base::{
 use gridwatch_camera::{Auth, Backend, StreamSource, Transport};
 pub use gridwatch_contract::Language;
 use gridwatch_contract::Template;
-use gridwatch_custody::{PublicKey, keys::OriginalsKey};
+use gridwatch_custody::{
+    PublicKey,
+    keys::{KeyRing, OriginalsKey, SigningKeyPlace},
+};
 use gridwatch_engine::{CameraId, Category, Label, NodeId, Plan, Point, RuleId};
 use gridwatch_ledger as ledger;
 use gridwatch_link::{EnrolledBoxes, Protocol, ServerTrust};
@@ -106,6 +109,18 @@ pub struct Config {
     pub plan: Arc<Plan>,
     /// Warnings: things that work but are probably not intended.
     pub warnings: Vec<Fault>,
+}
+
+impl Config {
+    /// The box's keys.
+    pub fn keys(&self) -> KeyRing {
+        KeyRing::with_signing(&self.state_dir, self.evidence.signing_key.clone())
+    }
+
+    /// Where the key is that encrypts originals and pictures of views: in the state directory if originals are not kept.
+    pub fn originals_key(&self) -> &OriginalsKey {
+        self.evidence.originals.as_ref().unwrap_or(&OriginalsKey::Own)
+    }
 }
 
 /// Connection to the MQTT broker.
@@ -183,6 +198,8 @@ pub struct Evidence {
     pub mask_labels: Vec<Label>,
     /// Where the key of the encrypted originals is stored; `None` if originals are not kept.
     pub originals: Option<OriginalsKey>,
+    /// Where the key that signs cases is.
+    pub signing_key: SigningKeyPlace,
     /// Retention of originals and pictures.
     pub retention: Retention,
 }

@@ -21,6 +21,7 @@ mod camera;
 mod change;
 mod claims;
 mod evidence;
+mod redacted;
 mod rule;
 mod signs;
 mod span;
@@ -198,7 +199,7 @@ pub struct Decode {
 }
 
 /// Where to read a user name and a password. They are never part of this file. Set exactly one of `env` and `file`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Credentials {
     /// Name of the environment variable that holds `user:password`.

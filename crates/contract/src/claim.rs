@@ -55,19 +55,29 @@ pub struct ClaimMessage {
     pub saying: String,
     /// The claim expires at this time unless published again. Of two messages about one case, the one with the later time is the newer.
     pub until: When,
-    /// Algorithm of the signature; `Ed25519`.
-    pub algorithm: String,
-    /// The box's public key: 32 bytes in base64, as printed by `gridwatch keys show`.
-    #[schemars(regex(pattern = r"^[A-Za-z0-9+/]{43}=$"))]
+    /// Algorithm of `signature`: `ed25519`, or `ecdsa-p256-sha256` with signatures in DER.
+    #[schemars(length(min = 1, max = 40))]
+    pub signature_algorithm: String,
+    /// The box's public key, as printed by `gridwatch keys show`: 32 bytes of Ed25519 in base64; a key of another algorithm after `ALGORITHM:`.
+    #[schemars(regex(pattern = r"^([A-Za-z0-9+/]{43}=|[a-z0-9-]{1,40}:[A-Za-z0-9+/]{40,400}={0,2})$"))]
     pub public_key: String,
-    /// Signature over the message without this member, in base64; 64 bytes. Absent until the message is signed.
+    /// Signature over the message without this member, in base64. Absent until the message is signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^[A-Za-z0-9+/]{86}==$"))]
+    #[schemars(regex(pattern = r"^[A-Za-z0-9+/]{40,400}={0,2}$"))]
     pub signature: Option<String>,
 }
 
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+/// The key that signs claims, as it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimKey {
+    /// Name of the signature algorithm.
+    pub algorithm: String,
+    /// The public key in its text form.
+    pub public_key: String,
 }
 
 /// How a claim's message differs from the previous one of the same case.
@@ -81,15 +91,12 @@ pub enum ClaimStage {
     Released,
 }
 
-/// Signature algorithm of claims.
-pub const CLAIM_ALGORITHM: &str = "Ed25519";
-
 /// Largest plausible uncertainty and merge radius, in metres.
 const MAX_RADIUS_M: f64 = 1000.0;
 
 impl ClaimMessage {
-    /// The message for `claim`, to be signed by `public_key`; `nonce` becomes the field `saying`.
-    pub fn new(claim: &Claim, stage: ClaimStage, nonce: u64, until: When, public_key: &str) -> Self {
+    /// The message for `claim`, to be signed by `key`; `nonce` becomes the field `saying`.
+    pub fn new(claim: &Claim, stage: ClaimStage, nonce: u64, until: When, key: &ClaimKey) -> Self {
         Self {
             schema_version: SCHEMA_VERSION,
             case_id: claim.case.to_string(),
@@ -107,8 +114,8 @@ impl ClaimMessage {
             released: stage == ClaimStage::Released,
             saying: format!("{nonce:016x}"),
             until,
-            algorithm: CLAIM_ALGORITHM.into(),
-            public_key: public_key.into(),
+            signature_algorithm: key.algorithm.clone(),
+            public_key: key.public_key.clone(),
             signature: None,
         }
     }

@@ -24,7 +24,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 pub use self::{
     asyncapi::{MessageType, document as asyncapi},
-    claim::{CLAIM_ALGORITHM, ClaimMessage, ClaimStage},
+    claim::{ClaimKey, ClaimMessage, ClaimStage},
     form::Form,
     record::{Language, RecordContext},
     status::*,
@@ -233,7 +233,12 @@ pub struct CaseRecord {
     /// signed statement of where the chain was: see `gridwatch evidence verify --since`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prev_seq: Option<u64>,
-    /// Ed25519 signature of the box over the record without this member, in base64.
+    /// Algorithm of `signature`, covered by it: `ed25519`, or `ecdsa-p256-sha256` with signatures in DER. Absent: `ed25519`. Reject a
+    /// record with a name that you do not know as one that you cannot verify, not as a forgery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 40))]
+    pub signature_algorithm: Option<String>,
+    /// Signature of the box over the record without this member, in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
 }

@@ -161,6 +161,7 @@ impl CaseRecord {
             history: vec![HistoryEntry::new(1, CaseState::Filed, when(filed_at), None)],
             prev_hash: None,
             prev_seq: None,
+            signature_algorithm: None,
             signature: None,
         };
         record.caption_filed();

@@ -20,10 +20,10 @@ pub struct StatusMessage {
     pub since: Option<When>,
     /// Version of gridwatch on the box.
     pub version: String,
-    /// Ed25519 public key that verifies the box's signatures: 32 bytes in base64, as printed by `gridwatch keys show`. Only as
-    /// trustworthy as the broker's access control on this topic.
+    /// Public key that verifies the box's signatures, as printed by `gridwatch keys show`: 32 bytes of Ed25519 in base64; a key of another
+    /// algorithm after `ALGORITHM:`. Only as trustworthy as the broker's access control on this topic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^[A-Za-z0-9+/]{43}=$"))]
+    #[schemars(regex(pattern = r"^([A-Za-z0-9+/]{43}=|[a-z0-9-]{1,40}:[A-Za-z0-9+/]{40,400}={0,2})$"))]
     pub public_key: Option<String>,
     /// Installation of the box: 32 hex digits, a hash over the machine's identity and a random number in its state directory.
     /// Two values for one `node_id` are two boxes, such as a cloned disk; absent from older versions.
@@ -89,8 +89,8 @@ pub struct HeldBackCase {
 pub struct SignedChainHead {
     /// JSON text with `seq` (number of the last line, from 0), `hash` (its SHA-256), `at`, `node_id` and `public_key`; signed byte for byte.
     pub head: String,
-    /// Ed25519 signature of `head` by `public_key`: 64 bytes in base64.
-    #[schemars(regex(pattern = r"^[A-Za-z0-9+/]{86}==$"))]
+    /// Signature of `head` by `public_key`, with the algorithm of that key, in base64: 64 bytes of Ed25519, DER of ECDSA.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9+/]{40,400}={0,2}$"))]
     pub signature: String,
 }
 

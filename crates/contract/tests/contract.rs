@@ -13,7 +13,7 @@ use case_fixture::{NODE, at, case, evidence_item, picture_bytes, record, record_
 use gridwatch_base::digest::sha256_hex;
 use gridwatch_contract as contract;
 use gridwatch_contract::{
-    CLAIM_ALGORITHM, CameraHealth, CaseRecord, ClaimMessage, ClaimStage, ClockHealth, EvidenceItem, EvidenceRole,
+    CameraHealth, CaseRecord, ClaimKey, ClaimMessage, ClaimStage, ClockHealth, EvidenceItem, EvidenceRole,
     HealthMessage, HeldBackCase, MessageType, Presence, Purpose, ReplyMessage, SCHEMA_VERSION, SignedChainHead,
     StatusMessage, When,
 };
@@ -176,7 +176,7 @@ fn golden_claim_is_current_and_valid() {
         released: false,
         saying: "00000000075bcd15".into(),
         until: when(8 * 86_400),
-        algorithm: CLAIM_ALGORITHM.into(),
+        signature_algorithm: "ed25519".into(),
         public_key: "PUAXw+hDiVqStwqnTRt+vJyYLM8uxJaMwM1V8Sr0Zgw=".into(),
         signature: Some(format!("{}==", "A".repeat(86))),
     };
@@ -408,7 +408,11 @@ fn an_adverts_text_is_in_the_record_the_description_and_the_claim() {
     let said = "（文字“专业开锁 13800138000”）";
     assert!(record(&without_number, pictures()).description.contains(said));
     let claim = without_number.claim(&NODE.into());
-    let message = ClaimMessage::new(&claim, ClaimStage::Filed, 7, when(1), "");
+    let key = ClaimKey {
+        algorithm: "ed25519".into(),
+        public_key: String::new(),
+    };
+    let message = ClaimMessage::new(&claim, ClaimStage::Filed, 7, when(1), &key);
     assert_eq!(message.claim().unwrap().text, claim.text);
     // A claim of another box may say anything.
     let long = ClaimMessage {

@@ -2,7 +2,7 @@
 //! alone (docs/evidence.md).
 //!
 //! ```text
-//! case.json          the case record, byte for byte as signed       case.sig   its signature by the box, 64 bytes
+//! case.json          the case record, byte for byte as signed       case.sig   its signature by the box
 //! public-key.pem     the public key for case.sig
 //! pictures/<sha256>.jpg
 //! originals/<sha256>.{h264,h265,png}   if they were asked for
@@ -30,7 +30,7 @@ pub use self::{
     check::{BundleFault, BundleReport, CheckOptions, Verdict, check},
     since::EarlierHead,
 };
-use super::{PublicKey, SigningKey, chain::ChainHead, keys::public_pem, unseal, vault::OriginalFormat};
+use super::{PublicKey, Signer, chain::ChainHead, keys::public_pem, unseal, vault::OriginalFormat};
 use gridwatch_base::{digest::sha256_hex, disk::write_private};
 
 const RECORD: &str = "case.json";
@@ -64,7 +64,7 @@ pub struct BundleContents<'a> {
 ///
 /// # Errors
 /// The I/O error, or [`io::ErrorKind::InvalidData`] if the record is not signed.
-pub fn write(dir: &Path, parts: BundleContents<'_>, key: &SigningKey) -> io::Result<()> {
+pub fn write(dir: &Path, parts: BundleContents<'_>, key: &dyn Signer) -> io::Result<()> {
     let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what);
     let (record, signature) = unseal(parts.record).ok_or_else(|| invalid("the record has no signature"))?;
     let raw = |text: &str| {
@@ -73,9 +73,10 @@ pub fn write(dir: &Path, parts: BundleContents<'_>, key: &SigningKey) -> io::Res
             .map_err(|_| invalid("a signature is not valid base64"))
     };
     let head = serde_json::to_string(&parts.head)?;
+    let head_signature = key.sign(head.as_bytes()).map_err(io::Error::other)?;
     let mut files: BTreeMap<String, Vec<u8>> = parts.files.into_iter().collect();
     files.insert(RECORD_SIGNATURE.into(), raw(signature)?);
-    files.insert(HEAD_SIGNATURE.into(), raw(&key.sign(head.as_bytes()))?);
+    files.insert(HEAD_SIGNATURE.into(), raw(&head_signature)?);
     files.insert(RECORD.into(), record.into_bytes());
     files.insert(HEAD.into(), head.into_bytes());
     files.insert(KEY.into(), public_pem(parts.signed_by).into_bytes());

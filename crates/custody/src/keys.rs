@@ -1,23 +1,31 @@
 //! The keys of the box, in `<state_dir>/keys/`: the signing key (`signing.pem`, Ed25519 in PKCS#8) and the key that
 //! encrypts originals (`originals.key`, 32 bytes in base64).
 //!
-//! Missing keys are generated, readable by the owner only. Key material is never logged. The key of the originals may
-//! be a file elsewhere or a systemd credential, so that the disk of a stolen box does not contain it.
+//! Missing keys are generated, readable by the owner only. Key material is never logged. The signing key may be in a token
+//! instead, and the key of the originals in a file elsewhere or a systemd credential, so that the disk of a stolen box does not contain
+//! them.
+
+mod originals;
 
 use std::{
     fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use ring::rand::{SecureRandom, SystemRandom};
 
-use super::{PublicKey, SigningKey, vault::VaultKey};
+use super::{
+    PublicKey, Signer, SigningKey,
+    token::{TokenError, TokenSigner, TokenUri},
+};
 use gridwatch_base::{disk::write_private, error::Class, file};
 
 const SIGNING_FILE: &str = "signing.pem";
 const ORIGINALS_FILE: &str = "originals.key";
+/// Keeps a PIN that the token rejected from being tried again.
+const PIN_REJECTED_FILE: &str = "pin-rejected";
 
 /// Errors of the keys. No variant contains key material.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +33,7 @@ pub enum KeyError {
     /// A file operation failed.
     #[error("cannot {doing} {}: {source}", .path.display())]
     Io {
-        /// The operation: `read` or `write`.
+        /// The operation: `read`, `write` or `delete`.
         doing: &'static str,
         /// The file.
         path: PathBuf,
@@ -51,6 +59,27 @@ pub enum KeyError {
         /// What is wrong with it.
         what: String,
     },
+    /// The key of the originals is not the one that encrypted them.
+    #[error("{}: {what}", .path.display())]
+    OtherOriginalsKey {
+        /// The key's file, or the name of the credential.
+        path: PathBuf,
+        /// What is wrong, and the remedy.
+        what: String,
+    },
+    /// The configuration names a key in a token, but the chain's key is the one in the state directory.
+    #[error(
+        "{} signs for this box, but evidence.signing_key names another key; hand over to it with `gridwatch keys rotate --config FILE`, \
+         so that what was signed before still verifies",
+        .path.display()
+    )]
+    NotHandedOver {
+        /// The key in the state directory.
+        path: PathBuf,
+    },
+    /// The token with the signing key.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// The system has no source of random numbers.
     #[error("cannot generate a key: no random numbers from the operating system")]
     NoRandomness,
@@ -61,7 +90,11 @@ impl KeyError {
     pub fn class(&self) -> Class {
         match self {
             Self::Io { .. } | Self::NoRandomness => Class::Transient,
-            Self::Unprotected { .. } | Self::Malformed { .. } => Class::Config,
+            Self::Unprotected { .. }
+            | Self::Malformed { .. }
+            | Self::OtherOriginalsKey { .. }
+            | Self::NotHandedOver { .. } => Class::Config,
+            Self::Token(e) => e.class(),
         }
     }
 }
@@ -78,41 +111,63 @@ pub enum OriginalsKey {
     Credential(String),
 }
 
-/// The directory of the box's keys.
+/// Location of the signing key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum SigningKeyPlace {
+    /// In the state directory, generated at the first start.
+    #[default]
+    Own,
+    /// In a token.
+    Token(Box<TokenUri>),
+}
+
+/// The keys of a box: the directory of those in the state directory, and where the signing key is.
 #[derive(Debug, Clone)]
 pub struct KeyRing {
     dir: PathBuf,
+    signing: SigningKeyPlace,
 }
 
 impl KeyRing {
     /// The keys below the state directory `state_dir`.
     pub fn of(state_dir: &Path) -> Self {
+        Self::with_signing(state_dir, SigningKeyPlace::Own)
+    }
+
+    /// The keys below the state directory `state_dir`, with the signing key in `signing`.
+    pub fn with_signing(state_dir: &Path, signing: SigningKeyPlace) -> Self {
         Self {
             dir: state_dir.join("keys"),
+            signing,
         }
     }
 
-    /// Path of the signing key.
+    /// Where the signing key is.
+    pub fn signing_place(&self) -> &SigningKeyPlace {
+        &self.signing
+    }
+
+    /// Path of the signing key in the state directory.
     pub fn signing_file(&self) -> PathBuf {
         self.dir.join(SIGNING_FILE)
     }
 
-    /// Loads the signing key, or generates one if there is none. A key that other users can read is still used, so that
-    /// the box keeps filing cases; [`KeyRing::unprotected`] reports it.
+    /// Loads the signing key. One in the state directory is generated if there is none; one in a token is not. A key that other users can
+    /// read is still used, so that the box keeps filing cases; [`KeyRing::unprotected`] reports it.
     ///
     /// # Errors
     /// [`KeyError`].
-    pub fn load_or_create(&self) -> Result<SigningKey, KeyError> {
-        let path = self.signing_file();
-        match file::read_text(&path, file::MAX_KEY) {
-            Ok(pem) => parse_signing(&path, &pem),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+    pub fn load_or_create(&self) -> Result<Arc<dyn Signer>, KeyError> {
+        match self.existing() {
+            Err(KeyError::Io { path, source, .. })
+                if self.signing == SigningKeyPlace::Own && source.kind() == io::ErrorKind::NotFound =>
+            {
                 let (pem, key) = SigningKey::generate().map_err(|_| KeyError::NoRandomness)?;
                 self.write(&path, &pem)?;
                 tracing::info!(public_key = %key.public(), "Generated signing key; give the public key to the platform (gridwatch keys show)");
-                Ok(key)
+                Ok(Arc::new(key))
             }
-            Err(source) => Err(io_error("read", &path, source)),
+            key => key,
         }
     }
 
@@ -120,10 +175,64 @@ impl KeyRing {
     ///
     /// # Errors
     /// [`KeyError`], also if there is no key yet.
-    pub fn existing(&self) -> Result<SigningKey, KeyError> {
+    pub fn existing(&self) -> Result<Arc<dyn Signer>, KeyError> {
+        match &self.signing {
+            SigningKeyPlace::Own => {
+                let path = self.signing_file();
+                let pem = file::read_secret(&path, file::MAX_KEY).map_err(|e| io_error("read", &path, e))?;
+                Ok(Arc::new(parse_signing(&path, &pem)?))
+            }
+            SigningKeyPlace::Token(uri) => Ok(Arc::new(TokenSigner::open(uri, &self.pin_marker())?)),
+        }
+    }
+
+    /// Loads the signing key, or creates it where it belongs, also in a token.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn create_missing(&self) -> Result<Arc<dyn Signer>, KeyError> {
+        match &self.signing {
+            SigningKeyPlace::Own => self.load_or_create(),
+            SigningKeyPlace::Token(uri) => Ok(Arc::new(TokenSigner::open_or_create(uri, &self.pin_marker())?)),
+        }
+    }
+
+    /// Fails if the signing key is in a token, but the one in the state directory still signs the chain, whose newest public key is
+    /// `newest`.
+    ///
+    /// # Errors
+    /// [`KeyError::NotHandedOver`].
+    pub fn expect_handed_over(&self, newest: Option<&str>) -> Result<(), KeyError> {
+        let own = Self {
+            signing: SigningKeyPlace::Own,
+            ..self.clone()
+        };
+        let is_own = |newest: &str| own.existing().is_ok_and(|key| key.public().to_string() == newest);
+        match self.signing != SigningKeyPlace::Own && newest.is_some_and(is_own) {
+            true => Err(KeyError::NotHandedOver {
+                path: self.signing_file(),
+            }),
+            false => Ok(()),
+        }
+    }
+
+    /// Deletes the signing key in the state directory, after one in a token took its place.
+    ///
+    /// # Errors
+    /// [`KeyError::Io`].
+    pub fn remove_replaced_signing_file(&self) -> Result<(), KeyError> {
+        if self.signing == SigningKeyPlace::Own {
+            return Ok(());
+        }
         let path = self.signing_file();
-        let pem = file::read_text(&path, file::MAX_KEY).map_err(|e| io_error("read", &path, e))?;
-        parse_signing(&path, &pem)
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(io_error("delete", &path, e)),
+            _ => Ok(()),
+        }
+    }
+
+    fn pin_marker(&self) -> PathBuf {
+        self.dir.join(PIN_REJECTED_FILE)
     }
 
     /// Replaces the signing key by `pem`.
@@ -132,55 +241,6 @@ impl KeyRing {
     /// [`KeyError::Io`]; the old key is kept then.
     pub fn replace_signing(&self, pem: &str) -> Result<(), KeyError> {
         self.write(&self.signing_file(), pem)
-    }
-
-    /// Loads the key that encrypts originals. Only a key in the state directory is generated if missing.
-    ///
-    /// # Errors
-    /// [`KeyError`].
-    pub fn originals(&self, place: &OriginalsKey) -> Result<VaultKey, KeyError> {
-        let path = match place {
-            OriginalsKey::Own => self.dir.join(ORIGINALS_FILE),
-            OriginalsKey::File(path) => path.clone(),
-            OriginalsKey::Credential(name) => {
-                // systemd passes the directory of the credentials in this variable.
-                let dir = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| KeyError::Malformed {
-                    path: name.into(),
-                    what: "no systemd credentials: CREDENTIALS_DIRECTORY is not set; add LoadCredential= to the unit and start gridwatch with systemd"
-                        .into(),
-                })?;
-                Path::new(&dir).join(name)
-            }
-        };
-        match file::read_text(&path, file::MAX_KEY) {
-            Ok(text) => {
-                let key = BASE64.decode(text.trim()).ok().and_then(|bytes| VaultKey::new(&bytes));
-                key.ok_or_else(|| KeyError::Malformed {
-                    path,
-                    what: "not a key of 32 bytes in base64; create one with `openssl rand -base64 32`".into(),
-                })
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotFound && *place == OriginalsKey::Own => {
-                let mut bytes = [0; 32];
-                SystemRandom::new()
-                    .fill(&mut bytes)
-                    .map_err(|_| KeyError::NoRandomness)?;
-                self.write(&path, &format!("{}\n", BASE64.encode(bytes)))?;
-                VaultKey::new(&bytes).ok_or(KeyError::NoRandomness)
-            }
-            Err(source) => Err(io_error("read", &path, source)),
-        }
-    }
-
-    /// [`KeyRing::originals`], but generates nothing: `None` if the key in the state directory does not exist.
-    ///
-    /// # Errors
-    /// [`KeyError`].
-    pub fn existing_originals(&self, place: &OriginalsKey) -> Result<Option<VaultKey>, KeyError> {
-        match place {
-            OriginalsKey::Own if !self.dir.join(ORIGINALS_FILE).exists() => Ok(None),
-            place => self.originals(place).map(Some),
-        }
     }
 
     /// The keys of the box, and the files in `other`, that other users can read.
@@ -201,6 +261,17 @@ impl KeyRing {
     }
 }
 
+/// Path of the systemd credential `name`.
+pub(crate) fn credential(name: &str) -> Result<PathBuf, KeyError> {
+    // systemd passes the directory of the credentials in this variable.
+    let dir = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| KeyError::Malformed {
+        path: name.into(),
+        what: "no systemd credentials: CREDENTIALS_DIRECTORY is not set; add LoadCredential= to the unit and start gridwatch with systemd"
+            .into(),
+    })?;
+    Ok(Path::new(&dir).join(name))
+}
+
 fn parse_signing(path: &Path, pem: &str) -> Result<SigningKey, KeyError> {
     SigningKey::parse(pem).map_err(|what| KeyError::Malformed {
         path: path.into(),
@@ -216,27 +287,37 @@ fn io_error(doing: &'static str, path: &Path, source: io::Error) -> KeyError {
     }
 }
 
-/// The public key in PEM (SubjectPublicKeyInfo, RFC 8410), as OpenSSL reads it.
+/// The public key in PEM (SubjectPublicKeyInfo, RFC 8410 and RFC 5480), as OpenSSL reads it.
 pub fn public_pem(key: &PublicKey) -> String {
-    const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
-    let der = [&SPKI[..], key.as_bytes()].concat();
+    let body = BASE64.encode(key.to_der());
+    let lines: Vec<&str> = body
+        .as_bytes()
+        .chunks(64)
+        .filter_map(|line| std::str::from_utf8(line).ok())
+        .collect();
     format!(
         "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
-        BASE64.encode(der)
+        lines.join("\n")
     )
 }
 
-/// Parses a public key in PEM ([`public_pem`], `openssl pkey -pubout`), base64 or hexadecimal.
+/// Parses a public key in PEM ([`public_pem`], `openssl pkey -pubout`) or in the text form of [`PublicKey`].
 ///
 /// # Errors
 /// A description of the expected format.
 pub fn parse_public(text: &str) -> Result<PublicKey, String> {
-    let body: String = text.lines().filter(|l| !l.starts_with("-----")).collect();
-    let key = match BASE64.decode(body.trim()) {
-        Ok(der) if der.len() == 44 => BASE64.encode(&der[12..]),
-        _ => body,
-    };
-    key.parse()
+    if !text.trim_start().starts_with("-----") {
+        return text.parse();
+    }
+    let body: String = text
+        .lines()
+        .filter(|l| !l.starts_with("-----"))
+        .map(str::trim)
+        .collect();
+    let der = BASE64
+        .decode(body)
+        .map_err(|_| "not a public key in PEM: its body is not base64")?;
+    PublicKey::from_der(&der)
 }
 
 #[cfg(test)]

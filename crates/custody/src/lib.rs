@@ -3,9 +3,12 @@
 //!
 //! ```text
 //! keys       the signing key and the key that encrypts originals, generated at the first start
-//! signature  Ed25519 (RFC 8032), compatible with OpenSSL
+//! signature  Ed25519 and ECDSA on P-256, compatible with OpenSSL
+//! signer     what signs for the box: a key in a file or in a token
+//! token      signing keys in PKCS#11 tokens and TPMs
 //! chain      one line per event in the life of the evidence, each with the hash of the previous line
 //! vault      originals: the bytes that the camera sent, encrypted at rest
+//! reencrypt  everything encrypted anew after that key was replaced
 //! bundle     one case as a folder that anyone can verify, and the verification
 //! ```
 //!
@@ -14,8 +17,14 @@
 pub mod bundle;
 pub mod chain;
 pub mod keys;
+pub mod reencrypt;
+pub mod token;
 pub mod vault;
 
 mod signature;
+mod signer;
 
-pub use self::signature::{PublicKey, SigningKey, unseal};
+pub use self::{
+    signature::{Algorithm, PublicKey, SigningKey, UnknownAlgorithm, unseal},
+    signer::{Signer, seal},
+};

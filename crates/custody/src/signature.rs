@@ -1,20 +1,99 @@
-//! Ed25519 signatures (RFC 8032) of case records and model packages, compatible with OpenSSL.
+//! Signatures of case records and model packages, as OpenSSL makes and verifies them: Ed25519 (RFC 8032), and ECDSA on P-256 with
+//! SHA-256 (FIPS 186-5) for tokens and TPMs, few of which have Ed25519.
+//!
+//! The algorithm belongs to the key: the text form of every key but an Ed25519 one begins with its algorithm's name. An unknown name
+//! is an error of its own, so that a record of a newer box is not taken for a forgery.
 
 use std::{fmt, str::FromStr};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use ring::{
     rand::{SecureRandom, SystemRandom},
-    signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey},
+    signature::{ECDSA_P256_SHA256_ASN1, ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey, VerificationAlgorithm},
 };
+use zeroize::Zeroizing;
 
-/// A public key, 32 bytes. Displayed in base64; parsed from base64 or hexadecimal.
+/// A signature algorithm, with its hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm {
+    /// Ed25519 (RFC 8032). What names no algorithm is signed with this one.
+    Ed25519,
+    /// ECDSA on P-256 with SHA-256; signatures are in DER.
+    EcdsaP256Sha256,
+}
+
+impl Algorithm {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Ed25519, Self::EcdsaP256Sha256];
+
+    /// The name in records and keys.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ed25519 => "ed25519",
+            Self::EcdsaP256Sha256 => "ecdsa-p256-sha256",
+        }
+    }
+
+    /// Length of a public key in bytes: that of RFC 8032, or the uncompressed point of SEC 1.
+    pub(crate) fn key_length(self) -> usize {
+        match self {
+            Self::Ed25519 => 32,
+            Self::EcdsaP256Sha256 => 65,
+        }
+    }
+
+    /// SubjectPublicKeyInfo (RFC 8410, RFC 5480) up to the key itself.
+    fn spki(self) -> &'static [u8] {
+        match self {
+            Self::Ed25519 => b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00",
+            Self::EcdsaP256Sha256 => {
+                b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00"
+            }
+        }
+    }
+
+    fn verification(self) -> &'static dyn VerificationAlgorithm {
+        match self {
+            Self::Ed25519 => &ED25519,
+            Self::EcdsaP256Sha256 => &ECDSA_P256_SHA256_ASN1,
+        }
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A signature algorithm that this version cannot verify.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown signature algorithm {0:?}: this version knows ed25519 and ecdsa-p256-sha256; use a newer gridwatch")]
+pub struct UnknownAlgorithm(String);
+
+impl FromStr for Algorithm {
+    type Err = UnknownAlgorithm;
+
+    fn from_str(name: &str) -> Result<Self, UnknownAlgorithm> {
+        let known = Self::ALL.into_iter().find(|algorithm| algorithm.as_str() == name);
+        known.ok_or_else(|| UnknownAlgorithm(name.chars().take(40).collect()))
+    }
+}
+
+/// A public key. Displayed in base64, after `ALGORITHM:` unless it is an Ed25519 key; parsed from that, or from base64 or hexadecimal of
+/// an Ed25519 key.
 #[derive(Clone, PartialEq, Eq)]
-pub struct PublicKey([u8; 32]);
+pub struct PublicKey {
+    algorithm: Algorithm,
+    bytes: Vec<u8>,
+}
 
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&BASE64.encode(self.0))
+        if self.algorithm != Algorithm::Ed25519 {
+            write!(f, "{}:", self.algorithm)?;
+        }
+        f.write_str(&BASE64.encode(&self.bytes))
     }
 }
 
@@ -28,26 +107,64 @@ impl FromStr for PublicKey {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let expected =
-            "expected an Ed25519 public key: 32 bytes in base64 or hexadecimal, as `gridwatch model keygen` prints it";
-        let bytes = bytes(text).ok_or(expected)?;
-        Ok(Self(bytes.try_into().map_err(|_| expected)?))
+        let (algorithm, key) = match text.trim().split_once(':') {
+            Some((name, key)) => (name.parse().map_err(|e: UnknownAlgorithm| e.to_string())?, key),
+            None => (Algorithm::Ed25519, text),
+        };
+        bytes(key)
+            .and_then(|bytes| Self::new(algorithm, bytes))
+            .ok_or_else(|| match algorithm {
+                Algorithm::Ed25519 => {
+                    "expected an Ed25519 public key: 32 bytes in base64 or hexadecimal, as `gridwatch model keygen` prints it".into()
+                }
+                other => format!("expected the {} bytes of a public key in base64 after {other}:", other.key_length()),
+            })
     }
 }
 
 impl PublicKey {
-    /// The raw key.
-    pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
+    /// A key from its bytes; `None` for another length or form.
+    pub fn new(algorithm: Algorithm, bytes: Vec<u8>) -> Option<Self> {
+        let is_point = algorithm == Algorithm::Ed25519 || bytes.first() == Some(&4);
+        (bytes.len() == algorithm.key_length() && is_point).then_some(Self { algorithm, bytes })
+    }
+
+    /// The algorithm of its signatures.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The raw key: 32 bytes of an Ed25519 key, or the 65 bytes of an uncompressed point.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// True if `signature`, in base64 or hexadecimal, is a valid signature of `signed` by this key.
     pub fn verifies(&self, signed: &[u8], signature: &str) -> bool {
         // A malformed signature becomes empty and does not verify.
         let signature = bytes(signature).unwrap_or_default();
-        UnparsedPublicKey::new(&ED25519, self.0)
+        UnparsedPublicKey::new(self.algorithm.verification(), &self.bytes)
             .verify(signed, &signature)
             .is_ok()
+    }
+
+    /// The key as SubjectPublicKeyInfo in DER.
+    pub(crate) fn to_der(&self) -> Vec<u8> {
+        [self.algorithm.spki(), &self.bytes].concat()
+    }
+
+    /// Parses a key in DER.
+    ///
+    /// # Errors
+    /// A key of an algorithm that is not known, or something else.
+    pub(crate) fn from_der(der: &[u8]) -> Result<Self, String> {
+        let found = Algorithm::ALL.into_iter().find_map(|algorithm| {
+            let key = der.strip_prefix(algorithm.spki())?;
+            Self::new(algorithm, key.to_vec())
+        });
+        found.ok_or_else(|| {
+            "a public key of an unknown algorithm: this version knows Ed25519 and ECDSA on P-256 (uncompressed); use a newer gridwatch".into()
+        })
     }
 }
 
@@ -62,7 +179,7 @@ fn bytes(text: &str) -> Option<Vec<u8>> {
     BASE64.decode(text).ok()
 }
 
-/// A signing key. It is a credential: never logged, and without `Debug`.
+/// An Ed25519 signing key in a file. It is a credential: never logged, and without `Debug`.
 pub struct SigningKey(Ed25519KeyPair);
 
 /// PKCS#8 encoding of an Ed25519 key (RFC 8410, section 7), without its 32 bytes.
@@ -77,12 +194,14 @@ impl SigningKey {
     ///
     /// # Errors
     /// If the operating system provides no random numbers.
-    pub fn generate() -> Result<(String, Self), String> {
-        let mut seed = [0; 32];
+    pub fn generate() -> Result<(Zeroizing<String>, Self), String> {
+        let mut seed = Zeroizing::new([0; 32]);
         let failed = || "no random numbers from the operating system".to_owned();
-        SystemRandom::new().fill(&mut seed).map_err(|_| failed())?;
-        let pem = format!("{BEGIN}\n{}\n{END}\n", BASE64.encode([&PKCS8[..], &seed].concat()));
-        let key = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|_| failed())?;
+        SystemRandom::new().fill(&mut *seed).map_err(|_| failed())?;
+        let der = Zeroizing::new([&PKCS8[..], &*seed].concat());
+        let body = Zeroizing::new(BASE64.encode(&*der));
+        let pem = Zeroizing::new(format!("{BEGIN}\n{}\n{END}\n", *body));
+        let key = Ed25519KeyPair::from_seed_unchecked(&*seed).map_err(|_| failed())?;
         Ok((pem, Self(key)))
     }
 
@@ -93,8 +212,13 @@ impl SigningKey {
     pub fn parse(pem: &str) -> Result<Self, String> {
         let expected = "expected an Ed25519 key in PEM (PKCS#8), as `gridwatch model keygen` or `openssl genpkey -algorithm ed25519` writes it";
         let body = pem.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END));
-        let body: String = body.ok_or(expected)?.0.split_ascii_whitespace().collect();
-        let der = BASE64.decode(body).map_err(|_| expected)?;
+        let lines = body.ok_or(expected)?.0;
+        // Reserved at once: a buffer that grows leaves copies behind.
+        let mut body = Zeroizing::new(String::with_capacity(lines.len()));
+        body.extend(lines.split_ascii_whitespace());
+        let mut der = Zeroizing::new(vec![0; body.len()]);
+        let length = BASE64.decode_slice(&*body, &mut der).map_err(|_| expected)?;
+        der.truncate(length);
         Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der)
             .map(Self)
             .map_err(|_| expected.into())
@@ -102,9 +226,10 @@ impl SigningKey {
 
     /// The public key.
     pub fn public(&self) -> PublicKey {
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(self.0.public_key().as_ref());
-        PublicKey(bytes)
+        PublicKey {
+            algorithm: Algorithm::Ed25519,
+            bytes: self.0.public_key().as_ref().to_vec(),
+        }
     }
 
     /// Signs `signed`; returns the signature in base64 with a newline.
@@ -113,17 +238,9 @@ impl SigningKey {
     }
 }
 
-const SIGNATURE_MEMBER: &str = ",\"signature\":\"";
+pub(crate) const SIGNATURE_MEMBER: &str = ",\"signature\":\"";
 
-impl SigningKey {
-    /// Appends a signature over the bytes of a JSON object to that object, as its last member.
-    pub fn seal(&self, object: &str) -> String {
-        let open = object.strip_suffix('}').unwrap_or(object);
-        format!("{open}{SIGNATURE_MEMBER}{}\"}}", self.sign(object.as_bytes()).trim())
-    }
-}
-
-/// Splits the result of [`SigningKey::seal`] into the signed object and the signature; `None` if it has no signature.
+/// Splits the result of [`seal`](crate::seal) into the signed object and the signature; `None` if it has no signature.
 pub fn unseal(sealed: &str) -> Option<(String, &str)> {
     let (open, rest) = sealed.rsplit_once(SIGNATURE_MEMBER)?;
     let signature = rest.strip_suffix("\"}")?;
@@ -167,12 +284,39 @@ mod tests {
     fn sealing_appends_the_signature_and_unsealing_restores_the_object() {
         let (_, key) = SigningKey::generate().unwrap();
         let object = r#"{"a":1,"b":"\"signature\""}"#;
-        let sealed = key.seal(object);
+        let sealed = crate::seal(&key, object).unwrap();
         let value: serde_json::Value = serde_json::from_str(&sealed).unwrap();
         let (body, signature) = unseal(&sealed).unwrap();
         assert_eq!((body.as_str(), value["signature"].as_str()), (object, Some(signature)));
         assert!(key.public().verifies(body.as_bytes(), signature));
         assert!(unseal(object).is_none());
+    }
+
+    #[test]
+    fn a_key_of_another_algorithm_names_it_and_an_unknown_one_is_no_wrong_signature() {
+        // RFC 6979, appendix A.2.5: P-256 and SHA-256, message "sample"; the signature in DER.
+        const POINT: &str = "0460fed4ba255a9d31c961eb74c6356d68c049b8923b61fa6ce669622e60f29fb67903fe1008b8bc99a41ae9e95628bc64f2f1b20c2d7e9f5177a3c294d4462299";
+        const DER: &str = "3046022100efd48b2aacb6a8fd1140dd9cd45e81d69d2c877b56aaf991c34d0ea84eaf3716022100f7cb1c942d657c41d436c7a1b6e29f65f3e900dbb9aff4064dc4ab2f843acda8";
+        let unhex = |text: &str| -> Vec<u8> {
+            let pair = |i: usize| u8::from_str_radix(&text[i..i + 2], 16).unwrap();
+            (0..text.len()).step_by(2).map(pair).collect()
+        };
+        let key = PublicKey::new(Algorithm::EcdsaP256Sha256, unhex(POINT)).unwrap();
+        let text = key.to_string();
+        assert!(text.starts_with("ecdsa-p256-sha256:BGD+1L"), "{text}");
+        assert_eq!(text.parse::<PublicKey>().unwrap(), key);
+        assert_eq!(PublicKey::from_der(&key.to_der()).unwrap(), key);
+        let signature = BASE64.encode(unhex(DER));
+        assert!(key.verifies(b"sample", &signature));
+        assert!(!key.verifies(b"simple", &signature));
+        assert!("ecdsa-p256-sha256:AAAA".parse::<PublicKey>().is_err());
+
+        let message = format!("sm2-sm3:{}", &text[18..]).parse::<PublicKey>().unwrap_err();
+        assert!(message.contains("unknown signature algorithm \"sm2-sm3\""), "{message}");
+        let mut x25519 = SigningKey::generate().unwrap().1.public().to_der();
+        x25519[8] = 0x6e;
+        let message = PublicKey::from_der(&x25519).unwrap_err();
+        assert!(message.contains("unknown algorithm"), "{message}");
     }
 
     #[test]

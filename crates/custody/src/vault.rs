@@ -4,11 +4,12 @@
 //! A file consists of `GWO1`, a format byte, a random nonce of 12 bytes, and the ciphertext with its 16-byte tag. The
 //! hash of the original and the format byte are authenticated as associated data, so a file renamed to another hash
 //! does not decrypt. Other files of the box with unmasked pictures are encrypted in the same way, under a name of their own
-//! in place of the hash ([`VaultKey::seal_file`]).
+//! in place of the hash ([`VaultKey::seal_file`]). A file does not name its key: while the key is rotated, each is tried in turn.
 
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use ring::{
@@ -100,7 +101,6 @@ impl Vault {
         let sha256 = sha256_hex(original);
         let path = path(&self.dir, &sha256);
         if !path.exists() {
-            let no_random = || io::Error::other("no random numbers from the operating system");
             let sealed = self.key.seal(&sha256, format.code(), original).ok_or_else(no_random)?;
             write_private(&path, &sealed)?;
         }
@@ -148,9 +148,15 @@ fn remove_file(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The key that encrypts originals.
+/// The key that encrypts originals, and while it is rotated those that still decrypt some. Clones share one key.
 #[derive(Clone)]
-pub struct VaultKey(LessSafeKey);
+pub struct VaultKey(Arc<Keys>);
+
+struct Keys {
+    current: LessSafeKey,
+    /// Decrypt only, newest first.
+    previous: Vec<LessSafeKey>,
+}
 
 impl fmt::Debug for VaultKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -158,11 +164,54 @@ impl fmt::Debug for VaultKey {
     }
 }
 
+/// Length of a key in bytes.
+pub(crate) const KEY_LEN: usize = 32;
+
+fn aes(bytes: &[u8]) -> Option<LessSafeKey> {
+    Some(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, bytes).ok()?))
+}
+
+/// What a file needs after a rotation of the key.
+pub(crate) enum Resealed {
+    /// Nothing: the new key encrypted it.
+    Current,
+    /// To be replaced by this.
+    Anew(Vec<u8>),
+    /// No key decrypts it.
+    Unreadable,
+}
+
 impl VaultKey {
     /// A key from 32 bytes; `None` for any other length.
     pub fn new(bytes: &[u8]) -> Option<Self> {
-        let key = UnboundKey::new(&AES_256_GCM, bytes).ok()?;
-        Some(Self(LessSafeKey::new(key)))
+        Self::with_previous(bytes, bytes.get(..0)?)
+    }
+
+    /// A key, and the previous ones that decrypt what it did not encrypt yet; 32 bytes each.
+    pub(crate) fn with_previous(current: &[u8], previous: &[u8]) -> Option<Self> {
+        Some(Self(Arc::new(Keys {
+            current: aes(current)?,
+            previous: previous.chunks(KEY_LEN).map(aes).collect::<Option<_>>()?,
+        })))
+    }
+
+    /// Whether files may still be encrypted with a previous key.
+    pub fn is_being_rotated(&self) -> bool {
+        !self.0.previous.is_empty()
+    }
+
+    /// Encrypts a file with the current key if a previous one encrypted it, under the same name and format.
+    pub(crate) fn reseal(&self, name: &str, file: &[u8]) -> io::Result<Resealed> {
+        if open_with(&self.0.current, name, file).is_some() {
+            return Ok(Resealed::Current);
+        }
+        match self.open(name, file) {
+            Some((code, content)) => self
+                .seal(name, code, &content)
+                .map(Resealed::Anew)
+                .ok_or_else(no_random),
+            None => Ok(Resealed::Unreadable),
+        }
     }
 
     /// Encrypts a file of the box, to be opened under the same `name`. `None` if the operating system provides no random
@@ -186,6 +235,7 @@ impl VaultKey {
         let mut body = content.to_vec();
         let unique = Nonce::assume_unique_for_key(nonce);
         self.0
+            .current
             .seal_in_place_append_tag(unique, associated_data(name, code), &mut body)
             .ok()?;
         let head = [&MAGIC[..], &[code], &nonce].concat();
@@ -196,18 +246,28 @@ impl VaultKey {
     /// Decrypts the result of [`VaultKey::seal`] under that name; the format byte and the content. `None` if it was changed,
     /// has another name, or was encrypted with another key.
     fn open(&self, name: &str, file: &[u8]) -> Option<(u8, Vec<u8>)> {
-        let (&code, rest) = file.strip_prefix(MAGIC)?.split_first()?;
-        let (nonce, body) = rest.split_at_checked(NONCE_LEN)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-        let mut body = body.to_vec();
-        let length = self
-            .0
-            .open_in_place(nonce, associated_data(name, code), &mut body)
-            .ok()?
-            .len();
-        body.truncate(length);
-        Some((code, body))
+        let Keys { current, previous } = &*self.0;
+        std::iter::once(current)
+            .chain(previous)
+            .find_map(|key| open_with(key, name, file))
     }
+}
+
+fn open_with(key: &LessSafeKey, name: &str, file: &[u8]) -> Option<(u8, Vec<u8>)> {
+    let (&code, rest) = file.strip_prefix(MAGIC)?.split_first()?;
+    let (nonce, body) = rest.split_at_checked(NONCE_LEN)?;
+    let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+    let mut body = body.to_vec();
+    let length = key
+        .open_in_place(nonce, associated_data(name, code), &mut body)
+        .ok()?
+        .len();
+    body.truncate(length);
+    Some((code, body))
+}
+
+fn no_random() -> io::Error {
+    io::Error::other("no random numbers from the operating system")
 }
 
 /// True if the file was encrypted with a [`VaultKey`].

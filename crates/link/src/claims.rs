@@ -37,7 +37,7 @@ pub use self::message::EnrolledBoxes;
 pub(super) use self::message::InvalidClaim;
 pub(super) use self::message::UnknownBox;
 use self::{message::ClaimReader, peers::PeerClaims};
-use gridwatch_contract::{ClaimMessage, ClaimStage, SiteTopics, When};
+use gridwatch_contract::{ClaimKey, ClaimMessage, ClaimStage, SiteTopics, When};
 use gridwatch_custody::PublicKey;
 use gridwatch_engine::{CaseId, CellCode, Claim, LonLat, NodeId};
 use gridwatch_store::{ClaimRow, ClaimState};
@@ -558,7 +558,10 @@ impl ClaimProtocol {
             .unwrap_or(Timestamp::MAX);
         let until = When::new(expiry(now.wall).max(later), &self.settings.zone);
         self.last_until = until.timestamp();
-        let key = self.settings.public_key.to_string();
+        let key = ClaimKey {
+            algorithm: self.settings.public_key.algorithm().to_string(),
+            public_key: self.settings.public_key.to_string(),
+        };
         actions.push(ClaimAction::Publish {
             topic: self.settings.topics.of(&own.claim),
             message: Box::new(ClaimMessage::new(&own.claim, stage, nonce, until, &key)),

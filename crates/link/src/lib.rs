@@ -34,7 +34,12 @@ pub use self::{
     session::find_duplicate,
     wire::probe,
 };
-use gridwatch_base::{error::Class, file, installation::Installation, secret::Credentials};
+use gridwatch_base::{
+    error::Class,
+    file,
+    installation::Installation,
+    secret::{Credentials, Zeroizing},
+};
 use gridwatch_engine::{CaseId, CellCode, NodeId};
 use gridwatch_store::Store;
 
@@ -336,11 +341,13 @@ impl LinkHandle {
     }
 }
 
-/// Reads a PEM file; `field` is the configuration key that names it.
-fn read_pem(field: &'static str, path: &Path) -> Result<Vec<u8>, LinkError> {
-    file::read(path, file::MAX_KEY).map_err(|source| LinkError::TlsFile {
-        field,
-        path: path.to_path_buf(),
-        source,
-    })
+/// Reads a PEM file, perhaps a private key; `field` is the configuration key that names it.
+fn read_pem(field: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, LinkError> {
+    file::read(path, file::MAX_KEY)
+        .map(Zeroizing::new)
+        .map_err(|source| LinkError::TlsFile {
+            field,
+            path: path.to_path_buf(),
+            source,
+        })
 }

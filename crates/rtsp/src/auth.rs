@@ -5,7 +5,7 @@
 //! an earlier request is not counted as tried: cameras renew nonces, some after each use, and not all of them say
 //! `stale`.
 
-use gridwatch_base::secret::{Credentials, Secret};
+use gridwatch_base::secret::{Credentials, Secret, Zeroizing};
 
 use crate::{
     error::LoginProblem,
@@ -138,8 +138,12 @@ impl Authenticator {
                 false => LoginProblem::NoCredentials,
             });
         };
-        let pair = format!("{}:{}", credentials.user.expose(), credentials.password.expose());
-        let latin_1 = latin_1(&pair);
+        let pair = Zeroizing::new(format!(
+            "{}:{}",
+            credentials.user.expose(),
+            credentials.password.expose()
+        ));
+        let latin_1 = latin_1(&pair).map(Zeroizing::new);
         let used = self.login.as_ref().map(Login::scheme).filter(|_| attempt.sent);
         if let Some(used) = used
             && !self.is_worth_another(used, &challenges, attempt)
@@ -166,8 +170,13 @@ impl Authenticator {
             return Err(self.problem(&challenges));
         };
         self.login = match scheme {
-            Scheme::Basic => Some(Login::Basic(scheme, Secret::new(&base64(pair.as_bytes())))),
-            Scheme::BasicLatin1 => latin_1.map(|bytes| Login::Basic(scheme, Secret::new(&base64(&bytes)))),
+            Scheme::Basic => Some(Login::Basic(
+                scheme,
+                Secret::new(&Zeroizing::new(base64(pair.as_bytes()))),
+            )),
+            Scheme::BasicLatin1 => {
+                latin_1.map(|bytes| Login::Basic(scheme, Secret::new(&Zeroizing::new(base64(&bytes)))))
+            }
             Scheme::Digest(algorithm) => Digest::new(algorithm, challenge, random).map(Login::Digest),
         };
         attempt.fresh = true;

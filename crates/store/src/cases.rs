@@ -14,7 +14,7 @@ use super::{
 use gridwatch_contract::{
     CaseRecord, EvidenceItem, EvidenceRole, Form, HistoryEntry, ReplyMessage, ReportKind, Verification, When,
 };
-use gridwatch_custody::{SigningKey, vault};
+use gridwatch_custody::{Signer, vault};
 use gridwatch_engine::{Case, CaseId, CaseState, Finding, OpenCase, Question, Snapshot, Verified};
 
 /// A change of a case's state, decided by the engine.
@@ -405,7 +405,7 @@ pub(super) fn revise(
     revision: &Revision,
     reply: Option<(&ReplyMessage, Timestamp)>,
     form: &Form,
-    key: &SigningKey,
+    key: &dyn Signer,
 ) -> Result<u32, StoreError> {
     let id = revision.case.as_str();
     let (mut record, mut site) = load(t, id)?;

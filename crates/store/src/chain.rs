@@ -1,6 +1,8 @@
 //! The chain of custody ([`gridwatch_custody::chain`]) in the database: one row per line, written in the same
 //! transaction as the change that the line records.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use rusqlite::{Connection, Transaction, params};
 
@@ -8,9 +10,10 @@ use super::{Store, StoreError, row, schema};
 use gridwatch_base::digest::sha256_hex;
 use gridwatch_contract::CaseRecord;
 use gridwatch_custody::{
-    SigningKey,
+    Signer, SigningKey,
     chain::{self, CaseLines, ChainFault, ChainHead, CustodyEvent, NewLine, START, SaltedEvent, Segment, WithheldLine},
-    keys::KeyRing,
+    keys::{KeyError, KeyRing, SigningKeyPlace},
+    seal as seal_json,
 };
 
 /// The last line of the chain.
@@ -121,13 +124,14 @@ pub(super) fn append_with(
 pub(super) fn seal(
     t: &Transaction<'_>,
     record: &CaseRecord,
-    key: &SigningKey,
+    key: &dyn Signer,
     at: Timestamp,
 ) -> Result<String, StoreError> {
     let before = last(t)?;
     let record = CaseRecord {
         prev_seq: before.as_ref().map(|line| line.seq.into()),
         prev_hash: Some(before.map_or_else(|| START.to_owned(), |line| line.hash)),
+        signature_algorithm: Some(key.public().algorithm().to_string()),
         signature: None,
         ..record.clone()
     };
@@ -138,7 +142,7 @@ pub(super) fn seal(
         sha256: sha256_hex(body.as_bytes()),
     };
     append(t, event, at)?;
-    Ok(key.seal(&body))
+    Ok(seal_json(key, &body)?)
 }
 
 /// The part of the chain that an export of one case contains.
@@ -178,7 +182,7 @@ fn is_public(event: &str) -> bool {
 
 impl Store {
     /// Starts the chain, or continues it. Logs an error if the signing key changed without a rotation on record.
-    pub(super) fn begin_or_resume_chain(&mut self, key: &SigningKey, now: Timestamp) -> Result<(), StoreError> {
+    pub(super) fn begin_or_resume_chain(&mut self, key: &dyn Signer, now: Timestamp) -> Result<(), StoreError> {
         let public_key = key.public().to_string();
         let known = self.chain_keys()?.into_iter().next();
         if known.as_ref() == Some(&public_key) {
@@ -311,14 +315,14 @@ impl Store {
     ///
     /// # Errors
     /// A database error.
-    pub fn chain_head(&self, node: &str, key: &SigningKey, now: Timestamp) -> Result<Option<ChainHead>, StoreError> {
+    pub fn chain_head(&self, node: &str, key: &dyn Signer, now: Timestamp) -> Result<Option<ChainHead>, StoreError> {
         Ok(last(&self.db)?.map(|line| ChainHead {
             seq: line.seq.into(),
             hash: line.hash,
             at: now,
             node_id: node.to_owned(),
             public_key: key.public().to_string(),
-            algorithm: chain::algorithm(),
+            algorithm: chain::algorithm(&key.public()),
             case: None,
         }))
     }
@@ -329,31 +333,44 @@ impl Store {
     /// A database error, or a handle without a signing key.
     pub fn signed_chain_head(&self, node: &str, now: Timestamp) -> Result<Option<(String, String)>, StoreError> {
         let key = self.key()?;
-        let head = self.chain_head(node, &key, now)?;
+        let head = self.chain_head(node, &*key, now)?;
         // Numbers and strings always serialize.
         let text = head.and_then(|head| serde_json::to_string(&head).ok());
-        Ok(text.map(|text| {
-            let signature = key.sign(text.as_bytes()).trim_end().to_owned();
-            (text, signature)
-        }))
+        text.map(|text| {
+            let signature = key.sign(text.as_bytes())?;
+            Ok((text, signature))
+        })
+        .transpose()
     }
 
-    /// Replaces the signing key. The chain gets a line in which the old key signs the new one, and the key file is
-    /// replaced.
+    /// Replaces the signing key by the one of `to`: a key in the state directory is generated, one in a token must be there. The chain gets a
+    /// line in which this handle's key signs the new one, and the key file is replaced, or deleted after a token took its place.
     ///
     /// # Errors
     /// A database error or [`StoreError::Key`]; nothing is changed then. If the commit fails after the key file was
     /// replaced, the next start logs that the key differs from the chain.
-    pub fn rotate_key(&mut self, now: Timestamp) -> Result<SigningKey, StoreError> {
-        let ring = KeyRing::of(&self.dir);
-        let old = ring.load_or_create()?;
-        let (pem, new) = SigningKey::generate().map_err(|_| gridwatch_custody::keys::KeyError::NoRandomness)?;
+    pub fn rotate_key(&mut self, to: &KeyRing, now: Timestamp) -> Result<Arc<dyn Signer>, StoreError> {
+        let old = self.key()?;
+        let (pem, new): (_, Arc<dyn Signer>) = match to.signing_place() {
+            SigningKeyPlace::Own => {
+                let (pem, new) = SigningKey::generate().map_err(|_| KeyError::NoRandomness)?;
+                (Some(pem), Arc::new(new))
+            }
+            SigningKeyPlace::Token(_) => (None, to.existing()?),
+        };
+        if new.public() == old.public() {
+            return Err(StoreError::SameKey {
+                key: new.public().to_string(),
+            });
+        }
         self.write(|t| {
-            append(t, CustodyEvent::rotation(&old, &new.public(), &last_hash(t)?), now)?;
+            append(t, CustodyEvent::rotation(&*old, &new.public(), &last_hash(t)?)?, now)?;
             // Inside the transaction: if the key file cannot be written, the line is rolled back.
-            ring.replace_signing(&pem)?;
+            pem.as_ref().map_or(Ok(()), |pem| to.replace_signing(pem))?;
             Ok(())
         })?;
+        to.remove_replaced_signing_file()?;
+        self.key = Some(Arc::clone(&new));
         Ok(new)
     }
 }

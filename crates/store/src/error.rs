@@ -191,6 +191,12 @@ pub enum StoreError {
     /// The signing key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The new signing key is the old one.
+    #[error("{key} signs for this box already; create another key, and name it in evidence.signing_key")]
+    SameKey {
+        /// The public key.
+        key: String,
+    },
     /// The handle was opened without a signing key (read-only, or [`Store::open_unlocked`](crate::Store::open_unlocked)).
     #[error("this store handle has no signing key; revisions must be signed")]
     NoSigningKey,
@@ -223,6 +229,7 @@ impl StoreError {
             | Self::Older { .. }
             | Self::UnmergedWal { .. }
             | Self::Lost { .. }
+            | Self::SameKey { .. }
             | Self::KeyLost { .. } => Class::Config,
             Self::Corrupt(_)
             | Self::NotABackup { .. }

@@ -55,7 +55,7 @@ pub use self::{
     recovery::{Recovered, create_missing_keys},
     retention::{Budget, Pruned, Retention},
 };
-use gridwatch_custody::{PublicKey, SigningKey, keys::KeyRing};
+use gridwatch_custody::{PublicKey, Signer, keys::KeyRing};
 
 /// File name of the database in the state directory.
 const FILE: &str = "gridwatch.db";
@@ -69,7 +69,7 @@ pub struct Store {
     dir: PathBuf,
     outbox_notify: Arc<Notify>,
     /// Signs revisions; `None` for handles that must not write any.
-    key: Option<Arc<SigningKey>>,
+    key: Option<Arc<dyn Signer>>,
     /// Lock on the state directory, held as long as any handle of the daemon exists.
     lock: Option<Arc<File>>,
     /// The files that were opened; `None` for handles that need not notice when they are gone.
@@ -84,7 +84,7 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
-    fn key(&self) -> Result<Arc<SigningKey>, StoreError> {
+    fn key(&self) -> Result<Arc<dyn Signer>, StoreError> {
         self.key.clone().ok_or(StoreError::NoSigningKey)
     }
 
@@ -96,19 +96,27 @@ impl Store {
     /// Signs a JSON object: appends the signature over its bytes as its last member.
     ///
     /// # Errors
-    /// [`StoreError::NoSigningKey`].
+    /// [`StoreError::NoSigningKey`], or [`StoreError::Key`] if a token cannot sign now.
     pub fn seal(&self, object: &str) -> Result<String, StoreError> {
-        Ok(self.key()?.seal(object))
+        Ok(gridwatch_custody::seal(&*self.key()?, object)?)
     }
 
-    /// Opens the store in `dir` for the daemon, creating the directory and the database if necessary.
+    /// Opens the store in `dir` for the daemon, with a signing key in the state directory: [`Store::open_with`].
+    ///
+    /// # Errors
+    /// As [`Store::open_with`].
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        Self::open_with(dir, &KeyRing::of(dir))
+    }
+
+    /// Opens the store in `dir` for the daemon, creating the directory, the database and a signing key in the state directory if necessary.
     ///
     /// A damaged database is not an error: it is renamed and logged, and a new one takes over the cases that can be read.
     ///
     /// # Errors
     /// [`StoreError::Busy`] if another daemon uses `dir`, [`StoreError::Newer`] if a newer version wrote the database,
     /// [`StoreError::Lost`] if `dir` had a database, [`StoreError::KeyLost`] if it had a key, or [`StoreError::Io`].
-    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+    pub fn open_with(dir: &Path, keys: &KeyRing) -> Result<Self, StoreError> {
         fs::create_dir_all(dir).map_err(|e| StoreError::io("create", dir, e))?;
         let lock = lock(dir)?;
         let path = dir.join(FILE);
@@ -118,8 +126,7 @@ impl Store {
             other => other,
         };
         let db = db.map_err(|e| with_dir(e, dir))?;
-        location::expect_key(&db, dir)?;
-        let key = KeyRing::of(dir).load_or_create()?;
+        location::expect_key(&db, dir, keys)?;
         let mut store = Self {
             db,
             dir: dir.to_path_buf(),
@@ -128,8 +135,10 @@ impl Store {
             lock: Some(Arc::new(lock)),
             files: None,
         };
-        store.begin_or_resume_chain(&key, Timestamp::now())?;
-        store.key = Some(Arc::new(key));
+        keys.expect_handed_over(store.chain_keys()?.first().map(String::as_str))?;
+        let key = keys.load_or_create()?;
+        store.begin_or_resume_chain(&*key, Timestamp::now())?;
+        store.key = Some(key);
         // A database that exists in its write-ahead log only is lost with that.
         store.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         if let Ok(Some(lost)) = location::newer_pictures(&store.db, dir) {

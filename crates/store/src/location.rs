@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use super::{FILE, LOCK_FILE, StoreError, chain, schema};
 use gridwatch_base::installation;
-use gridwatch_custody::keys::KeyRing;
+use gridwatch_custody::keys::{KeyRing, SigningKeyPlace};
 use rusqlite::{Connection, OpenFlags};
 
 /// The suffixes of the database's files: its journals, then the database.
@@ -278,10 +278,10 @@ fn is_blank(path: &Path) -> Result<bool, StoreError> {
     Ok(tables == 0 || schema::version(&db)? == 0)
 }
 
-/// Fails if the signing key is missing from a state directory that had one: the database has a chain, or there is evidence.
-pub(super) fn expect_key(db: &Connection, dir: &Path) -> Result<(), StoreError> {
-    let path = KeyRing::of(dir).signing_file();
-    if path.exists() {
+/// Fails if the signing key is missing from a state directory that had one, and is not in a token: the database has a chain, or there is evidence.
+pub(super) fn expect_key(db: &Connection, dir: &Path, keys: &KeyRing) -> Result<(), StoreError> {
+    let path = keys.signing_file();
+    if path.exists() || *keys.signing_place() != SigningKeyPlace::Own {
         return Ok(());
     }
     let mut found = evidence_remains(dir);
@@ -382,11 +382,11 @@ pub struct Inspection {
     pub aside: Vec<PathBuf>,
 }
 
-/// Examines the database in the state directory `dir` as the daemon would at its start, without changing it.
-pub fn inspect(dir: &Path) -> Inspection {
+/// Examines the database in the state directory `dir` as the daemon with these keys would at its start, without changing it.
+pub fn inspect(dir: &Path, keys: &KeyRing) -> Inspection {
     Inspection {
         version: examine(&dir.join(FILE), dir),
-        doubts: doubts(&dir.join(FILE), dir),
+        doubts: doubts(&dir.join(FILE), dir, keys),
         aside: moved_aside(dir),
     }
 }
@@ -408,12 +408,12 @@ fn examine(path: &Path, dir: &Path) -> Result<Option<u32>, StoreError> {
 }
 
 /// What is wrong beside a database that is sound: the signing key is missing, or pictures are newer than it.
-fn doubts(path: &Path, dir: &Path) -> Result<Option<String>, StoreError> {
+fn doubts(path: &Path, dir: &Path, keys: &KeyRing) -> Result<Option<String>, StoreError> {
     if is_missing(path) {
         return Ok(None);
     }
     let (db, version) = super::connect_read_only(path)?;
-    expect_key(&db, dir)?;
+    expect_key(&db, dir, keys)?;
     match version >= schema::WITH_CHAIN {
         true => newer_pictures(&db, dir),
         false => Ok(None),

@@ -14,7 +14,11 @@ use std::{
 use rusqlite::{Connection, OpenFlags, Row, Transaction, backup::Backup, params, params_from_iter, types::Value};
 use serde::Serialize;
 
-use gridwatch_custody::{PublicKey, keys::KeyRing};
+use gridwatch_base::disk::create_private_dir;
+use gridwatch_custody::{
+    PublicKey,
+    keys::{KeyRing, OriginalsKey, SigningKeyPlace},
+};
 
 use super::{
     FILE, Store, StoreError, chain,
@@ -195,14 +199,24 @@ impl Store {
     }
 }
 
-/// Creates the signing key of the state directory `dir` if it is missing, on an operator's command, and returns the public key.
+/// Creates the keys of the state directory `dir` that are missing, on an operator's command, and accepts the key of the originals that is in
+/// `originals`. Returns the public key, and whether the key of the originals had been another one.
 ///
 /// # Errors
 /// [`StoreError::NotAStateDir`], [`StoreError::Busy`] while a daemon runs, or [`StoreError::Key`].
-pub fn create_missing_keys(dir: &Path) -> Result<PublicKey, StoreError> {
+pub fn create_missing_keys(
+    dir: &Path,
+    keys: &KeyRing,
+    originals: &OriginalsKey,
+) -> Result<(PublicKey, bool), StoreError> {
+    if *keys.signing_place() != SigningKeyPlace::Own && !dir.exists() {
+        // A box whose key is enrolled before its first start.
+        create_private_dir(dir).map_err(|e| StoreError::io("create", dir, e))?;
+    }
     location::expect_state_dir(dir)?;
     let _lock = lock(dir)?;
-    Ok(KeyRing::of(dir).load_or_create()?.public())
+    let public = keys.create_missing()?.public();
+    Ok((public, keys.accept_originals(originals)?))
 }
 
 fn backup_error(out: &Path, reason: impl Into<String>) -> StoreError {

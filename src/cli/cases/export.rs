@@ -80,13 +80,14 @@ pub(super) fn open_originals(
 /// Writes `case`, its pictures and the originals in `files` to the folder `<case>` in that of `to`. Returns that folder, and what was damaged and is not in it.
 pub(super) fn export(
     store: &Store,
-    state: &Path,
+    keys: &KeyRing,
     case: &str,
     to: &ExportTarget<'_>,
     mut files: ExportFiles,
 ) -> Result<(PathBuf, Vec<String>), CasesError> {
     let unsigned = || ExportError::Unsigned(case.to_owned());
-    let key = KeyRing::of(state).existing()?;
+    let key = keys.existing()?;
+    let state = store.dir();
     let sealed = store
         .sealed_record(case)?
         .ok_or_else(|| CasesError::NoSuchCase(case.into()))?;
@@ -116,7 +117,7 @@ pub(super) fn export(
         at: Timestamp::now(),
         node_id: record.node_id.clone(),
         public_key: key.public().to_string(),
-        algorithm: chain::algorithm(),
+        algorithm: chain::algorithm(&key.public()),
         case: Some(excerpt.of_case),
     };
     let deleted = segment.deleted(case);
@@ -140,7 +141,7 @@ pub(super) fn export(
         head,
         files: files.whole,
     };
-    bundle::write(&dir, parts, &key).map_err(|source| ExportError::Write {
+    bundle::write(&dir, parts, &*key).map_err(|source| ExportError::Write {
         path: dir.clone(),
         source,
     })?;

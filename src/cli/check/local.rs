@@ -14,7 +14,10 @@ use super::{CheckRow, CheckState};
 use crate::open_files::{self, OpenFiles};
 use gridwatch_base::clock::trust::{ClockReading, ClockTrust};
 use gridwatch_config::Draft;
-use gridwatch_custody::keys::{KeyRing, OriginalsKey};
+use gridwatch_custody::{
+    keys::{KeyRing, OriginalsKey, SigningKeyPlace},
+    token::PinSource,
+};
 use gridwatch_store::{Store, StoreError};
 
 /// Below this many bytes the outbox may fill the disk within a day of a broker outage: a case with its pictures is about 1 MB.
@@ -34,7 +37,8 @@ pub(super) fn rows(draft: &Draft) -> Vec<CheckRow> {
     let own = draft.state_dir.as_deref();
     rows.extend(draft.listen().map(|address| endpoint(address, own)));
     rows.extend(draft.state_dir.as_deref().map(state_dir));
-    rows.extend(draft.state_dir.as_deref().into_iter().flat_map(database));
+    let ring = |dir: &Path| KeyRing::with_signing(dir, draft.signing_key());
+    rows.extend(own.into_iter().flat_map(|dir| database(dir, &ring(dir))));
     rows.extend(draft.state_dir.as_deref().into_iter().flat_map(|dir| keys(draft, dir)));
     rows.push(clock(draft));
     rows
@@ -95,12 +99,19 @@ fn open_files(draft: &Draft) -> CheckRow {
 /// The key that signs cases and the key that encrypts originals.
 pub(super) fn keys(draft: &Draft, state_dir: &Path) -> Vec<CheckRow> {
     const WHAT: &str = "keys";
-    let ring = KeyRing::of(state_dir);
+    let ring = KeyRing::with_signing(state_dir, draft.signing_key());
     let place = draft.originals_key();
-    let elsewhere = match place {
-        Some(OriginalsKey::File(path)) => Some(path.as_path()),
-        _ => None,
-    };
+    let mut elsewhere = Vec::new();
+    if let Some(OriginalsKey::File(path)) = place {
+        elsewhere.push(path.as_path());
+    }
+    let mut is_credential = false;
+    if let SigningKeyPlace::Token(uri) = ring.signing_place() {
+        match uri.pin() {
+            PinSource::File(path) => elsewhere.push(path),
+            PinSource::Credential(_) => is_credential = std::env::var_os("CREDENTIALS_DIRECTORY").is_none(),
+        }
+    }
     let mut rows: Vec<CheckRow> = ring
         .unprotected(elsewhere)
         .into_iter()
@@ -124,8 +135,14 @@ pub(super) fn keys(draft: &Draft, state_dir: &Path) -> Vec<CheckRow> {
         }
         Ok(_) => {}
     }
+    if is_credential {
+        let message = "the signing key is in a token whose PIN is a systemd credential, which only the service has; its log says whether it works";
+        rows.push(CheckRow::new(WHAT, CheckState::Skipped, message));
+        return rows;
+    }
+    let is_missing = *ring.signing_place() == SigningKeyPlace::Own && !ring.signing_file().exists();
     rows.push(match ring.existing() {
-        _ if !ring.signing_file().exists() => match gridwatch_store::inspect(state_dir).doubts {
+        _ if is_missing => match gridwatch_store::inspect(state_dir, &ring).doubts {
             Err(e @ StoreError::KeyLost { .. }) => CheckRow::new(WHAT, CheckState::Wrong, e.to_string()),
             _ => CheckRow::ok(WHAT, "no keys yet; the daemon creates them at its first start"),
         },
@@ -358,9 +375,9 @@ pub(super) fn state_dir(dir: &Path) -> CheckRow {
 }
 
 /// Whether the daemon can go on with the database, and databases that were moved aside.
-pub(super) fn database(dir: &Path) -> Vec<CheckRow> {
+pub(super) fn database(dir: &Path, keys: &KeyRing) -> Vec<CheckRow> {
     const WHAT: &str = "database";
-    let found = gridwatch_store::inspect(dir);
+    let found = gridwatch_store::inspect(dir, keys);
     let mut rows = vec![match found.version {
         Ok(None) => CheckRow::ok(WHAT, "none yet; the daemon creates it at its first start"),
         Ok(Some(version)) => CheckRow::ok(WHAT, format!("schema version {version}, no damage found")),

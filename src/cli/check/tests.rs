@@ -311,7 +311,7 @@ fn a_database_that_is_missing_newer_or_was_moved_aside_is_reported() {
 
     let dir = tempfile::tempdir().unwrap();
     let rows = || -> Vec<(CheckState, String)> {
-        let rows = super::local::database(dir.path());
+        let rows = super::local::database(dir.path(), &gridwatch_custody::keys::KeyRing::of(dir.path()));
         rows.into_iter().map(|row| (row.state, row.message)).collect()
     };
     assert_eq!(rows()[0].0, CheckState::Ok, "none yet");

@@ -56,7 +56,7 @@ pub(super) fn keygen(args: &KeygenArgs) -> Result<ExitCode, Failure> {
 }
 
 pub(super) fn sign(args: &SignArgs) -> Result<ExitCode, Failure> {
-    let pem = file::read_text(&args.key, file::MAX_KEY)
+    let pem = file::read_secret(&args.key, file::MAX_KEY)
         .map_err(|e| Failure::new(Class::Config, format!("--key {}: {e}", args.key.display())))?;
     let key = SigningKey::parse(&pem)
         .map_err(|e| Failure::new(Class::Config, format!("--key {}: {e}", args.key.display())))?;

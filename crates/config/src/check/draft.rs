@@ -16,7 +16,7 @@ use super::{
 };
 use gridwatch_camera::Backend;
 use gridwatch_contract::Language;
-use gridwatch_custody::keys::OriginalsKey;
+use gridwatch_custody::keys::{OriginalsKey, SigningKeyPlace};
 use gridwatch_engine as engine;
 use gridwatch_engine::{
     CameraPlan, Category, Intake, NodeId, Plan, ScheduleId,
@@ -153,6 +153,12 @@ impl Draft {
     /// Where the key of the encrypted originals is stored; `None` if originals are not kept or the section is faulty.
     pub fn originals_key(&self) -> Option<&OriginalsKey> {
         self.rest.evidence.as_ref()?.originals.as_ref()
+    }
+
+    /// Where the signing key is; in the state directory if the section is faulty.
+    pub fn signing_key(&self) -> SigningKeyPlace {
+        let evidence = self.rest.evidence.as_ref();
+        evidence.map(|e| e.signing_key.clone()).unwrap_or_default()
     }
 
     /// See [`Evidence::max_picture_bytes`]; 0 if the section is faulty.

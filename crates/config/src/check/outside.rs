@@ -14,7 +14,7 @@ use super::{Checker, FieldPath, section};
 use crate::{Broker, Credentials, Tls, raw};
 use gridwatch_base::{
     file,
-    secret::{CredentialError, CredentialSource},
+    secret::{CredentialError, CredentialSource, Zeroizing},
 };
 use gridwatch_contract::Template;
 use gridwatch_link::ServerTrust;
@@ -274,7 +274,7 @@ impl Checker<'_> {
                     self.fault(&at, message, remedy);
                     return None;
                 };
-                Credentials::parse(&text)
+                Credentials::parse(&Zeroizing::new(text))
                     .map_err(|_| {
                         self.fault(
                             &at,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Credentials, PIN_PATTERN, Span};
 
 /// Connection to the MQTT broker of the grid platform.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Broker {
     /// Broker URL: `mqtt://host:1883` or `mqtts://host:8883`. Must not contain a user name or password.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{CameraChange, Credentials, GB_ID_PATTERN, ID_PATTERN, PIN_PATTERN, Span, defaults};
 
 /// A camera.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Camera {
     /// Unique id on this box. Cases and baselines refer to it: do not reuse it for another camera.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Span;
 
 /// Evidence pictures: encoding, masking, retention.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Evidence {
     /// JPEG quality. Default 88. Below 70, print on bags and signs becomes illegible.
@@ -34,6 +34,11 @@ pub struct Evidence {
     pub originals_mb: u32,
     /// Where the encryption key of the originals is stored. Unset: in `keys/` of the state directory, created at first start; a stolen box then reveals the key.
     pub originals_key: Option<KeyPlace>,
+    /// Key in a PKCS#11 token or TPM that signs the box's cases, as a PKCS#11 URI (RFC 7512):
+    /// `pkcs11:token=LABEL;object=LABEL?module-path=/PATH.so&pin-source=credential:NAME`. The key is Ed25519, or on P-256. `token` or `serial`,
+    /// and `object` or `id`, are required; so is `pin-source`, a systemd credential or `file:/PATH`. The PIN itself does not belong here.
+    /// Unset: in `keys/` of the state directory, created at first start. Hand over with `gridwatch keys rotate` when you change it.
+    pub signing_key: Option<String>,
     /// Days for which the pictures of a case are kept after it has ended. Default 0: as long as there is space.
     #[schemars(range(max = 36500))]
     pub pictures_days: u32,
@@ -43,7 +48,7 @@ pub struct Evidence {
 }
 
 /// Location of a key outside the state directory. Set exactly one of `file` and `credential`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeyPlace {
     /// File with 32 random bytes in base64 (`openssl rand -base64 32`), accessible only to the daemon's user.
@@ -65,6 +70,7 @@ impl Default for Evidence {
             originals_days: 30,
             originals_mb: 4096,
             originals_key: None,
+            signing_key: None,
             pictures_days: 0,
             pictures_mb: 32_768,
         }

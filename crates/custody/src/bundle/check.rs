@@ -18,7 +18,7 @@ use super::{
     sums,
 };
 use crate::{
-    PublicKey,
+    Algorithm, PublicKey,
     chain::Segment,
     keys::{parse_public, public_pem},
     vault::OriginalFormat,
@@ -439,11 +439,31 @@ impl BundleCheck<'_> {
 
     fn record(&mut self, key: Option<&PublicKey>) -> Option<(CaseRecord, String)> {
         let text = self.signed(key, RECORD, RECORD_SIGNATURE)?;
-        match serde_json::from_str(&text) {
-            Ok(record) => Some((record, sha256_hex(text.as_bytes()))),
+        match serde_json::from_str::<CaseRecord>(&text) {
+            Ok(record) => {
+                self.algorithm(&record, key);
+                Some((record, sha256_hex(text.as_bytes())))
+            }
             Err(e) => {
                 self.fault(RECORD, format!("not a case record: {e}"));
                 None
+            }
+        }
+    }
+
+    /// Checks that the record names the algorithm of the key.
+    fn algorithm(&mut self, record: &CaseRecord, key: Option<&PublicKey>) {
+        let named = record.signature_algorithm.as_deref();
+        match named.map_or(Ok(Algorithm::Ed25519), str::parse) {
+            Err(unknown) => self.fault(RECORD, format!("signature_algorithm: {unknown}")),
+            Ok(named) => {
+                if let Some(key) = key.filter(|key| key.algorithm() != named) {
+                    let key = key.algorithm();
+                    self.fault(
+                        RECORD,
+                        format!("signature_algorithm is {named}, but {KEY} is a key for {key}"),
+                    );
+                }
             }
         }
     }

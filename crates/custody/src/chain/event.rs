@@ -4,10 +4,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 
 use super::START;
-use crate::{PublicKey, SigningKey, keys::KeyError};
-
-/// The only signature algorithm of this version, by its name in heads and events.
-const ED25519: &str = "Ed25519";
+use crate::{Algorithm, PublicKey, Signer, keys::KeyError};
 
 /// An event with what makes its hash unguessable, as it is stored and exported.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,7 +27,7 @@ pub enum CustodyEvent {
     Begun {
         /// The public key of the box.
         public_key: String,
-        /// Its algorithm; absent from older versions: Ed25519.
+        /// Its algorithm; absent from older versions: `ed25519`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         algorithm: Option<String>,
     },
@@ -47,7 +44,7 @@ pub enum CustodyEvent {
     Key {
         /// The new public key.
         public_key: String,
-        /// Its algorithm; absent from older versions: Ed25519.
+        /// Its algorithm; absent from older versions: `ed25519`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         algorithm: Option<String>,
         /// The previous public key.
@@ -124,7 +121,7 @@ impl CustodyEvent {
     pub fn begun(key: &PublicKey) -> Self {
         Self::Begun {
             public_key: key.to_string(),
-            algorithm: algorithm(),
+            algorithm: algorithm(key),
         }
     }
 
@@ -160,14 +157,17 @@ impl CustodyEvent {
     }
 
     /// A rotation from `old` to `new`, appended after the line with the hash `prev`.
-    pub fn rotation(old: &SigningKey, new: &PublicKey, prev: &str) -> Self {
+    ///
+    /// # Errors
+    /// As [`Signer::sign`].
+    pub fn rotation(old: &dyn Signer, new: &PublicKey, prev: &str) -> Result<Self, KeyError> {
         let public_key = new.to_string();
-        Self::Key {
-            signature: old.sign(rotation_message(&public_key, prev).as_bytes()).trim().into(),
+        Ok(Self::Key {
+            signature: old.sign(rotation_message(&public_key, prev).as_bytes())?,
             previous: old.public().to_string(),
             public_key,
-            algorithm: algorithm(),
-        }
+            algorithm: algorithm(new),
+        })
     }
 
     /// What is wrong with the event in a line after the one with the hash `prev`, if something is.
@@ -195,19 +195,15 @@ impl CustodyEvent {
     }
 }
 
-/// The algorithm of this version's keys, as it is written.
-pub fn algorithm() -> Option<String> {
-    Some(ED25519.into())
+/// The algorithm of a key, as it is written beside it.
+pub fn algorithm(key: &PublicKey) -> Option<String> {
+    Some(key.algorithm().to_string())
 }
 
 /// Why a signature of this algorithm cannot be verified; `None` if it can.
 pub(crate) fn unknown_algorithm(algorithm: Option<&str>) -> Option<String> {
-    match algorithm {
-        None | Some(ED25519) => None,
-        Some(other) => Some(format!(
-            "signature algorithm {other:?} is unknown to this version; verify with a newer gridwatch"
-        )),
-    }
+    let unknown = algorithm?.parse::<Algorithm>().err()?;
+    Some(unknown.to_string())
 }
 
 /// The text that the old key signs; it binds the new key to its position in the chain.

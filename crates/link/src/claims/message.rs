@@ -6,8 +6,8 @@ use std::{
 };
 
 use crate::limit::TokenBucket;
-use gridwatch_contract::{CLAIM_ALGORITHM, ClaimMessage};
-use gridwatch_custody::{PublicKey, unseal};
+use gridwatch_contract::ClaimMessage;
+use gridwatch_custody::{Algorithm, PublicKey, UnknownAlgorithm, unseal};
 use gridwatch_engine::NodeId;
 
 /// Maximum size of a claim in bytes; they take a few hundred.
@@ -65,8 +65,8 @@ pub(crate) enum InvalidClaim {
     Malformed(serde_json::Error),
     #[error("not signed: its box runs an older version of gridwatch, or it was not published by a box")]
     Unsigned,
-    #[error("signed with the unknown algorithm {0:?}; this version knows Ed25519")]
-    Algorithm(String),
+    #[error(transparent)]
+    Algorithm(#[from] UnknownAlgorithm),
     #[error("the signature is wrong")]
     Signature,
     #[error("box {0:?} is not enrolled; see `gridwatch boxes list`")]
@@ -143,12 +143,13 @@ impl ClaimReader {
             return Err(InvalidClaim::Oversized(payload.len()));
         }
         let message: ClaimMessage = serde_json::from_slice(payload).map_err(InvalidClaim::Malformed)?;
-        if message.algorithm != CLAIM_ALGORITHM {
-            return Err(InvalidClaim::Algorithm(message.algorithm));
-        }
+        let algorithm: Algorithm = message.signature_algorithm.parse()?;
         let sealed = std::str::from_utf8(payload).ok().and_then(unseal);
         let (body, signature) = sealed.ok_or(InvalidClaim::Unsigned)?;
         let key: PublicKey = message.public_key.parse().map_err(|_| InvalidClaim::Signature)?;
+        if key.algorithm() != algorithm {
+            return Err(InvalidClaim::Signature);
+        }
         let node = NodeId::from(node);
         let keys = self.enrolled.0.get(&node);
         let is_trusted = (node == self.node && key == self.own_key) || keys.is_some_and(|keys| keys.contains(&key));

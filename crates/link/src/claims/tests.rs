@@ -88,16 +88,21 @@ fn claim_protocol(node: &str, key: &SigningKey, enrolled: &EnrolledBoxes, now: N
 }
 
 fn sealed(message: &ClaimMessage, key: &SigningKey) -> Vec<u8> {
-    key.seal(&serde_json::to_string(message).unwrap()).into_bytes()
+    let object = serde_json::to_string(message).unwrap();
+    gridwatch_custody::seal(key, &object).unwrap().into_bytes()
+}
+
+fn written(key: &SigningKey) -> ClaimKey {
+    ClaimKey {
+        algorithm: key.public().algorithm().to_string(),
+        public_key: key.public().to_string(),
+    }
 }
 
 /// A message about `claim` that is valid for the full time from `at`.
 fn message(claim: &Claim, stage: ClaimStage, at: Timestamp, key: &SigningKey) -> Vec<u8> {
     let until = When::new(expiry(at), &TimeZone::UTC);
-    sealed(
-        &ClaimMessage::new(claim, stage, 7, until, &key.public().to_string()),
-        key,
-    )
+    sealed(&ClaimMessage::new(claim, stage, 7, until, &written(key)), key)
 }
 
 impl Simulation {
@@ -564,7 +569,7 @@ fn an_invalid_claim_is_rejected_and_changes_nothing() {
     let peer = claim("box-9");
     let payload = |change: fn(&mut ClaimMessage)| {
         let until = When::new(expiry(now.wall), &TimeZone::UTC);
-        let mut message = ClaimMessage::new(&peer, ClaimStage::Filed, 7, until, &key.public().to_string());
+        let mut message = ClaimMessage::new(&peer, ClaimStage::Filed, 7, until, &written(&key));
         change(&mut message);
         sealed(&message, &key)
     };
@@ -600,8 +605,8 @@ fn an_invalid_claim_is_rejected_and_changes_nothing() {
         ),
         (
             topic(&peer),
-            payload(|m| m.algorithm = "SM2".into()),
-            "signed with the unknown algorithm \"SM2\"; this version knows Ed25519",
+            payload(|m| m.signature_algorithm = "sm2-sm3".into()),
+            "unknown signature algorithm \"sm2-sm3\": this version knows ed25519 and ecdsa-p256-sha256; use a newer gridwatch",
         ),
         (
             topic(&peer),
@@ -621,7 +626,7 @@ fn an_invalid_claim_is_rejected_and_changes_nothing() {
     assert!(!is_blocked(&protocol));
     let text = String::from_utf8(payload(|_| ())).unwrap();
     let (body, _) = gridwatch_custody::unseal(&text).unwrap();
-    let newer = key.seal(&body.replacen('{', "{\"more\":1,", 1));
+    let newer = gridwatch_custody::seal(&key, &body.replacen('{', "{\"more\":1,", 1)).unwrap();
     protocol.received(&topic(&peer), newer.as_bytes(), false, now).unwrap();
     assert!(is_blocked(&protocol), "a newer box may add fields");
 }
@@ -636,7 +641,7 @@ fn a_claim_that_no_enrolled_box_signed_is_ignored_and_its_box_is_named_once() {
         ClaimStage::Filed,
         7,
         When::new(expiry(now.wall), &TimeZone::UTC),
-        &key.public().to_string(),
+        &written(&key),
     ))
     .unwrap();
     let forged = {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use gridwatch_base::secret::Credentials;
+use gridwatch_base::secret::{Credentials, Zeroizing};
 use md5::Md5;
 use sha2::{Digest as _, Sha256};
 
@@ -157,21 +157,24 @@ impl Digest {
     }
 
     fn response(&self, credentials: &Credentials, method: &str, uri: &str) -> String {
-        let hash = |text: String| self.algorithm.hash(&text);
+        // What is hashed has the password in it, or a hash that serves in its place.
+        let hash = |text: String| Zeroizing::new(self.algorithm.hash(&Zeroizing::new(text)));
         let (user, password) = (credentials.user.expose(), credentials.password.expose());
         let (nonce, cnonce) = (&self.nonce, &self.client_nonce);
         let mut a1 = hash(format!("{user}:{}:{password}", self.realm));
         if self.algorithm.is_session {
-            a1 = hash(format!("{a1}:{nonce}:{cnonce}"));
+            a1 = hash(format!("{}:{nonce}:{cnonce}", *a1));
         }
         let a2 = match self.quality {
-            Quality::AuthInt => hash(format!("{method}:{uri}:{}", hash(String::new()))),
+            Quality::AuthInt => hash(format!("{method}:{uri}:{}", *hash(String::new()))),
             _ => hash(format!("{method}:{uri}")),
         };
-        hash(match self.quality {
+        let (a1, a2) = (&*a1, &*a2);
+        let response = hash(match self.quality {
             Quality::None => format!("{a1}:{nonce}:{a2}"),
             quality => format!("{a1}:{nonce}:{:08x}:{cnonce}:{}:{a2}", self.count, quality.name()),
-        })
+        });
+        response.to_string()
     }
 
     #[cfg(test)]
