@@ -383,13 +383,13 @@ fn a_head_that_the_box_did_not_sign_is_refused() {
             .1
             .contains("is of box \"box-8\"")
     );
-    let sm2 = json!({"head": text.replace("Ed25519", "SM2"), "signature": forged["signature"]}).to_string();
+    let sm2 = json!({"head": text.replace("ed25519", "sm2-sm3"), "signature": forged["signature"]}).to_string();
     for (since, fault) in [
         ("{}", "expected a health message"),
         ("{\"case_id\":\"x\"}", "not a case record"),
         ("/dev/zero", "not a regular file"),
         ("/nonexistent/head.json", "No such file"),
-        (&sm2, "signature algorithm \"SM2\" is unknown"),
+        (&sm2, "unknown signature algorithm \"sm2-sm3\""),
     ] {
         let output = own.try_to_verify(&folder, &["--since", since]);
         let message = String::from_utf8(output.stderr).unwrap();

@@ -402,10 +402,10 @@ mod tests {
         assert!(faults[0].reason.contains("format 3"), "{faults:?}");
         let sm2 = CustodyEvent::Begun {
             public_key: "key".into(),
-            algorithm: Some("SM2".into()),
+            algorithm: Some("sm2-sm3".into()),
         };
         let line = &written(&[sm2])[0];
         let faults = Segment::read(&line.line, &line.event).unwrap_err();
-        assert!(faults[0].reason.contains("\"SM2\" is unknown"), "{faults:?}");
+        assert!(faults[0].reason.contains("unknown signature algorithm \"sm2-sm3\""), "{faults:?}");
     }
 }
