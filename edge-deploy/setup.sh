@@ -4,6 +4,8 @@
 #   edge-deploy/setup.sh            everything to build, test, run and demo gridwatch (same as --build)
 #   edge-deploy/setup.sh --runtime  only what a box needs to run a binary built elsewhere
 #   edge-deploy/setup.sh --check    lists what is missing without installing anything; exits 1 if something is missing
+#   edge-deploy/setup.sh --list     prints what --runtime installs, for the bill of materials: "package NAME" for each Debian
+#                                   package, "onnxruntime VERSION SHA256-OF-LIBRARY SHA256-OF-WHEEL"
 #
 # It installs Debian packages, listed below with a reason for each, and ONNX Runtime's shared library, which Debian 12 does not
 # package, in .cache/ of this checkout (or --onnxruntime-dir DIR). It changes nothing else, leaves no new service enabled, and
@@ -24,7 +26,7 @@ die() {
 
 while (($#)); do
     case $1 in
-    --build | --runtime | --check) mode=${1#--} ;;
+    --build | --runtime | --check | --list) mode=${1#--} ;;
     --onnxruntime-dir)
         library_dir=${2:?--onnxruntime-dir needs a directory}
         shift
@@ -92,7 +94,7 @@ build    softhsm2                    # a PKCS#11 token in software, for the test
 END
     # The name of the library package contains OpenCV's version (406 on Debian 12), so ask the -dev package for it. In build
     # mode, the -dev packages pull it in.
-    [[ $mode == runtime ]] || return 0
+    [[ $mode == runtime || $mode == list ]] || return 0
     local module
     for module in core imgproc; do
         apt-cache depends "libopencv-$module-dev" 2>/dev/null |
@@ -207,6 +209,12 @@ END
 }
 
 # ------------------------------------------------------------------------------------------------- main
+
+if [[ $mode == list ]]; then
+    packages | sed -n 's/^runtime *\([^ ]*\).*/package \1/p'
+    printf 'onnxruntime %s %s %s\n' "$ONNXRUNTIME" "$library_sha256" "$wheel_sha256"
+    exit
+fi
 
 find_missing_packages
 if [[ $mode == check ]]; then

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod demo;
+pub mod sbom;
 pub mod simulate;
 
 mod stage;
@@ -13,7 +14,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use gridwatch::cli::{self, Failure, finish, print};
 use gridwatch_farm::FarmError;
 
-/// Demo, benchmarks and street simulator of gridwatch.
+/// Demo, benchmarks, street simulator and bill of materials of gridwatch.
 ///
 /// The commands run the same daemon and engine as `gridwatch`, with simulated cameras, brokers and streets. Not needed on a box.
 #[derive(Debug, Parser)]
@@ -46,6 +47,7 @@ pub enum Command {
     Bench(bench::BenchArgs),
     Simulate(simulate::SimulateArgs),
     Streets(streets::StreetsArgs),
+    Sbom(sbom::SbomArgs),
     /// Print docs/cli.md: the command line reference of gridwatch and gridwatch-lab.
     #[command(hide = true)]
     Reference,
@@ -58,6 +60,7 @@ impl Command {
             Self::Bench(args) => bench::run(args),
             Self::Simulate(args) => simulate::run(args),
             Self::Streets(args) => streets::run(&args),
+            Self::Sbom(args) => sbom::run(args),
             Self::Reference => {
                 print(&reference())?;
                 Ok(ExitCode::SUCCESS)

@@ -25,10 +25,10 @@ use gridwatch_base::{digest::sha256_hex, error::Class, file};
 pub const MIN_VERSION: &str = "1.20";
 
 /// Version that `edge-deploy/setup.sh` installs.
-const PINNED_VERSION: &str = "1.31.1";
+pub const PINNED_VERSION: &str = "1.31.1";
 
 /// SHA-256 of the library that `edge-deploy/setup.sh` installs; `None` on other architectures, for which it installs none.
-const PINNED_SHA256: Option<&str> = if cfg!(target_arch = "x86_64") {
+pub const PINNED_SHA256: Option<&str> = if cfg!(target_arch = "x86_64") {
     Some("fc44112fbe06d7d689c57e11d3862031f64711007e4ee020f8eed5185fd2c1d3")
 } else if cfg!(target_arch = "aarch64") {
     Some("8aa3b76b28c778a2b1dd660d34161adb1d508c9ccd04ff9dc80e26eca5df8467")

@@ -30,7 +30,7 @@ fn command(program: &Path, arguments: &[&str]) -> Command {
 /// Cargo only names a package's own binaries, so `gridwatch` is expected next to `gridwatch-lab`. A test run of the whole
 /// workspace has built it; a run of this package alone builds it here if it is missing. (Not always: with other features or
 /// flags than the run's own, that would build everything again.)
-fn binary() -> &'static Path {
+pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let binary = Path::new(env!("CARGO_BIN_EXE_gridwatch-lab")).with_file_name("gridwatch");
