@@ -5,10 +5,10 @@ CARGO ?= cargo
 RUST_NEEDED := 1.92
 
 .DEFAULT_GOAL := help
-.PHONY: help setup rust demo build test soak fuzz lint bench doc clips
+.PHONY: help setup rust demo build test soak fuzz lint advisories sbom bench doc clips
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install dependencies (Debian packages, ONNX Runtime); takes seconds if they are installed
 	@edge-deploy/setup.sh --build
@@ -86,6 +86,17 @@ lint: rust setup ## Check formatting, clippy, documentation, dependency policy a
 	else \
 	  echo "make lint: skipped the shell scripts: shellcheck is not installed (apt-get install shellcheck)."; \
 	fi
+
+# By whoever maintains a release, once a week and before each release: a new advisory does not wait for a change here.
+advisories: rust ## Check the dependencies against the RustSec database (needs cargo-deny and access to github.com)
+	@if ! $(CARGO) deny --version >/dev/null 2>&1; then \
+	  echo "make advisories: cargo-deny is not installed ('cargo install cargo-deny --locked')." >&2; exit 1; \
+	fi
+	@$(CARGO) deny --locked check advisories || { \
+	  echo "make advisories: see above: either an advisory concerns a dependency, or the database cannot be fetched from github.com." >&2; exit 1; }
+
+sbom: build ## Write the bill of materials (CycloneDX) and the licence texts of the linked crates to target/sbom
+	./target/release/gridwatch-lab sbom --out target/sbom --program target/release/gridwatch
 
 bench: build ## Run 50 cameras for 30 seconds beside the ffmpeg comparison; figures are in docs/performance.md
 	./target/release/gridwatch-lab bench cameras --count 50 --seconds 30 --look-every 10s

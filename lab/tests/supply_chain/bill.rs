@@ -34,7 +34,10 @@ fn it_is_valid_cyclonedx_and_its_references_lead_somewhere() {
     let chain = supply_chain();
     let bill = serde_json::to_value(&chain.bom).unwrap();
     let registry = Registry::new()
-        .add("http://cyclonedx.org/schema/spdx.schema.json", schema("spdx.schema.json"))
+        .add(
+            "http://cyclonedx.org/schema/spdx.schema.json",
+            schema("spdx.schema.json"),
+        )
         .unwrap()
         .add(
             "http://cyclonedx.org/schema/jsf-0.82.schema.json",
@@ -73,7 +76,12 @@ fn it_is_valid_cyclonedx_and_its_references_lead_somewhere() {
 #[test]
 fn every_licence_expression_consists_of_spdx_identifiers() {
     let spdx = schema("spdx.schema.json");
-    let known: BTreeSet<&str> = spdx["enum"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    let known: BTreeSet<&str> = spdx["enum"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
     let bill = serde_json::to_value(&supply_chain().bom).unwrap();
     let mut seen = 0;
     for component in bill["components"].as_array().unwrap() {
@@ -106,7 +114,10 @@ fn every_crate_whose_source_the_program_names_is_listed_with_licence_and_checksu
         .output()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    let linked: BTreeSet<&str> = text.lines().filter_map(|l| l.trim_end_matches('/').rsplit('/').next()).collect();
+    let linked: BTreeSet<&str> = text
+        .lines()
+        .filter_map(|l| l.trim_end_matches('/').rsplit('/').next())
+        .collect();
     assert!(linked.len() > 50, "{linked:?}");
 
     let chain = supply_chain();
@@ -147,11 +158,17 @@ fn every_crate_whose_source_the_program_names_is_listed_with_licence_and_checksu
 #[test]
 fn sqlite_is_listed_in_the_version_that_is_linked() {
     let chain = supply_chain();
-    let crate_ = chain.bom.components.iter().find(|c| c.name == "libsqlite3-sys").unwrap();
+    let crate_ = chain
+        .bom
+        .components
+        .iter()
+        .find(|c| c.name == "libsqlite3-sys")
+        .unwrap();
     let version = crate_.components[0].version.as_ref().unwrap();
-    // SQLite's constant `sqlite3_version`.
+    // SQLite's constant `sqlite3_version`, with the end of a C string. The linker may put it right behind another text.
     let status = Command::new("grep")
-        .args(["-aqP", &format!(r"\x00\Q{version}\E\x00")])
+        .args(["-aqP", &format!(r"\Q{version}\E\x00")])
+        .env("LC_ALL", "C")
         .arg(binary())
         .status()
         .unwrap();
@@ -194,7 +211,11 @@ fn debian_packages_are_listed_as_installed_with_what_they_need() {
     let chain = supply_chain();
     let components = by_name(&chain.bom.components);
     // libavcodec decodes hostile video, and only a dependency of a dependency installs it.
-    let needed = chain.packages.iter().map(String::as_str).chain(["libc6", "libavcodec59"]);
+    let needed = chain
+        .packages
+        .iter()
+        .map(String::as_str)
+        .chain(["libc6", "libavcodec59"]);
     for name in needed {
         let output = Command::new("dpkg-query")
             .args(["-W", "-f", "${Version}", name])

@@ -406,6 +406,9 @@ mod tests {
         };
         let line = &written(&[sm2])[0];
         let faults = Segment::read(&line.line, &line.event).unwrap_err();
-        assert!(faults[0].reason.contains("unknown signature algorithm \"sm2-sm3\""), "{faults:?}");
+        assert!(
+            faults[0].reason.contains("unknown signature algorithm \"sm2-sm3\""),
+            "{faults:?}"
+        );
     }
 }
