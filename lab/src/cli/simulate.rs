@@ -36,7 +36,7 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "N", default_value_t = 7)]
     seed: u64,
     /// Output folder, which must be empty or not exist: gets ledger/, config.toml with the files it names, and truth.jsonl. 100
-    /// cameras and 30 days take 2.5 GB.
+    /// cameras and 30 days take 3.8 GB.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Interval between a camera's looks.

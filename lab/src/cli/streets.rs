@@ -46,7 +46,7 @@ pub struct StreetsArgs {
     #[arg(long, default_value_t = 45, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     scenes: u32,
     /// Judge only this street, by its number in the list of mistakes; may be given several times.
-    #[arg(long, value_name = "NUMBER", conflicts_with = "scenes")]
+    #[arg(long, value_name = "NUMBER", conflicts_with = "scenes", value_parser = clap::value_parser!(u32).range(..10_000))]
     street: Vec<u32>,
     /// Random seed.
     #[arg(long, default_value_t = 1)]

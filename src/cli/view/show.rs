@@ -10,13 +10,13 @@ use image::{GrayImage, Rgb, RgbImage, imageops};
 use jiff::tz::TimeZone;
 
 use super::{pictures_key, wait_for_daemon};
-use crate::cli::{Failure, layer::Layer, private, terminal::note};
+use crate::cli::{Failure, layer::Layer, print, private, terminal::note};
 use gridwatch_base::error::Class;
 use gridwatch_config::{Config, Preset};
 use gridwatch_engine::{BBox, Point, ZoneKind};
 use gridwatch_vision::views::{RegionStatus, ViewFiles, ViewRequest};
 
-/// Runs the command.
+/// Runs the command; prints the path of the picture.
 pub(super) fn run(config: &Config, preset: &Preset, out: &Path, wait: Duration) -> Result<(), Failure> {
     let id = &preset.view;
     let key = pictures_key(&config.state_dir, config.evidence.originals.as_ref())?;
@@ -72,7 +72,7 @@ pub(super) fn run(config: &Config, preset: &Preset, out: &Path, wait: Duration) 
             "The view of camera {id} is not learned yet; only the newest look is drawn."
         ));
     }
-    Ok(())
+    print(&format!("{}\n", out.display()))
 }
 
 /// The zones and privacy masks of a view, each with a colour for its kind.
