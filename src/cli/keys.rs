@@ -132,6 +132,11 @@ fn rotate_signing(located: &BoxState, from: Option<&str>, act: &mut Act) -> Resu
         if let Ok(new) = located.keys.existing()
             && is_newest(&new.public())
         {
+            if *old.signing_place() != SigningKeyPlace::Own {
+                let message = "--from: the key that the configuration names signs for this box already, so there is nothing to hand over; give \
+                               --config if the new key is in a token";
+                return Err(Failure::new(Class::Config, message));
+            }
             // Handed over, but perhaps killed before the old key was deleted.
             located.keys.remove_replaced_signing_file()?;
             return Ok(format!("{}\n", new.public()));

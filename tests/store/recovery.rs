@@ -509,3 +509,39 @@ fn a_write_ahead_log_without_its_database_is_kept() {
     assert_eq!((rebuilt.cases, rebuilt.taken_over), (1, 1));
     assert_eq!(ids(&Store::open(dir.path()).unwrap()), [id]);
 }
+
+/// A rotation that is killed leaves two keys; the chain says which one signs.
+#[test]
+fn an_interrupted_rotation_of_the_signing_key_ends_with_the_key_that_the_chain_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = dir.path().join("keys");
+    let [signing, staged, temporary] = ["signing.pem", "signing.next.pem", "signing.7.tmp"].map(|name| keys.join(name));
+    let mut store = Store::open(dir.path()).unwrap();
+    let old = store.public_key().unwrap();
+    let old_pem = fs::read(&signing).unwrap();
+    let new = store.rotate_key(&KeyRing::of(dir.path()), at(6000)).unwrap().public();
+    drop(store);
+    assert!(!staged.exists());
+
+    // Killed after the commit, before the file took its place.
+    fs::rename(&signing, &staged).unwrap();
+    fs::write(&signing, &old_pem).unwrap();
+    fs::write(&temporary, "half a k").unwrap();
+    let ring = KeyRing::of(dir.path());
+    let newest = Some(new.to_string());
+    assert_eq!(ring.existing_as(newest.as_deref()).unwrap().public(), new);
+    assert_eq!(Store::open(dir.path()).unwrap().public_key(), Some(new.clone()));
+    assert!(!staged.exists() && !temporary.exists());
+    assert_ne!(new, old);
+
+    // Killed before the commit.
+    fs::write(&staged, &old_pem).unwrap();
+    assert_eq!(Store::open(dir.path()).unwrap().public_key(), Some(new.clone()));
+    assert!(!staged.exists());
+    let lines = Store::open(dir.path()).unwrap().chain_keys().unwrap();
+    assert_eq!(
+        lines,
+        [new.to_string(), old.to_string()],
+        "no key was taken for a lost one"
+    );
+}

@@ -23,6 +23,8 @@ use super::{
 use gridwatch_base::{disk::write_private, error::Class, file};
 
 const SIGNING_FILE: &str = "signing.pem";
+/// The key that a rotation hands over to, until the hand-over is in the chain.
+const NEXT_SIGNING_FILE: &str = "signing.next.pem";
 const ORIGINALS_FILE: &str = "originals.key";
 /// Keeps a PIN that the token rejected from being tried again.
 const PIN_REJECTED_FILE: &str = "pin-rejected";
@@ -235,12 +237,55 @@ impl KeyRing {
         self.dir.join(PIN_REJECTED_FILE)
     }
 
-    /// Replaces the signing key by `pem`.
+    /// Writes `pem` beside the signing key, as the one that takes its place once the chain says so: see [`KeyRing::finish_rotation`].
     ///
     /// # Errors
-    /// [`KeyError::Io`]; the old key is kept then.
-    pub fn replace_signing(&self, pem: &str) -> Result<(), KeyError> {
-        self.write(&self.signing_file(), pem)
+    /// [`KeyError::Io`].
+    pub fn stage_signing(&self, pem: &str) -> Result<(), KeyError> {
+        self.write(&self.dir.join(NEXT_SIGNING_FILE), pem)
+    }
+
+    /// Ends a rotation, whenever it was interrupted: a staged key takes the place of the signing key if it is `newest`, the newest public key
+    /// of the chain, and is deleted otherwise. Also deletes what interrupted writes left.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn finish_rotation(&self, newest: Option<&str>) -> Result<(), KeyError> {
+        let staged = self.dir.join(NEXT_SIGNING_FILE);
+        match self.staged()? {
+            Some(key) if newest == Some(&key.public().to_string()) => {
+                rename(&staged, &self.signing_file()).map_err(|e| io_error("replace", &self.signing_file(), e))?;
+            }
+            Some(_) => fs::remove_file(&staged).map_err(|e| io_error("delete", &staged, e))?,
+            None => {}
+        }
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        for path in entries.map(|entry| entry.path()) {
+            if path.extension().is_some_and(|extension| extension == "tmp") {
+                fs::remove_file(&path).map_err(|e| io_error("delete", &path, e))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Loads the signing key that the chain names: `newest` is its newest public key. It is the staged one if a rotation was interrupted.
+    ///
+    /// # Errors
+    /// [`KeyError`], also if there is no key yet.
+    pub fn existing_as(&self, newest: Option<&str>) -> Result<Arc<dyn Signer>, KeyError> {
+        match self.staged()? {
+            Some(key) if newest == Some(&key.public().to_string()) => Ok(Arc::new(key)),
+            _ => self.existing(),
+        }
+    }
+
+    fn staged(&self) -> Result<Option<SigningKey>, KeyError> {
+        let path = self.dir.join(NEXT_SIGNING_FILE);
+        match file::read_secret(&path, file::MAX_KEY) {
+            Ok(pem) => parse_signing(&path, &pem).map(Some),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(io_error("read", &path, e)),
+        }
     }
 
     /// The keys of the box, and the files in `other`, that other users can read.
@@ -277,6 +322,15 @@ fn parse_signing(path: &Path, pem: &str) -> Result<SigningKey, KeyError> {
         path: path.into(),
         what,
     })
+}
+
+/// Renames durably.
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    match to.parent() {
+        Some(dir) => fs::File::open(dir)?.sync_all(),
+        None => Ok(()),
+    }
 }
 
 fn io_error(doing: &'static str, path: &Path, source: io::Error) -> KeyError {

@@ -363,12 +363,14 @@ impl Store {
                 key: new.public().to_string(),
             });
         }
-        self.write(|t| {
+        // Both keys are there until the line is committed, which decides: an interruption leaves the one that the chain names.
+        pem.as_ref().map_or(Ok(()), |pem| to.stage_signing(pem))?;
+        let written = self.write(|t| {
             append(t, CustodyEvent::rotation(&*old, &new.public(), &last_hash(t)?)?, now)?;
-            // Inside the transaction: if the key file cannot be written, the line is rolled back.
-            pem.as_ref().map_or(Ok(()), |pem| to.replace_signing(pem))?;
             Ok(())
-        })?;
+        });
+        to.finish_rotation(self.chain_keys()?.first().map(String::as_str))?;
+        written?;
         to.remove_replaced_signing_file()?;
         self.key = Some(Arc::clone(&new));
         Ok(new)

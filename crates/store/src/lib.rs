@@ -126,7 +126,6 @@ impl Store {
             other => other,
         };
         let db = db.map_err(|e| with_dir(e, dir))?;
-        location::expect_key(&db, dir, keys)?;
         let mut store = Self {
             db,
             dir: dir.to_path_buf(),
@@ -135,7 +134,10 @@ impl Store {
             lock: Some(Arc::new(lock)),
             files: None,
         };
-        keys.expect_handed_over(store.chain_keys()?.first().map(String::as_str))?;
+        let newest = store.chain_keys()?.into_iter().next();
+        keys.finish_rotation(newest.as_deref())?;
+        location::expect_key(&store.db, dir, keys)?;
+        keys.expect_handed_over(newest.as_deref())?;
         let key = keys.load_or_create()?;
         store.begin_or_resume_chain(&*key, Timestamp::now())?;
         store.key = Some(key);

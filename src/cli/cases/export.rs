@@ -86,7 +86,7 @@ pub(super) fn export(
     mut files: ExportFiles,
 ) -> Result<(PathBuf, Vec<String>), CasesError> {
     let unsigned = || ExportError::Unsigned(case.to_owned());
-    let key = keys.existing()?;
+    let key = keys.existing_as(store.chain_keys()?.first().map(String::as_str))?;
     let state = store.dir();
     let sealed = store
         .sealed_record(case)?
