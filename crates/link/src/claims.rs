@@ -24,6 +24,7 @@
 
 mod message;
 mod peers;
+mod receive;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -36,7 +37,9 @@ use jiff::{Timestamp, ToSpan, tz::TimeZone};
 pub use self::message::EnrolledBoxes;
 pub(super) use self::message::InvalidClaim;
 pub(super) use self::message::UnknownBox;
-use self::{message::ClaimReader, peers::PeerClaims};
+pub(super) use self::peers::MAX_RELEASED_PER_BOX;
+use self::{message::ClaimVerifier, peers::PeerClaims};
+use crate::limit::TokenBucket;
 use gridwatch_contract::{ClaimKey, ClaimMessage, ClaimStage, SiteTopics, When};
 use gridwatch_custody::PublicKey;
 use gridwatch_engine::{CaseId, CellCode, Claim, LonLat, NodeId};
@@ -54,6 +57,10 @@ const ECHO_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(2);
 /// A claim that another client cleared is published again after this time, so that the two do not race.
 const REPUBLISH_AFTER: Duration = Duration::from_secs(10);
+/// Claims of ended cases that somebody else published again: so many are ended again at once, and then one per interval.
+const CONTRADICTIONS: (u32, Duration) = (20, Duration::from_secs(1));
+/// Longest id of a box, as in its configuration.
+const MAX_NODE_ID: usize = 64;
 
 /// The current time: wall-clock time, which may be set, and monotonic time.
 #[derive(Debug, Clone, Copy)]
@@ -101,6 +108,12 @@ pub(super) enum ClaimAction {
     Released(CaseId),
     /// The claim of a closed case is cleared at the broker; delete its row.
     Forget(CaseId),
+    /// Remember that another box's case is over.
+    Remember {
+        node: NodeId,
+        case: CaseId,
+        until: Timestamp,
+    },
 }
 
 /// State of the claim of one of this box's cases.
@@ -129,6 +142,8 @@ struct OwnClaim {
     held_since: Option<Timestamp>,
     /// The case that it was last held back for.
     held_for: Option<(NodeId, CaseId)>,
+    /// The `until` of the last message about it in this run.
+    published: Option<Timestamp>,
 }
 
 /// How this box shares sites with others.
@@ -152,15 +167,19 @@ pub type CellOf = Box<dyn Fn(LonLat) -> Option<CellCode> + Send>;
 /// State of the protocol.
 pub(super) struct ClaimProtocol {
     settings: ClaimSettings,
-    reader: ClaimReader,
+    verifier: ClaimVerifier,
     own: BTreeMap<CaseId, OwnClaim>,
     peers: PeerClaims,
-    /// Cases of other boxes that the engine holds cases of this box back for. True once a claim for it was received in this run.
+    /// Cases of other boxes that the engine holds cases of this box back for. True once a filed claim for it was received in this run.
     yielded_to: BTreeMap<CaseId, bool>,
     /// The broker granted the subscription to claims.
     is_subscribed: bool,
+    /// The store's claims were read on this connection.
+    has_own: bool,
     /// The latest expiry that was published: each message carries a later one.
     last_until: Timestamp,
+    /// Limits what this box publishes because others sent messages in its name.
+    contradictions: TokenBucket,
 }
 
 impl fmt::Debug for ClaimProtocol {
@@ -180,29 +199,42 @@ impl ClaimProtocol {
         now: Now,
     ) -> Self {
         Self {
-            reader: ClaimReader::new(settings.node.clone(), settings.public_key.clone(), enrolled, now.mono),
+            verifier: ClaimVerifier::new(settings.node.clone(), settings.public_key.clone(), enrolled, now.mono),
             peers: PeerClaims::new(settings.wait, now),
             settings,
             own: BTreeMap::new(),
             yielded_to: yielded_to.into_iter().map(|case| (case, false)).collect(),
             is_subscribed: false,
+            has_own: false,
             last_until: Timestamp::MIN,
+            contradictions: TokenBucket::new(CONTRADICTIONS.0, CONTRADICTIONS.1, now.mono),
         }
+    }
+
+    /// Takes over which cases of other boxes are over.
+    pub(super) fn restore_released(&mut self, released: impl IntoIterator<Item = (NodeId, CaseId, Timestamp)>) {
+        self.peers.restore_released(released);
+    }
+
+    /// Whether the box is enrolled, with any key.
+    pub(super) fn is_enrolled(&self, node: &NodeId) -> bool {
+        self.verifier.enrolled.contains(node)
     }
 
     /// Handles CONNACK. `is_new_session`: the broker has no session for this box and may have lost its retained messages.
     pub(super) fn connected(&mut self, is_new_session: bool, now: Now) {
+        self.has_own = false;
         self.peers.connected(is_new_session, now);
     }
 
     /// Replaces the enrolled boxes. Returns whether they changed: retained claims of new ones must then be requested again.
     pub(super) fn enroll(&mut self, enrolled: EnrolledBoxes, now: Now) -> (bool, Vec<ClaimAction>) {
-        if self.reader.enrolled == enrolled {
+        if self.verifier.enrolled == enrolled {
             return (false, Vec::new());
         }
         self.peers
             .retain_boxes(|node| *node == self.settings.node || enrolled.contains(node));
-        self.reader.enrolled = enrolled;
+        self.verifier.enrolled = enrolled;
         let mut actions = Vec::new();
         self.peers_changed(now, &mut actions);
         (true, actions)
@@ -210,12 +242,12 @@ impl ClaimProtocol {
 
     /// The boxes that were seen for the first time since the last call and are not enrolled.
     pub(super) fn take_first_seen(&mut self) -> Vec<UnknownBox> {
-        self.reader.take_first_seen()
+        self.verifier.take_first_seen()
     }
 
     /// Handles SUBACK. `is_subscribed`: the broker granted the subscription to claims. `rows` are the store's claims.
     pub(super) fn subscribed(&mut self, rows: Vec<ClaimRow>, is_subscribed: bool, now: Now) -> Vec<ClaimAction> {
-        self.is_subscribed = is_subscribed;
+        (self.is_subscribed, self.has_own) = (is_subscribed, true);
         let mut actions = Vec::new();
         // Renewals go last: nothing waits for them.
         let mut renewals = Vec::new();
@@ -239,6 +271,7 @@ impl ClaimProtocol {
                     state,
                     held_since: row.held_since,
                     held_for: None,
+                    published: None,
                 },
             );
             match state {
@@ -269,6 +302,7 @@ impl ClaimProtocol {
                 state: OwnClaimState::Pending,
                 held_since: None,
                 held_for: None,
+                published: None,
             });
             match (row.is_open, own.state) {
                 (false, OwnClaimState::Clearing) => {}
@@ -300,56 +334,6 @@ impl ClaimProtocol {
             }
         }
         actions
-    }
-
-    /// Handles a message on a site topic.
-    ///
-    /// # Errors
-    /// Why the message is not a valid claim.
-    pub(super) fn received(
-        &mut self,
-        topic: &str,
-        payload: &[u8],
-        is_retained: bool,
-        now: Now,
-    ) -> Result<Vec<ClaimAction>, InvalidClaim> {
-        let (node, case) = self.settings.topics.parse(topic).ok_or(InvalidClaim::Topic)?;
-        let is_own = node == self.settings.node.as_str();
-        let mut actions = Vec::new();
-        if payload.is_empty() {
-            if is_own {
-                self.own_cleared(&case, now, &mut actions);
-            }
-            return Ok(actions);
-        }
-        let message = self.reader.read(node, payload, now.mono)?;
-        let claim = message.claim().ok_or(InvalidClaim::Location)?;
-        if self.settings.topics.of(&claim) != topic {
-            return Err(InvalidClaim::TopicMismatch);
-        }
-        // A case that was never filed is filed anew; the others no longer wait for its claim after a while.
-        let is_of_lost_case = is_retained && message.filed && !self.own.contains_key(&case);
-        if is_own && !is_of_lost_case {
-            if !is_retained && !message.released {
-                self.own_echoed(&case, &message.saying, now, &mut actions);
-            }
-            return Ok(actions);
-        }
-        self.peers.admit(&claim.node, now)?;
-        let until = message.until.timestamp();
-        if message.released {
-            self.peers.released(&claim.node, &case, until)?;
-            self.yielded_to.entry(case).and_modify(|is_known| *is_known = true);
-        } else {
-            let cell = (self.settings.cell_of)(claim.located.at);
-            if cell.as_ref() != Some(&claim.located.cell) || !self.settings.cells.contains(&claim.located.cell) {
-                return Err(InvalidClaim::Cell);
-            }
-            self.peers.claimed(claim, message.filed, until, now)?;
-            self.yielded_to.entry(case).and_modify(|is_known| *is_known = true);
-        }
-        self.peers_changed(now, &mut actions);
-        Ok(actions)
     }
 
     /// The broker rejected the claim published on `topic`: file the case without it.
@@ -503,15 +487,17 @@ impl ClaimProtocol {
                 actions.push(ClaimAction::Forget(id.clone()));
             }
             // Another client cleared it; it is still held.
-            Some(OwnClaimState::Held { is_filed, renew_at }) => {
-                if let Some(own) = self.own.get_mut(id) {
-                    own.state = OwnClaimState::Held {
-                        is_filed,
-                        renew_at: renew_at.min(now.mono + REPUBLISH_AFTER),
-                    };
-                }
-            }
+            Some(OwnClaimState::Held { .. }) => self.republish_soon(id, now),
             _ => {}
+        }
+    }
+
+    /// Somebody else changed what the broker keeps in place of this claim.
+    fn republish_soon(&mut self, id: &CaseId, now: Now) {
+        if let Some(own) = self.own.get_mut(id)
+            && let OwnClaimState::Held { renew_at, .. } = &mut own.state
+        {
+            *renew_at = (*renew_at).min(now.mono + REPUBLISH_AFTER);
         }
     }
 
@@ -550,7 +536,24 @@ impl ClaimProtocol {
     }
 
     fn publish(&mut self, id: &CaseId, stage: ClaimStage, nonce: u64, now: Now, actions: &mut Vec<ClaimAction>) {
-        let Some(own) = self.own.get(id) else { return };
+        let Some(claim) = self.own.get(id).map(|own| own.claim.clone()) else {
+            return;
+        };
+        let until = self.publish_claim(&claim, stage, nonce, now, actions);
+        if let Some(own) = self.own.get_mut(id) {
+            own.published = Some(until);
+        }
+    }
+
+    /// Publishes a message about `claim`; returns its `until`.
+    fn publish_claim(
+        &mut self,
+        claim: &Claim,
+        stage: ClaimStage,
+        nonce: u64,
+        now: Now,
+        actions: &mut Vec<ClaimAction>,
+    ) -> Timestamp {
         // A clock that was set back must not make a new message look old.
         let later = self
             .last_until
@@ -563,9 +566,10 @@ impl ClaimProtocol {
             public_key: self.settings.public_key.to_string(),
         };
         actions.push(ClaimAction::Publish {
-            topic: self.settings.topics.of(&own.claim),
-            message: Box::new(ClaimMessage::new(&own.claim, stage, nonce, until, &key)),
+            topic: self.settings.topics.of(claim),
+            message: Box::new(ClaimMessage::new(claim, stage, nonce, until, &key)),
         });
+        self.last_until
     }
 }
 

@@ -8,8 +8,11 @@ use super::{Store, StoreError, row};
 use gridwatch_custody::PublicKey;
 use gridwatch_engine::NodeId;
 
-/// Boxes that are kept without having been confirmed; far more than share the sites of one box.
+/// Keys that are kept without having been confirmed; far more than boxes share the sites of one. The oldest make room, so that nobody
+/// keeps a box from being named by naming others.
 const MAX_UNCONFIRMED: u32 = 64;
+/// Keys that are kept for one box without having been confirmed.
+const MAX_UNCONFIRMED_PER_BOX: u32 = 4;
 
 /// A box whose claims were received.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -25,17 +28,24 @@ pub struct KnownBox {
 }
 
 impl Store {
-    /// Records that a claim of `node`, signed with `key`, was received. Returns false if it was known, or too many are.
+    /// Records that a claim of `node`, signed with `key`, was received. Returns false if it was known.
     ///
     /// # Errors
     /// A database error.
     pub fn box_seen(&mut self, node: &NodeId, key: &PublicKey, now: Timestamp) -> Result<bool, StoreError> {
         self.write(|t| {
             let inserted = t.execute(
-                "INSERT INTO boxes (node_id, public_key, first_seen)
-                 SELECT ?1, ?2, ?3 WHERE (SELECT count(*) FROM boxes WHERE confirmed_at IS NULL) < ?4
-                 ON CONFLICT DO NOTHING",
-                params![node.as_str(), key.to_string(), row::micros(now), MAX_UNCONFIRMED],
+                "INSERT INTO boxes (node_id, public_key, first_seen) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+                params![node.as_str(), key.to_string(), row::micros(now)],
+            )?;
+            let newest = "SELECT rowid FROM boxes WHERE confirmed_at IS NULL";
+            t.execute(
+                &format!(
+                    "DELETE FROM boxes WHERE confirmed_at IS NULL AND
+                        (rowid NOT IN ({newest} ORDER BY first_seen DESC, rowid DESC LIMIT ?1)
+                         OR node_id = ?2 AND rowid NOT IN ({newest} AND node_id = ?2 ORDER BY first_seen DESC, rowid DESC LIMIT ?3))"
+                ),
+                params![MAX_UNCONFIRMED, node.as_str(), MAX_UNCONFIRMED_PER_BOX],
             )?;
             Ok(inserted > 0)
         })

@@ -155,6 +155,50 @@ impl Store {
         })
     }
 
+    /// Records that `case` of box `node` is over, by a message that is valid until `until`. Of each box, the last `limit` are kept.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn claim_released(
+        &mut self,
+        (node, case): (&NodeId, &CaseId),
+        until: Timestamp,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write(|t| {
+            t.execute("DELETE FROM released_claims WHERE until < ?1", [row::micros(now)])?;
+            t.execute(
+                "INSERT INTO released_claims (node_id, case_id, until) VALUES (?1, ?2, ?3)
+                 ON CONFLICT DO UPDATE SET until = max(until, ?3)",
+                params![node.as_str(), case.as_str(), row::micros(until)],
+            )?;
+            t.execute(
+                "DELETE FROM released_claims WHERE node_id = ?1 AND case_id NOT IN
+                    (SELECT case_id FROM released_claims WHERE node_id = ?1 ORDER BY until DESC LIMIT ?2)",
+                params![node.as_str(), limit],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// The cases of other boxes that are over, each with the time until which its last message is valid.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn released_claims(&self) -> Result<Vec<(NodeId, CaseId, Timestamp)>, StoreError> {
+        row::all(
+            &self.db,
+            "SELECT node_id, case_id, until FROM released_claims",
+            [],
+            |row| {
+                let (node, case): (String, String) = (row.get("node_id")?, row.get("case_id")?);
+                let until = row::time(row, &case, "until")?;
+                Ok((node.as_str().into(), case.as_str().into(), until))
+            },
+        )
+    }
+
     /// The cases that are held back now, each with the case that it is held back for; the longest held first, at most `limit`.
     ///
     /// # Errors

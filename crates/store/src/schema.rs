@@ -135,6 +135,14 @@ CREATE TABLE held_back (
     until      INTEGER
 ) STRICT, WITHOUT ROWID;
 
+-- Cases of other boxes that are over, until their last message expires: an old message about one must not be taken for a new one.
+CREATE TABLE released_claims (
+    node_id TEXT NOT NULL,
+    case_id TEXT NOT NULL,
+    until   INTEGER NOT NULL,
+    PRIMARY KEY (node_id, case_id)
+) STRICT, WITHOUT ROWID;
+
 -- Other boxes whose claims this box received, by the key that signed them. Obeyed once confirmed.
 CREATE TABLE boxes (
     node_id      TEXT NOT NULL,
@@ -142,7 +150,7 @@ CREATE TABLE boxes (
     first_seen   INTEGER NOT NULL,
     confirmed_at INTEGER,
     PRIMARY KEY (node_id, public_key)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 -- Since chain format 2 a line is a header, and its event is here (JSON, custody::chain::SaltedEvent). `details` has what an event keeps of a
 -- person and a reason (JSON, custody::chain::Details) and never leaves the box. Both are covered by the line's hash.
 ALTER TABLE chain ADD COLUMN event TEXT;

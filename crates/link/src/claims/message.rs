@@ -81,6 +81,10 @@ pub(crate) enum InvalidClaim {
     TopicMismatch,
     #[error("older than the box's last message about that case, or expired")]
     Stale,
+    #[error("valid for too long: the clock of box {0:?} is ahead")]
+    Clock(String),
+    #[error("a message of this box that is not its last one about that case; somebody else sent it")]
+    OwnOlder,
     #[error("box {0:?} has too many open claims")]
     TooMany(String),
     #[error("box {0:?} sends too many messages")]
@@ -95,15 +99,27 @@ impl InvalidClaim {
             Self::Cell => "cell",
             Self::Unsigned | Self::Algorithm(_) | Self::Signature => "signature",
             Self::NotEnrolled(_) | Self::OtherKey(_) => "not_enrolled",
-            Self::Stale => "stale",
+            Self::Stale | Self::OwnOlder => "stale",
+            Self::Clock(_) => "clock",
             Self::TooMany(_) | Self::TooFast(_) => "quota",
         }
     }
 }
 
-/// Reads and verifies claims.
+/// Parses a claim.
+///
+/// # Errors
+/// [`InvalidClaim::Oversized`] or [`InvalidClaim::Malformed`].
+pub(super) fn parse(payload: &[u8]) -> Result<ClaimMessage, InvalidClaim> {
+    if payload.len() > MAX_BYTES {
+        return Err(InvalidClaim::Oversized(payload.len()));
+    }
+    serde_json::from_slice(payload).map_err(InvalidClaim::Malformed)
+}
+
+/// Verifies claims.
 #[derive(Debug)]
-pub(super) struct ClaimReader {
+pub(super) struct ClaimVerifier {
     pub(super) node: NodeId,
     pub(super) own_key: PublicKey,
     pub(super) enrolled: EnrolledBoxes,
@@ -115,12 +131,12 @@ pub(super) struct ClaimReader {
     unknown: TokenBucket,
 }
 
-/// Boxes that are not enrolled and are told of; far more than share the cells around one box.
+/// Boxes that are not enrolled and are remembered; far more than share the cells around one box.
 const MAX_SEEN: usize = 64;
 /// Signatures of boxes that are not enrolled: so many are verified at once, and then one per interval.
 const UNKNOWN_RATE: (u32, Duration) = (64, Duration::from_secs(1));
 
-impl ClaimReader {
+impl ClaimVerifier {
     pub(super) fn new(node: NodeId, own_key: PublicKey, enrolled: EnrolledBoxes, now: Instant) -> Self {
         Self {
             node,
@@ -137,12 +153,9 @@ impl ClaimReader {
         std::mem::take(&mut self.first_seen)
     }
 
-    /// Parses a claim of box `node` and verifies that an enrolled key of it, or this box's own, signed it.
-    pub(super) fn read(&mut self, node: &str, payload: &[u8], now: Instant) -> Result<ClaimMessage, InvalidClaim> {
-        if payload.len() > MAX_BYTES {
-            return Err(InvalidClaim::Oversized(payload.len()));
-        }
-        let message: ClaimMessage = serde_json::from_slice(payload).map_err(InvalidClaim::Malformed)?;
+    /// Verifies that an enrolled key of the box that `message` names, or this box's own, signed it. `payload` is the message as it was
+    /// received.
+    pub(super) fn verify(&mut self, message: &ClaimMessage, payload: &[u8], now: Instant) -> Result<(), InvalidClaim> {
         let algorithm: Algorithm = message.signature_algorithm.parse()?;
         let sealed = std::str::from_utf8(payload).ok().and_then(unseal);
         let (body, signature) = sealed.ok_or(InvalidClaim::Unsigned)?;
@@ -150,7 +163,7 @@ impl ClaimReader {
         if key.algorithm() != algorithm {
             return Err(InvalidClaim::Signature);
         }
-        let node = NodeId::from(node);
+        let node = NodeId::from(message.node_id.as_str());
         let keys = self.enrolled.0.get(&node);
         let is_trusted = (node == self.node && key == self.own_key) || keys.is_some_and(|keys| keys.contains(&key));
         let untrusted = match keys.is_some() || node == self.node {
@@ -158,20 +171,23 @@ impl ClaimReader {
             false => InvalidClaim::NotEnrolled(node.to_string()),
         };
         let id = (node, message.public_key.clone());
-        if !is_trusted && (self.seen.contains(&id) || self.seen.len() == MAX_SEEN || !self.unknown.take(now)) {
+        if !is_trusted && (self.seen.contains(&id) || !self.unknown.take(now)) {
             return Err(untrusted);
         }
         if !key.verifies(body.as_bytes(), signature) {
             return Err(InvalidClaim::Signature);
         }
         if is_trusted {
-            return Ok(message);
+            return Ok(());
         }
         if id.0 != self.node {
             self.first_seen.push(UnknownBox {
                 node: id.0.clone(),
                 public_key: key,
             });
+        }
+        if self.seen.len() == MAX_SEEN {
+            self.seen.clear();
         }
         self.seen.insert(id);
         Err(untrusted)

@@ -18,7 +18,9 @@ const RESET_GRACE: Duration = Duration::from_mins(10);
 /// Open claims of one box; more than a box files in months.
 pub(super) const MAX_CLAIMS_PER_BOX: usize = 500;
 /// Released claims of one box that are remembered, so that old messages about them are known to be old.
-const MAX_RELEASED_PER_BOX: usize = 1_000;
+pub(crate) const MAX_RELEASED_PER_BOX: u32 = 1_000;
+/// How far the clock of another box may be ahead.
+const CLOCK_TOLERANCE: Duration = Duration::from_hours(24);
 /// Messages of one box: so many at once, which covers all its claims after a reconnect, and then one per interval.
 pub(super) const RATE: (u32, Duration) = (2_000, Duration::from_millis(500));
 
@@ -75,6 +77,12 @@ impl PeerClaims {
         }
     }
 
+    /// Takes over what the store remembers of released claims.
+    pub(super) fn restore_released(&mut self, released: impl IntoIterator<Item = (NodeId, CaseId, Timestamp)>) {
+        let released = released.into_iter().map(|(node, case, until)| ((node, case), until));
+        self.released.extend(released);
+    }
+
     /// Handles CONNACK: the broker sends its retained claims again. `is_new_session`: it may have lost some.
     pub(super) fn connected(&mut self, is_new_session: bool, now: Now) {
         self.reset_at = Some(now.mono);
@@ -102,7 +110,7 @@ impl PeerClaims {
     /// Handles a claim that is valid until `until` by its own word.
     ///
     /// # Errors
-    /// [`InvalidClaim::Stale`] or [`InvalidClaim::TooMany`].
+    /// [`InvalidClaim::Stale`], [`InvalidClaim::Clock`] or [`InvalidClaim::TooMany`].
     pub(super) fn claimed(
         &mut self,
         claim: Claim,
@@ -115,6 +123,8 @@ impl PeerClaims {
         if before.is_some_and(|b| b.until > until) || self.released.get(&id).is_some_and(|at| *at >= until) {
             return Err(InvalidClaim::Stale);
         }
+        // A later message of the box would look older, so that it could not end the claim.
+        expect_clock(&id.0, until, now)?;
         // None for longer than the full time, whatever the sender's clock says.
         let valid_for = Duration::try_from(until.min(expiry(now.wall)).duration_since(now.wall));
         let valid_for = valid_for.map_err(|_| InvalidClaim::Stale)?;
@@ -142,26 +152,36 @@ impl PeerClaims {
         Ok(())
     }
 
-    /// Handles the last message about a case.
+    /// Handles the last message about a case. Returns whether there was a claim.
     ///
     /// # Errors
-    /// [`InvalidClaim::Stale`].
-    pub(super) fn released(&mut self, node: &NodeId, case: &CaseId, until: Timestamp) -> Result<(), InvalidClaim> {
+    /// [`InvalidClaim::Stale`] or [`InvalidClaim::Clock`].
+    pub(super) fn released(
+        &mut self,
+        node: &NodeId,
+        case: &CaseId,
+        until: Timestamp,
+        now: Now,
+    ) -> Result<bool, InvalidClaim> {
+        expect_clock(node, until, now)?;
         let id = (node.clone(), case.clone());
-        if self.claims.get(&id).is_some_and(|claim| claim.until > until) {
+        if self.claims.get(&id).is_some_and(|claim| claim.until > until)
+            || self.released.get(&id).is_some_and(|at| *at >= until)
+        {
             return Err(InvalidClaim::Stale);
         }
+        let had_claim = self.claims.contains_key(&id);
         self.remove(&id);
         let of_box = (id.0.clone(), CaseId::from(""))..;
         let of_box = self.released.range(of_box).take_while(|((other, _), _)| other == node);
-        if of_box.clone().count() >= MAX_RELEASED_PER_BOX
+        if of_box.clone().count() >= MAX_RELEASED_PER_BOX as usize
             && let Some((oldest, _)) = of_box.min_by_key(|(_, until)| **until)
         {
             let oldest = oldest.clone();
             self.released.remove(&oldest);
         }
         self.released.insert(id, until);
-        Ok(())
+        Ok(had_claim)
     }
 
     /// Drops a claim that is this box's own after all.
@@ -228,5 +248,15 @@ impl PeerClaims {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.claims.len()
+    }
+}
+
+fn expect_clock(node: &NodeId, until: Timestamp, now: Now) -> Result<(), InvalidClaim> {
+    let latest = expiry(now.wall)
+        .saturating_add(CLOCK_TOLERANCE)
+        .unwrap_or(Timestamp::MAX);
+    match until > latest {
+        true => Err(InvalidClaim::Clock(node.to_string())),
+        false => Ok(()),
     }
 }

@@ -174,6 +174,7 @@ impl Simulation {
                     sim_box.released.push(case);
                     continue;
                 }
+                ClaimAction::Remember { .. } => continue,
                 ClaimAction::Forget(_) => {
                     sim_box.row = None;
                     continue;
@@ -265,10 +266,12 @@ impl Simulation {
         else {
             return false;
         };
-        let actions = self.boxes[n].protocol.received(&topic, &payload, is_retained, self.now);
+        let actions = self.boxes[n]
+            .protocol
+            .received(&topic, &payload, is_retained, |_| true, self.now);
         let actions = match actions {
             // A retained message overtakes those that were queued before it.
-            Err(InvalidClaim::Stale) => Vec::new(),
+            Err(InvalidClaim::Stale | InvalidClaim::OwnOlder) => Vec::new(),
             actions => actions.unwrap(),
         };
         self.execute(n, actions);
@@ -573,7 +576,7 @@ fn an_invalid_claim_is_rejected_and_changes_nothing() {
         change(&mut message);
         sealed(&message, &key)
     };
-    let mut receive = |topic: &str, bytes: &[u8]| protocol.received(topic, bytes, false, now);
+    let mut receive = |topic: &str, bytes: &[u8]| protocol.received(topic, bytes, false, |_| false, now);
     for (topic, bytes, reason) in [
         (
             "gridwatch/v1/site/1/0102/box-9".to_owned(),
@@ -627,7 +630,9 @@ fn an_invalid_claim_is_rejected_and_changes_nothing() {
     let text = String::from_utf8(payload(|_| ())).unwrap();
     let (body, _) = gridwatch_custody::unseal(&text).unwrap();
     let newer = gridwatch_custody::seal(&key, &body.replacen('{', "{\"more\":1,", 1)).unwrap();
-    protocol.received(&topic(&peer), newer.as_bytes(), false, now).unwrap();
+    protocol
+        .received(&topic(&peer), newer.as_bytes(), false, |_| false, now)
+        .unwrap();
     assert!(is_blocked(&protocol), "a newer box may add fields");
 }
 
@@ -650,7 +655,9 @@ fn a_claim_that_no_enrolled_box_signed_is_ignored_and_its_box_is_named_once() {
     };
     let by_other = message(&claim("box-9"), ClaimStage::Filed, now.wall, &other);
     let mut refused = |claim: &Claim, bytes: &[u8]| {
-        let refused = protocol.received(&topic(claim), bytes, true, now).unwrap_err();
+        let refused = protocol
+            .received(&topic(claim), bytes, true, |_| false, now)
+            .unwrap_err();
         (refused.as_str(), protocol.take_first_seen().len())
     };
     assert_eq!(refused(&claim("box-9"), &unsigned), ("signature", 0));
@@ -670,10 +677,12 @@ fn a_claim_that_no_enrolled_box_signed_is_ignored_and_its_box_is_named_once() {
         node: "box-7".into(),
         public_key: other.public(),
     };
-    let enrolled = protocol.reader.enrolled.with([(unknown.node, unknown.public_key)]);
+    let enrolled = protocol.verifier.enrolled.with([(unknown.node, unknown.public_key)]);
     assert!(protocol.enroll(enrolled, now).0);
     by_stranger = message(&stranger, ClaimStage::Filed, now.wall, &other);
-    protocol.received(&topic(&stranger), &by_stranger, true, now).unwrap();
+    protocol
+        .received(&topic(&stranger), &by_stranger, true, |_| false, now)
+        .unwrap();
     assert!(is_blocked(&protocol));
     assert!(protocol.enroll(EnrolledBoxes::default(), now).0);
     assert!(!is_blocked(&protocol), "no longer enrolled");
@@ -686,21 +695,29 @@ fn a_box_cannot_release_anothers_claim_nor_bring_back_a_released_one() {
     let peer = claim("box-9");
     let at = |seconds| later(now, Duration::from_secs(seconds));
     let filed = message(&peer, ClaimStage::Filed, now.wall, &key);
-    protocol.received(&topic(&peer), &filed, false, now).unwrap();
+    protocol.received(&topic(&peer), &filed, false, |_| false, now).unwrap();
     let forged = message(&peer, ClaimStage::Released, at(1).wall, &generate_key());
-    assert!(protocol.received(&topic(&peer), &forged, false, at(1)).is_err());
-    protocol.received(&topic(&peer), b"", false, at(1)).unwrap();
+    assert!(
+        protocol
+            .received(&topic(&peer), &forged, false, |_| false, at(1))
+            .is_err()
+    );
+    protocol.received(&topic(&peer), b"", false, |_| false, at(1)).unwrap();
     assert!(is_blocked(&protocol));
     let released = message(&peer, ClaimStage::Released, at(2).wall, &key);
-    protocol.received(&topic(&peer), &released, false, at(2)).unwrap();
+    protocol
+        .received(&topic(&peer), &released, false, |_| false, at(2))
+        .unwrap();
     assert!(!is_blocked(&protocol));
     // Anyone may repeat what the box said before.
     assert!(matches!(
-        protocol.received(&topic(&peer), &filed, true, at(3)),
+        protocol.received(&topic(&peer), &filed, true, |_| false, at(3)),
         Err(InvalidClaim::Stale)
     ));
     let reopened = message(&peer, ClaimStage::Filed, at(4).wall, &key);
-    protocol.received(&topic(&peer), &reopened, false, at(4)).unwrap();
+    protocol
+        .received(&topic(&peer), &reopened, false, |_| false, at(4))
+        .unwrap();
     assert!(is_blocked(&protocol));
 }
 
@@ -715,7 +732,7 @@ fn a_box_may_have_so_many_claims_and_send_so_many_messages() {
     let mut refused = BTreeMap::new();
     for n in 0..10_000 {
         let bytes = message(&nth(n), ClaimStage::Wanted, now.wall, &key);
-        if let Err(invalid) = protocol.received(&topic(&nth(n)), &bytes, false, now) {
+        if let Err(invalid) = protocol.received(&topic(&nth(n)), &bytes, false, |_| false, now) {
             *refused.entry(invalid.to_string()).or_insert(0) += 1;
         }
     }
@@ -726,7 +743,9 @@ fn a_box_may_have_so_many_claims_and_send_so_many_messages() {
     assert_eq!(refused["box \"box-9\" has too many open claims"], too_many as u32);
     let soon = later(now, RATE.1);
     let released = message(&nth(0), ClaimStage::Released, soon.wall, &key);
-    protocol.received(&topic(&nth(0)), &released, false, soon).unwrap();
+    protocol
+        .received(&topic(&nth(0)), &released, false, |_| false, soon)
+        .unwrap();
     assert_eq!(protocol.peers.len(), MAX_CLAIMS_PER_BOX - 1);
 }
 
@@ -793,6 +812,111 @@ fn a_case_that_yielded_is_released_with_the_case_it_yielded_to_also_after_a_rest
 }
 
 #[test]
+fn an_old_claim_of_an_ended_case_that_is_published_again_holds_nothing_back() {
+    let now = Now::read();
+    let (mut protocol, key) = with_peer(now);
+    let peer = claim("box-9");
+    let old = message(&peer, ClaimStage::Filed, now.wall, &key);
+    let soon = later(now, Duration::from_secs(5));
+    let released = message(&peer, ClaimStage::Released, soon.wall, &key);
+    let actions = protocol
+        .received(&topic(&peer), &released, false, |_| false, soon)
+        .unwrap();
+    let [ClaimAction::Remember { node, case, until }] = &actions[..] else {
+        panic!("{actions:?}")
+    };
+    let remembered = (node.clone(), case.clone(), *until);
+    // This box restarts, and somebody publishes what the other one said before.
+    let enrolled = protocol.verifier.enrolled.clone();
+    let mut protocol = claim_protocol("box-0", &generate_key(), &enrolled, soon);
+    protocol.restore_released([remembered]);
+    let repeated = protocol.received(&topic(&peer), &old, false, |_| false, soon);
+    assert!(matches!(repeated, Err(InvalidClaim::Stale)));
+    assert!(!is_blocked(&protocol));
+
+    // The box whose claim it was says again that it is over.
+    let enrolled = EnrolledBoxes::default();
+    let mut protocol = claim_protocol("box-9", &key, &enrolled, soon);
+    protocol.connected(true, soon);
+    let before_rows = protocol.received(&topic(&peer), &old, true, |_| true, soon).unwrap();
+    assert_eq!(before_rows, [], "it may be open");
+    protocol.subscribed(Vec::new(), true, soon);
+    let actions = protocol.received(&topic(&peer), &old, true, |_| true, soon).unwrap();
+    let [ClaimAction::Publish { message, .. }, ClaimAction::Clear { .. }] = &actions[..] else {
+        panic!("{actions:?}")
+    };
+    assert!(message.released && message.until.timestamp() >= expiry(soon.wall) - 1.millisecond());
+    let flood = (0..1000).flat_map(|_| protocol.received(&topic(&peer), &old, false, |_| true, soon).unwrap());
+    assert_eq!(flood.count(), 2 * (CONTRADICTIONS.0 as usize - 1));
+}
+
+#[test]
+fn whatever_takes_the_place_of_a_claim_it_is_published_again() {
+    let mut sim = all_connected();
+    sim.confirm(0);
+    sim.settle();
+    let claimed = topic(&claim("box-0"));
+    let genuine = sim.broker.retained[&claimed].clone();
+    let stranger = generate_key();
+    let forged = message(&claim("box-0"), ClaimStage::Released, sim.now.wall, &stranger);
+    for garbage in [b"garbage".to_vec(), forged] {
+        let received = sim.boxes[0]
+            .protocol
+            .received(&claimed, &garbage, false, |_| true, sim.now);
+        assert!(received.is_err());
+        sim.broker.retained.insert(claimed.clone(), garbage.clone());
+        sim.advance(REPUBLISH_AFTER);
+        sim.settle();
+        let kept = &sim.broker.retained[&claimed];
+        assert!(*kept != garbage && *kept != genuine, "published again");
+    }
+}
+
+#[test]
+fn a_claim_with_a_time_far_ahead_is_refused_because_nothing_could_end_it() {
+    let now = Now::read();
+    let (mut protocol, key) = with_peer(now);
+    let peer = claim("box-9");
+    let ahead = later(now, Duration::from_hours(25));
+    let bytes = message(&peer, ClaimStage::Filed, ahead.wall, &key);
+    let refused = protocol
+        .received(&topic(&peer), &bytes, false, |_| false, now)
+        .unwrap_err();
+    assert_eq!(refused.as_str(), "clock");
+    assert!(!is_blocked(&protocol));
+}
+
+#[test]
+fn only_the_box_whose_case_was_yielded_to_ends_that_also_after_a_restart() {
+    let now = Now::read();
+    let (first, liar) = (generate_key(), generate_key());
+    let enrolled = [("box-8", &liar), ("box-9", &first)].map(|(node, key)| (NodeId::from(node), key.public()));
+    let mut protocol = claim_protocol("box-0", &generate_key(), &enrolled.into_iter().collect(), now);
+    let theirs = claim("box-9");
+    protocol.yielded_to = BTreeMap::from([(theirs.case.clone(), false)]);
+    protocol.connected(true, now);
+    protocol.subscribed(Vec::new(), true, now);
+    let lie = Claim {
+        node: "box-8".into(),
+        ..theirs.clone()
+    };
+    let bytes = message(&lie, ClaimStage::Released, now.wall, &liar);
+    let actions = protocol.received(&topic(&lie), &bytes, true, |_| false, now).unwrap();
+    let is_released = |actions: &[ClaimAction]| actions.contains(&ClaimAction::Released(theirs.case.clone()));
+    assert!(!is_released(&actions), "{actions:?}");
+    let bytes = message(&theirs, ClaimStage::Filed, now.wall, &first);
+    protocol
+        .received(&topic(&theirs), &bytes, true, |_| false, now)
+        .unwrap();
+    let soon = later(now, Duration::from_secs(1));
+    let bytes = message(&theirs, ClaimStage::Released, soon.wall, &first);
+    let actions = protocol
+        .received(&topic(&theirs), &bytes, false, |_| false, soon)
+        .unwrap();
+    assert!(is_released(&actions), "{actions:?}");
+}
+
+#[test]
 fn own_claims_of_cases_that_the_database_lost_block_their_sites() {
     let now = Now::read();
     let key = generate_key();
@@ -803,15 +927,15 @@ fn own_claims_of_cases_that_the_database_lost_block_their_sites() {
     // Not filed yet: the platform does not know the case, so it may be filed anew.
     assert_eq!(
         protocol
-            .received(&topic(&lost), &payload(ClaimStage::Wanted), true, now)
+            .received(&topic(&lost), &payload(ClaimStage::Wanted), true, |_| false, now)
             .unwrap(),
         []
     );
     let forged = message(&lost, ClaimStage::Filed, now.wall, &generate_key());
-    assert!(protocol.received(&topic(&lost), &forged, true, now).is_err());
+    assert!(protocol.received(&topic(&lost), &forged, true, |_| false, now).is_err());
     assert!(!is_blocked(&protocol));
     protocol
-        .received(&topic(&lost), &payload(ClaimStage::Filed), true, now)
+        .received(&topic(&lost), &payload(ClaimStage::Filed), true, |_| false, now)
         .unwrap();
 
     // The same problem, confirmed again: it yields to the lost case.
@@ -835,7 +959,9 @@ fn own_claims_of_cases_that_the_database_lost_block_their_sites() {
     else {
         panic!("{actions:?}")
     };
-    let actions = protocol.received(ours, &sealed(wanted, &key), false, now).unwrap();
+    let actions = protocol
+        .received(ours, &sealed(wanted, &key), false, |_| false, now)
+        .unwrap();
     let yielded = ClaimAction::Yield {
         case: again.case,
         to: lost.case.clone(),
@@ -851,7 +977,7 @@ fn own_claims_of_cases_that_the_database_lost_block_their_sites() {
     );
     assert_eq!(
         protocol
-            .received(&topic(&lost), &payload(ClaimStage::Filed), true, now)
+            .received(&topic(&lost), &payload(ClaimStage::Filed), true, |_| false, now)
             .unwrap(),
         []
     );

@@ -10,12 +10,13 @@ use tracing::{error, info, warn};
 use super::{Session, connection::Connection, sending::PendingPublish};
 use crate::{
     EnrolledBoxes, SiteNews, SiteSharing,
-    claims::{ClaimAction, ClaimProtocol, ClaimSettings, InvalidClaim, Now, UnknownBox},
+    claims::{ClaimAction, ClaimProtocol, ClaimSettings, InvalidClaim, MAX_RELEASED_PER_BOX, Now, UnknownBox},
+    limit::LogLimit,
     wire::{Connector, InboundMessage, MessageKind, OutboundMessage, PublishOutcome, RetainHandling, SubscribeOutcome},
 };
 use gridwatch_base::metric;
 use gridwatch_contract::topics::SiteTopics;
-use gridwatch_engine::NodeId;
+use gridwatch_engine::{CaseId, NodeId};
 use gridwatch_store::{Store, StoreError};
 
 /// Claims awaiting acknowledgement at a time; few, compared with the outbox.
@@ -80,6 +81,7 @@ impl SiteClaims {
         self.to_publish.clear();
         self.protocol.connected(is_new_session, Now::read());
         // Before the retained claims come.
+        self.protocol.restore_released(store.released_claims()?);
         self.read_enrolled(store).map(drop)
     }
 
@@ -129,6 +131,9 @@ impl SiteClaims {
                     store.hold_back(&case, (&by, &other), is_filed, Timestamp::now())
                 }
                 ClaimAction::Forget(case) => store.remove_claim(&case),
+                ClaimAction::Remember { node, case, until } => {
+                    store.claim_released((&node, &case), until, MAX_RELEASED_PER_BOX, Timestamp::now())
+                }
                 ClaimAction::Yield { case, to, node } => {
                     self.to_notify.push_back(SiteNews::Yielded { case, to, node });
                     Ok(())
@@ -158,10 +163,19 @@ impl SiteClaims {
     }
 
     /// Records boxes that are not enrolled, and says so once.
-    fn record_unknown(&mut self, store: &mut Store) -> Result<(), StoreError> {
+    fn record_unknown(&mut self, store: &mut Store, log_limit: &mut LogLimit) -> Result<(), StoreError> {
         for UnknownBox { node, public_key } in self.protocol.take_first_seen() {
-            if store.box_seen(&node, &public_key, Timestamp::now())? {
-                // Debug-formatted: escapes control characters, so that a sender cannot forge log lines.
+            let is_new = store.box_seen(&node, &public_key, Timestamp::now())?;
+            // Debug-formatted: escapes control characters, so that a sender cannot forge log lines.
+            if !is_new || log_limit.admit(std::time::Instant::now()).is_none() {
+            } else if self.protocol.is_enrolled(&node) {
+                warn!(
+                    node = ?node.as_str(),
+                    %public_key,
+                    "A claim in the name of an enrolled box is signed with another key; it is ignored. If that box's key was replaced, compare the key with \
+                     `gridwatch keys show` there and confirm it; if not, somebody publishes in its name"
+                );
+            } else {
                 warn!(
                     node = ?node.as_str(),
                     %public_key,
@@ -253,20 +267,26 @@ impl Connection {
     /// Handles a message on a site topic.
     pub(super) fn claim_received(&mut self, session: &mut Session, message: InboundMessage) {
         if let Some(sites) = &mut session.sites {
+            let (topic, payload) = (&message.topic, &message.payload);
+            // A store that cannot be read knows of no lost case.
+            let is_known = |case: &CaseId| session.store.has_case(case.as_str()).unwrap_or(true);
             let received = sites
                 .protocol
-                .received(&message.topic, &message.payload, message.is_retained, Now::read());
+                .received(topic, payload, message.is_retained, is_known, Now::read());
             let done = match received {
                 Ok(actions) => sites.execute(actions, &mut session.store),
                 Err(invalid) => {
                     counter!(metric::CLAIMS_REJECTED, "reason" => invalid.as_str()).increment(1);
                     // A box that is not enrolled is reported once, by `record_unknown`; a retained message overtakes queued ones.
-                    let is_usual = matches!(invalid, InvalidClaim::NotEnrolled(_) | InvalidClaim::Stale);
+                    let is_usual = matches!(
+                        invalid,
+                        InvalidClaim::NotEnrolled(_) | InvalidClaim::Stale | InvalidClaim::OwnOlder
+                    );
                     if !is_usual && let Some(suppressed) = session.log_limit.admit(std::time::Instant::now()) {
                         // Debug-formatted: escapes control characters, so that a sender cannot forge log lines.
-                        warn!(topic = ?message.topic, reason = ?invalid.to_string(), suppressed, "Rejected a message on a site topic");
+                        warn!(topic = ?shortened(&message.topic), reason = ?invalid.to_string(), suppressed, "Rejected a message on a site topic");
                     }
-                    sites.record_unknown(&mut session.store)
+                    sites.record_unknown(&mut session.store, &mut session.log_limit)
                 }
             };
             if let Err(e) = done {
@@ -312,4 +332,12 @@ impl Connection {
             self.store_failed(&e);
         }
     }
+}
+
+/// The start of a topic: another client may have chosen one of 65 kB.
+fn shortened(topic: &str) -> &str {
+    topic
+        .get(..200)
+        .or_else(|| topic.get(..100))
+        .unwrap_or(if topic.len() > 200 { "…" } else { topic })
 }

@@ -11,6 +11,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Instant,
 };
 
 use metrics::counter;
@@ -24,7 +25,7 @@ use rumqttc::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tracing::warn;
 
-use crate::Protocol;
+use crate::{Protocol, limit::LogLimit};
 use gridwatch_base::metric;
 
 /// Largest packet that is received whole, in bytes; replies and claims take a few hundred.
@@ -32,6 +33,9 @@ const MAX_INCOMING: usize = 256 * 1024;
 
 /// Packet type of PUBLISH, in the upper half of a packet's first byte (MQTT 5, 2.1.2; MQTT 3.1.1, 2.2.1).
 const PUBLISH: u8 = 3;
+
+/// Bytes of a topic that are logged.
+const SHOWN_TOPIC: usize = 200;
 
 /// Bytes that are read from the connection at a time.
 const CHUNK: usize = 8 * 1024;
@@ -137,6 +141,8 @@ struct MessageCutter {
     head: Vec<u8>,
     /// Length of the header in `head`, while in a topic.
     header: usize,
+    /// A broker, and with MQTT 3.1.1 any client of it, could fill the log.
+    log_limit: LogLimit,
     /// To be passed on, from `passed`.
     output: Vec<u8>,
     passed: usize,
@@ -149,6 +155,7 @@ impl MessageCutter {
             position: Position::Header,
             head: Vec::new(),
             header: 0,
+            log_limit: LogLimit::default(),
             output: Vec::new(),
             passed: 0,
         }
@@ -243,15 +250,18 @@ impl MessageCutter {
         if self.head.len() - self.header < kept {
             return;
         }
-        let topic = String::from_utf8_lossy(&topic[..topic_length.min(topic.len())]).into_owned();
+        let topic = &topic[..topic_length.min(SHOWN_TOPIC)];
         counter!(metric::MESSAGES_OVERSIZED).increment(1);
-        // Debug-formatted: escapes control characters, so that a sender cannot forge log lines.
-        warn!(
-            ?topic,
-            bytes = length,
-            limit = MAX_INCOMING,
-            "Skipped a message that is too large; limit the packet size at the broker"
-        );
+        if let Some(suppressed) = self.log_limit.admit(Instant::now()) {
+            // Debug-formatted: escapes control characters, so that a sender cannot forge log lines.
+            warn!(
+                topic = ?String::from_utf8_lossy(topic),
+                bytes = length,
+                limit = MAX_INCOMING,
+                suppressed,
+                "Skipped a message that is too large; limit the packet size at the broker"
+            );
+        }
         let properties: &[u8] = match self.protocol {
             Protocol::V5 => &[0],
             Protocol::V311 => &[],
