@@ -6,9 +6,7 @@
 
 mod syslog;
 
-use std::io;
-#[cfg(all(feature = "gst", feature = "ort"))]
-use std::path::Path;
+use std::{io, path::Path};
 
 use jiff::Timestamp;
 
@@ -41,6 +39,19 @@ impl Act {
     pub(crate) fn with(mut self, name: &'static str, value: impl ToString) -> Self {
         self.add(name, value);
         self
+    }
+
+    /// Adds a file or folder, from the root: what a path is relative to is not known later.
+    #[must_use]
+    pub(crate) fn with_path(mut self, name: &'static str, path: &Path) -> Self {
+        self.add_path(name, path);
+        self
+    }
+
+    /// Adds a file or folder, from the root.
+    pub(crate) fn add_path(&mut self, name: &'static str, path: &Path) {
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        self.add(name, absolute.display());
     }
 
     /// Adds what is done, if it is known.
@@ -157,7 +168,7 @@ pub(crate) fn record_configuration(store: &mut Store, new: &NewConfiguration<'_>
         // First the line: if the daemon is killed in between, the next start repeats it.
         let forwarded = Act::new("configuration")
             .with("occasion", new.occasion)
-            .with("file", new.file.display())
+            .with_path("file", new.file)
             .with("after", new.sha256)
             .with_some("before", before)
             .with("version", env!("CARGO_PKG_VERSION"))

@@ -100,6 +100,7 @@ Exit codes:
   4   a broker, camera, library or disk is unavailable; retry later
   5   a file or message holds invalid data
   6   an exported case holds only for the key in its own folder (evidence verify)
+  7   an exported case is authentic, but cannot be compared with an earlier head (evidence verify --since)
   70  a bug in gridwatch; please report it
 
 Run `gridwatch help COMMAND` for the details of a command."

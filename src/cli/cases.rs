@@ -202,7 +202,7 @@ fn print(args: &CasesArgs, out: &mut impl Write) -> Result<(), CasesError> {
         } => {
             let act = Act::new("cases export")
                 .with("case", case)
-                .with("out", folder.display())
+                .with_path("out", folder)
                 .with("originals", originals);
             audited(state, act, |act| {
                 let store = Store::open_read_only(state)?;
@@ -218,7 +218,8 @@ fn print(args: &CasesArgs, out: &mut impl Write) -> Result<(), CasesError> {
                 }
                 let to = ExportTarget { folder, since: *since };
                 let (dir, damaged) = export::export(&store, &located.keys, &case, &to, files)?;
-                print_export(out, &dir, &damaged, args.json)?;
+                let key = store.chain_keys()?.into_iter().next().unwrap_or_default();
+                print_export(out, &dir, &damaged, &key, args.json)?;
                 match damaged.is_empty() {
                     true => Ok(()),
                     false => Err(CasesError::Incomplete { case, damaged }),
@@ -229,12 +230,15 @@ fn print(args: &CasesArgs, out: &mut impl Write) -> Result<(), CasesError> {
     Ok(())
 }
 
-fn print_export(out: &mut impl Write, dir: &Path, damaged: &[String], json: bool) -> io::Result<()> {
+fn print_export(out: &mut impl Write, dir: &Path, damaged: &[String], key: &str, json: bool) -> io::Result<()> {
     if json {
         return writeln!(out, "{}", serde_json::json!({"path": dir, "damaged": damaged}));
     }
     let dir = dir.display();
-    writeln!(out, "{dir}\nVerify it with: gridwatch evidence verify {dir}")
+    writeln!(
+        out,
+        "{dir}\nVerify it with: gridwatch evidence verify {dir} --key {key}"
+    )
 }
 
 /// The only case id that starts with `prefix`.

@@ -87,9 +87,7 @@ pub fn run(args: &CrashesArgs) -> Result<ExitCode, Failure> {
     match &args.command {
         Command::List => list(&store, &records, args.json)?,
         Command::Export { sha256, out } => {
-            let act = Act::new("crashes export")
-                .with("sha256", sha256)
-                .with("out", out.display());
+            let act = Act::new("crashes export").with("sha256", sha256).with_path("out", out);
             let record = audited(&config.state_dir, act, |_| export(&store, &records, sha256, out))?;
             let warning =
                 "hostile input: it ended a decoder; do not open it with a player or viewer on a machine that matters";

@@ -48,7 +48,7 @@ enum Command {
     /// record states, or that its kind can have.
     ///
     /// Exit codes: 0 the case is authentic; 1 it is not; 5 the folder cannot be read; 6 the case holds for the key in the folder,
-    /// but no --key was given.
+    /// but no --key was given; 7 it is authentic, but cannot be compared with --since.
     Verify {
         /// Folder of the exported case.
         #[arg(value_name = "PATH")]
@@ -109,6 +109,7 @@ pub fn run(args: &EvidenceArgs) -> Result<ExitCode, Failure> {
         bundle::check(path, &options).map_err(|e| Failure::new(Class::Data, format!("{}: {e}", path.display())))?;
     print(&if json { json_line(&report)? } else { to_text(&report) })?;
     Ok(ExitCode::from(match report.verdict {
+        Verdict::Authentic if report.not_compared.is_some() => 7,
         Verdict::Authentic => 0,
         Verdict::NotAuthentic => 1,
         Verdict::AuthenticForOwnKey => 6,
@@ -178,6 +179,9 @@ fn to_text(report: &BundleReport) -> String {
     if let Some(seq) = report.contains {
         text += &format!("Chain  continues from entry {seq}, which --since names\n");
     }
+    if let Some(why) = &report.not_compared {
+        text += &format!("NOTE   not compared with --since: {}\n", printable(why));
+    }
     if let Some(revision) = report.begins_with_revision {
         text += &format!(
             "NOTE   the chain in the folder begins with revision {revision} of the case: what was recorded of it before is not in the folder. \
@@ -197,6 +201,9 @@ fn to_text(report: &BundleReport) -> String {
         counted(report.chain, "chain entry", "chain entries"),
     );
     text += &match report.verdict {
+        Verdict::Authentic if report.not_compared.is_some() => {
+            format!("Authentic: {verified}. Whether the box was set back or its chain rewritten cannot be told.\n")
+        }
         Verdict::Authentic => format!("Authentic: {verified}.\n"),
         Verdict::AuthenticForOwnKey => format!(
             "Holds only for the key in the folder itself, which may be anyone's: {verified}. Pass the box's public key with --key.\n"

@@ -123,7 +123,7 @@ pub fn run(args: &OutboxArgs) -> Result<ExitCode, Failure> {
             }
         }
         Command::Export { out: folder } => {
-            let act = Act::new("outbox export").with("out", folder.display());
+            let act = Act::new("outbox export").with_path("out", folder);
             let written = audited(dir, act, |act| {
                 let entries = Store::open_read_only(dir)?.outbox_entries(false, u32::MAX)?;
                 damaged = export(dir, &entries, folder)?;

@@ -74,7 +74,7 @@ pub fn run(args: &StoreArgs) -> Result<ExitCode, Failure> {
     let dir = args.state.dir()?;
     let recovered = match &args.command {
         Command::Backup { out } => {
-            let act = Act::new("store backup").with("out", out.display());
+            let act = Act::new("store backup").with_path("out", out);
             audited(&dir, act, |_| {
                 Ok::<_, Failure>(Store::open_read_only(&dir)?.backup(out)?)
             })?;
@@ -86,7 +86,7 @@ pub fn run(args: &StoreArgs) -> Result<ExitCode, Failure> {
         }
         Command::Restore { file, from_other_box } => {
             let act = Act::new("store restore")
-                .with("file", file.display())
+                .with_path("file", file)
                 .with("from_other_box", from_other_box);
             recovering(&dir, act, || match from_other_box {
                 true => Store::restore_from_other_box(&dir, file),
@@ -112,7 +112,7 @@ fn recovering(
     audited(dir, act, |act| {
         let recovered = recover()?;
         if let Some(moved_to) = &recovered.moved_to {
-            act.add("moved_to", moved_to.display());
+            act.add_path("moved_to", moved_to);
         }
         act.add("cases", recovered.cases);
         act.add("taken_over", recovered.taken_over);

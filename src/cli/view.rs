@@ -107,7 +107,7 @@ pub fn run(args: &ViewArgs) -> Result<ExitCode, Failure> {
     match &args.command {
         Command::List { json } => list::run(&config, *json),
         Command::Show { camera, out, wait } => {
-            let act = Act::new("view show").with("view", camera).with("out", out.display());
+            let act = Act::new("view show").with("view", camera).with_path("out", out);
             audited(&config.state_dir, act, |_| {
                 let (_, preset) = find_view(&config, camera)?;
                 show::run(&config, preset, out, Duration::from_secs(*wait))

@@ -60,14 +60,51 @@ fn a_box_is_listed_once_it_published_a_claim_and_obeyed_once_it_is_confirmed() {
 }
 
 #[test]
-fn unknown_boxes_are_kept_within_a_limit() {
+fn unknown_boxes_are_kept_within_a_limit_and_keep_none_from_being_named() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path()).unwrap();
-    let key = SigningKey::generate().unwrap().1.public();
+    let key = || SigningKey::generate().unwrap().1.public();
+    let confirmed = key();
+    store
+        .confirm_box(&"box-a".into(), &confirmed, Timestamp::now())
+        .unwrap();
     for n in 0..1000 {
         store
-            .box_seen(&format!("box-{n}").as_str().into(), &key, Timestamp::now())
+            .box_seen(&format!("box-{n}").as_str().into(), &key(), Timestamp::now())
             .unwrap();
     }
-    assert_eq!(store.boxes().unwrap().len(), 64);
+    for _ in 0..100 {
+        store.box_seen(&"box-a".into(), &key(), Timestamp::now()).unwrap();
+    }
+    let genuine = key();
+    assert!(store.box_seen(&"box-b".into(), &genuine, Timestamp::now()).unwrap());
+    let boxes = store.boxes().unwrap();
+    assert!(boxes.len() <= 65, "{}", boxes.len());
+    let of = |node: &str| boxes.iter().filter(|known| known.node_id == node).count();
+    assert_eq!((of("box-a"), of("box-b")), (5, 1));
+    assert!(
+        boxes
+            .iter()
+            .any(|known| known.public_key == confirmed.to_string() && known.confirmed_at.is_some())
+    );
+}
+
+#[test]
+fn a_box_has_a_key_before_its_first_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let new = || {
+        let output = Command::new(env!("CARGO_BIN_EXE_gridwatch"))
+            .args(["keys", "new", "--state"])
+            .arg(&state)
+            .env_remove("GRIDWATCH_STATE")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let key = new();
+    assert_eq!(new(), key);
+    let store = Store::open(&state).unwrap();
+    assert_eq!(store.public_key().unwrap().to_string(), key.trim());
 }

@@ -259,6 +259,25 @@ fn sign_lines_of_case(own: &ChainBox, folder: &Path, of_case: &[&String]) {
     fs::write(folder.join("head.sig"), signature).unwrap();
 }
 
+/// A health message has a signed head of every minute. With the record of that minute, it would make an export that ends before the case did.
+#[test]
+fn the_head_of_a_health_message_is_no_head_of_an_export() {
+    let own = ChainBox::new();
+    let folder = own.export(&own.cases[0], "out", &[]);
+    let stated: Value = serde_json::from_str(&own.head()).unwrap();
+    let head = stated["head"].as_str().unwrap();
+    fs::write(folder.join("head.json"), head).unwrap();
+    let signature = BASE64.decode(stated["signature"].as_str().unwrap()).unwrap();
+    fs::write(folder.join("head.sig"), signature).unwrap();
+    renew_sums(&folder);
+    let (code, text) = own.verify(&folder, &[]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains("not the end of the chain that an export was made with"),
+        "{text}"
+    );
+}
+
 #[test]
 fn an_export_that_does_not_begin_with_the_first_revision_says_so() {
     let own = ChainBox::new();
@@ -311,11 +330,19 @@ fn the_chain_continues_from_what_the_platform_received() {
     let fourth = filing::file(&mut Store::open(&own.state()).unwrap(), 5);
     let late = own.export(&fourth, "late", &[]);
     let (code, text) = own.verify(&late, &["--since", &head]);
-    assert_eq!(code, Some(1), "{text}");
+    assert_eq!(code, Some(7), "{text}");
     assert!(
-        text.contains("cannot be compared") && text.contains("cases export CASE --since 4"),
+        text.contains("not compared with --since") && text.contains("cases export CASE --out DIR --since 4"),
         "{text}"
     );
+    // The case's own first record names the line before it.
+    let first = Store::open(&own.state())
+        .unwrap()
+        .sealed_record(&fourth)
+        .unwrap()
+        .unwrap();
+    let (code, text) = own.verify(&late, &["--since", &first]);
+    assert_eq!(code, Some(0), "{text}");
     let late = own.export(&fourth, "longer", &["--since", "4"]);
     assert_eq!(own.verify(&late, &["--since", &head]).0, Some(0));
 }
@@ -505,7 +532,7 @@ fn lines_of_an_older_version_are_given_as_hashes_alone_and_nothing_hides_behind_
     let signature = own.key().sign(claimed.as_bytes()).unwrap();
     let claimed = json!({"head": claimed, "signature": signature.trim()}).to_string();
     let (code, text) = own.verify(&folder, &["--since", &claimed]);
-    assert_eq!(code, Some(1), "{text}");
+    assert_eq!(code, Some(7), "{text}");
     assert!(text.contains("only the hash is in the folder"), "{text}");
 }
 

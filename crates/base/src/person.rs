@@ -32,6 +32,9 @@ pub struct Person {
     /// Its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login_user: Option<String>,
+    /// True in a user namespace: whoever made it chose the ids above, so they have no names.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_namespace: bool,
     /// The user who ran `sudo`: claimed by `SUDO_USER`, and recorded only for root below a `sudo` that this user started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sudo_user: Option<String>,
@@ -49,6 +52,16 @@ impl Person {
     fn find(root: &Path, uid: u32, environment: &dyn Fn(&str) -> Option<OsString>) -> Self {
         let users = file::read(&root.join("etc/passwd"), MAX_USERS).unwrap_or_default();
         let users = String::from_utf8_lossy(&users);
+        if is_in_namespace(root) {
+            return Self {
+                uid,
+                user: None,
+                login_uid: None,
+                login_user: None,
+                in_namespace: true,
+                sudo_user: None,
+            };
+        }
         let login_uid = fs::read_to_string(root.join("proc/self/loginuid"));
         let login_uid = login_uid.ok().and_then(|id| id.trim().parse().ok());
         let login_uid = login_uid.filter(|id| *id != NO_LOGIN);
@@ -66,6 +79,7 @@ impl Person {
             user: name_of(&users, uid),
             login_uid,
             login_user: login_uid.and_then(|id| name_of(&users, id)),
+            in_namespace: false,
             sudo_user,
         }
     }
@@ -82,6 +96,9 @@ impl Person {
     /// One line for a table: the login first, which names a person where the user is a shared account.
     pub fn describe(&self) -> String {
         let named = |name: &Option<String>, id: u32| name.clone().unwrap_or_else(|| format!("uid {id}"));
+        if self.in_namespace {
+            return format!("uid {} of a user namespace", self.uid);
+        }
         let user = named(&self.user, self.uid);
         let login = self.login_uid.map(|id| named(&self.login_user, id));
         match login.or_else(|| self.sudo_user.clone()) {
@@ -89,6 +106,13 @@ impl Person {
             _ => user,
         }
     }
+}
+
+/// Whether user ids are not those of the machine (user_namespaces(7)): anyone can make a namespace in which they have any id.
+fn is_in_namespace(root: &Path) -> bool {
+    let map = fs::read_to_string(root.join("proc/self/uid_map")).unwrap_or_default();
+    // Absent on kernels without namespaces.
+    !map.is_empty() && map.split_ascii_whitespace().ne(["0", "0", "4294967295"])
 }
 
 /// The name of a user in `/etc/passwd` (passwd(5)).
@@ -225,6 +249,28 @@ mod tests {
         );
         assert_eq!(person.describe(), "li as root");
         assert!(person.is("li") && person.is("1001") && person.is("root") && !person.is("wang"));
+    }
+
+    #[test]
+    fn ids_in_a_user_namespace_are_nobodys() {
+        let root = machine("1000", &BELOW_SUDO);
+        fs::write(
+            root.path().join("proc/self/uid_map"),
+            "         0          0 4294967295\n",
+        )
+        .unwrap();
+        assert_eq!(
+            Person::find(root.path(), 0, &claims("1000", "wang")).describe(),
+            "wang as root"
+        );
+        fs::write(
+            root.path().join("proc/self/uid_map"),
+            "      1001       1000          1\n",
+        )
+        .unwrap();
+        let person = Person::find(root.path(), 1001, &claims("1000", "wang"));
+        assert_eq!(person.describe(), "uid 1001 of a user namespace");
+        assert!(!person.is("li") && !person.is("wang"));
     }
 
     #[test]

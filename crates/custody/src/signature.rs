@@ -115,7 +115,7 @@ impl FromStr for PublicKey {
             .and_then(|bytes| Self::new(algorithm, bytes))
             .ok_or_else(|| match algorithm {
                 Algorithm::Ed25519 => {
-                    "expected an Ed25519 public key: 32 bytes in base64 or hexadecimal, as `gridwatch model keygen` prints it".into()
+                    "expected an Ed25519 public key: 32 bytes in base64 or hexadecimal, as `gridwatch keys show` and `gridwatch model keygen` print it".into()
                 }
                 other => format!("expected the {} bytes of a public key in base64 after {other}:", other.key_length()),
             })

@@ -209,9 +209,17 @@ pub fn create_missing_keys(
     keys: &KeyRing,
     originals: &OriginalsKey,
 ) -> Result<(PublicKey, bool), StoreError> {
-    if *keys.signing_place() != SigningKeyPlace::Own && !dir.exists() {
+    let is_empty = fs::read_dir(dir).map_or(true, |mut entries| entries.next().is_none());
+    if is_empty {
         // A box whose key is enrolled before its first start.
         create_private_dir(dir).map_err(|e| StoreError::io("create", dir, e))?;
+        if *keys.signing_place() != SigningKeyPlace::Own {
+            // The lock's file shows whose directory it is if the token refuses.
+            let _lock = lock(dir)?;
+            keys.create_missing()?;
+        }
+        let public = Store::open_with(dir, keys)?.key()?.public();
+        return Ok((public, keys.accept_originals(originals)?));
     }
     location::expect_state_dir(dir)?;
     let _lock = lock(dir)?;

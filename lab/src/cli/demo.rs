@@ -150,7 +150,7 @@ pub fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
     );
     texts.status(
         "A heap of bags that two cameras see, a banner that was never approved and a vendor are each filed once, the first after about 15 seconds.",
-        "两路摄像机看到的同一堆垃圾、未经审批的横幅和一名摊贩各立案一次，首件约需 15 秒。",
+        "两路摄像机看到的同一堆垃圾、未经审批的横幅和一名摊贩各上报一次，首件约需 15 秒。",
     );
     block_on(async {
         let stop = StopSignal::listen()?;
@@ -232,7 +232,7 @@ impl DemoRun<'_> {
                         let seconds = self.args.break_broker.unwrap_or_default();
                         self.texts.status(
                             &format!("Killing the broker before the first case can be sent; restarting it in {seconds} s."),
-                            &format!("在首件案件发出前终止消息服务器，{seconds} 秒后重启。"),
+                            &format!("在首件案卷发出前终止消息服务器，{seconds} 秒后重启。"),
                         );
                         self.broker.kill();
                         restart_at = Some(Instant::now() + Duration::from_secs(seconds));
@@ -240,12 +240,12 @@ impl DemoRun<'_> {
                     self.restart_broker(&mut restart_at);
                     let quiet = last_case.is_some_and(|at| at.elapsed() > QUIET_PERIOD) && self.daemon.snapshot().outbox == 0;
                     if self.args.once && quiet {
-                        self.texts.status(&format!("{}, each filed once.", counted(seen, "case", "cases")), &format!("共 {seen} 件，各立案一次。"));
+                        self.texts.status(&format!("{}, each filed once.", counted(seen, "case", "cases")), &format!("共 {seen} 件，各上报一次。"));
                         return Ok(ExitCode::SUCCESS);
                     }
                     let patience = FIRST_CASE_TIMEOUT + Duration::from_secs(self.args.break_broker.unwrap_or_default());
                     if self.args.once && seen == 0 && start.elapsed() > patience {
-                        self.texts.status("No case arrived. See the daemon's log above.", "未收到案件，请查看上方日志。");
+                        self.texts.status("No case arrived. See the daemon's log above.", "未收到案卷，请查看上方日志。");
                         return Ok(ExitCode::FAILURE);
                     }
                 }
@@ -314,7 +314,7 @@ fn print_case(case: &ReceivedCase, json: bool, texts: Texts) -> Result<(), Failu
         );
         return Ok(());
     }
-    println!("\n  {} {}", texts.of("case", "案件"), case.case_id);
+    println!("\n  {} {}", texts.of("case", "案卷"), case.case_id);
     println!(
         "  {} {}, {} {}",
         case.category_code,

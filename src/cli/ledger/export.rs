@@ -120,7 +120,7 @@ struct ExportSummary {
 /// Runs the command.
 pub(super) fn run(args: &LedgerExportArgs) -> Result<ExitCode, Failure> {
     let config = config::load_offline(&args.config)?;
-    let act = Act::new("ledger export").with("out", args.out.display());
+    let act = Act::new("ledger export").with_path("out", &args.out);
     audited(&config.state_dir, act, |act| export(args, &config, act))
 }
 

@@ -43,7 +43,7 @@ struct Installed<'a> {
 }
 
 pub(super) fn run(args: &InstallArgs, config: &Config, act: &mut Act) -> Result<ExitCode, Failure> {
-    act.add("package", args.package.display());
+    act.add_path("package", &args.package);
     let runtime = runtime::init(config.onnxruntime.as_deref())?.with(config.inference.clone());
     let arrival = registry(config).install(&args.package, |model| {
         let manifest = model.manifest();

@@ -127,7 +127,7 @@ pub(super) fn run(
             Some((text, signs))
         }
     };
-    act.add("file", file.display());
+    act.add_path("file", &file);
     refuse_faulty(args, &draft, &camera)?;
     let mut recorder = Recorder::new(args, &draft, &camera, &preset)?;
     recorder.look_at_all(args, &draft, &camera)?;

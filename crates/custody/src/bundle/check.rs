@@ -13,6 +13,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde::Serialize;
 
+use self::custody::Comparison;
 use super::{
     CHAIN, EVENTS, EarlierHead, HEAD, HEAD_KEY, HEAD_SIGNATURE, KEY, RECORD, RECORD_SIGNATURE, SUMS, original, picture,
     sums,
@@ -87,6 +88,9 @@ pub struct BundleReport {
     /// Number of the line that the chain had to contain, if one was given and it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub contains: Option<u64>,
+    /// Why it cannot be told whether the chain contains the line that it had to; `None` if none was given, or it can.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_compared: Option<String>,
     /// Files that no signature covers, and empty folders, which end in `/`. They were not opened. Each is a fault, too, unless the caller allowed them.
     pub extra: Vec<String>,
     /// What is wrong; empty if the bundle is valid. At most 200 are listed.
@@ -166,17 +170,19 @@ pub fn check(dir: &Path, options: &CheckOptions<'_>) -> io::Result<BundleReport>
         check.check_position(record, sha256, segment);
         check.check_completeness(&record.case_id, head.as_ref(), segment);
     }
-    let contains = match (options.since, &head, &segment) {
+    let compared = match (options.since, &head, &segment) {
         (Some(since), Some(head), Some(segment)) => {
             let mut keys = head_key.as_ref().map(|last| segment.keys(last)).unwrap_or_default();
             keys.extend(options.key.cloned());
             check.check_since(since, head, segment, &keys)
         }
-        (Some(_), ..) => {
-            check.fault(SINCE, "cannot be compared: the chain or its end cannot be read");
-            None
-        }
-        (None, ..) => None,
+        (Some(_), ..) => Comparison::Unknown("the chain or its end cannot be read".into()),
+        (None, ..) => Comparison::Differs(String::new()),
+    };
+    let (contains, not_compared) = match compared {
+        Comparison::Contains(seq) => (Some(seq), None),
+        Comparison::Differs(_) => (None, None),
+        Comparison::Unknown(why) => (None, Some(why)),
     };
     let mut extra = BTreeSet::new();
     if let Some((record, _)) = &record {
@@ -215,6 +221,7 @@ pub fn check(dir: &Path, options: &CheckOptions<'_>) -> io::Result<BundleReport>
             _ => None,
         },
         contains,
+        not_compared,
         chain: segment.map_or(0, |s| s.lines.len()),
         extra: extra.into_iter().collect(),
         faults: check.faults.into_iter().collect(),

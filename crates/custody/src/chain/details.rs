@@ -54,6 +54,7 @@ impl Details {
         to_json(&Self {
             salt: self.salt.clone(),
             who: Person {
+                in_namespace: self.who.in_namespace,
                 uid: self.who.uid,
                 user: cut_optional(&self.who.user),
                 login_uid: self.who.login_uid,

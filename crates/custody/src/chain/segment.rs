@@ -36,6 +36,8 @@ pub struct ChainLine {
     pub hash: String,
     /// The event, if it is given away.
     pub event: Option<CustodyEvent>,
+    /// Whether it is a header, whose event is beside it.
+    pub is_header: bool,
     /// The key of the event's case.
     case_key: Option<String>,
     case_tag: Option<String>,
@@ -109,12 +111,14 @@ impl Segment {
                 prev: parsed.prev,
                 hash: parsed.hash,
                 event: None,
+                is_header: false,
                 case_key: None,
                 case_tag: None,
             };
             match parsed.content {
                 Content::Event(event) => line.event = Some(event),
                 Content::Header { event, case_tag } => {
+                    line.is_header = true;
                     line.case_tag = case_tag;
                     if let Some((at, SaltedEvent { case_key, event, .. })) = events.remove(&event) {
                         line.case_key.clone_from(&case_key);

@@ -166,7 +166,9 @@ impl ClaimVerifier {
         let node = NodeId::from(message.node_id.as_str());
         let keys = self.enrolled.0.get(&node);
         let is_trusted = (node == self.node && key == self.own_key) || keys.is_some_and(|keys| keys.contains(&key));
-        let untrusted = match keys.is_some() || node == self.node {
+        let untrusted = match keys.is_some() {
+            // Of before this box's key was replaced, or somebody else's.
+            _ if node == self.node => InvalidClaim::OwnOlder,
             true => InvalidClaim::OtherKey(node.to_string()),
             false => InvalidClaim::NotEnrolled(node.to_string()),
         };

@@ -44,7 +44,9 @@ impl ClaimProtocol {
         let message = message::parse(payload)?;
         let claim = message.claim().ok_or(InvalidClaim::Location)?;
         // Before the signature: who is not enrolled is remembered by this id.
-        if self.settings.topics.of(&claim) != topic || message.node_id.len() > MAX_NODE_ID {
+        let is_id = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        let is_valid = message.node_id.len() <= MAX_NODE_ID && message.node_id.chars().all(is_id);
+        if self.settings.topics.of(&claim) != topic || !is_valid {
             return Err(InvalidClaim::TopicMismatch);
         }
         self.verifier.verify(&message, payload, now.mono)?;

@@ -166,21 +166,20 @@ impl SiteClaims {
     fn record_unknown(&mut self, store: &mut Store, log_limit: &mut LogLimit) -> Result<(), StoreError> {
         for UnknownBox { node, public_key } in self.protocol.take_first_seen() {
             let is_new = store.box_seen(&node, &public_key, Timestamp::now())?;
-            // Debug-formatted: escapes control characters, so that a sender cannot forge log lines.
             if !is_new || log_limit.admit(std::time::Instant::now()).is_none() {
-            } else if self.protocol.is_enrolled(&node) {
+                continue;
+            }
+            // Its id was checked: it can be shown.
+            let command = format!("gridwatch boxes confirm {node} --key {public_key}");
+            if self.protocol.is_enrolled(&node) {
                 warn!(
-                    node = ?node.as_str(),
-                    %public_key,
-                    "A claim in the name of an enrolled box is signed with another key; it is ignored. If that box's key was replaced, compare the key with \
-                     `gridwatch keys show` there and confirm it; if not, somebody publishes in its name"
+                    "A claim of box {node} is signed with another key than it is enrolled with; it is ignored. If that box has a new key, compare it with \
+                     `gridwatch keys show` there, then run: {command}. If not, somebody publishes in its name"
                 );
             } else {
                 warn!(
-                    node = ?node.as_str(),
-                    %public_key,
-                    "Another box shares sites with this one and is not enrolled: its claims are ignored, so the same problem may be filed twice. \
-                     Compare the key with `gridwatch keys show` on that box, then run: gridwatch boxes confirm"
+                    "Box {node} shares sites with this one and is not enrolled: its claims are ignored, so the same problem may be filed twice. Compare its \
+                     key with `gridwatch keys show` there, then run: {command}"
                 );
             }
         }

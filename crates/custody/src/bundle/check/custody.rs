@@ -3,7 +3,7 @@
 use super::{BundleCheck, CHAIN, EVENTS, EarlierHead, HEAD, HEAD_SIGNATURE, RECORD, SINCE};
 use crate::{
     PublicKey,
-    chain::{CaseLines, ChainHead, ChainPart, CustodyEvent, Segment, unknown_algorithm},
+    chain::{CaseLines, ChainHead, ChainLine, ChainPart, CustodyEvent, Segment, unknown_algorithm},
 };
 use gridwatch_contract::CaseRecord;
 
@@ -98,13 +98,13 @@ impl BundleCheck<'_> {
             );
         }
         let Some(head) = head else { return };
-        let is_complete = segment.lines.iter().all(|line| line.event.is_some());
+        let is_old = |line: &ChainLine| !line.is_header && !line.is_withheld();
         let Some(stated) = &head.case else {
-            // An older version, which gave away every line as a whole.
-            if !is_complete {
+            // An older version, which gave away every line as a whole. The head of a health message is no head of an export.
+            if !segment.lines.iter().all(is_old) {
                 self.fault(
                     HEAD,
-                    "does not state the lines about the case, but the chain has lines without their events",
+                    "does not state the lines about the case: it is not the end of the chain that an export was made with",
                 );
             }
             return;
@@ -122,23 +122,30 @@ impl BundleCheck<'_> {
         }
     }
 
-    /// Checks that the chain contains the line that `since` names, linked to its end. Returns the number of the line if it does.
+    /// Checks that the chain contains the line that `since` names, linked to its end.
     pub(super) fn check_since(
         &mut self,
         since: &EarlierHead,
         head: &ChainHead,
         segment: &Segment,
         keys: &[PublicKey],
-    ) -> Option<u64> {
-        let fault = since_fault(since, head, segment, keys);
-        match fault {
-            None => Some(since.seq),
-            Some(fault) => {
-                self.fault(SINCE, fault);
-                None
-            }
+    ) -> Comparison {
+        let compared = compare(since, head, segment, keys);
+        if let Comparison::Differs(fault) = &compared {
+            self.fault(SINCE, fault);
         }
+        compared
     }
+}
+
+/// What a comparison with an earlier head gave.
+pub(super) enum Comparison {
+    /// The chain contains its line, by number.
+    Contains(u64),
+    /// It does not: the box was set back, or its chain rewritten, or the head is not of this box.
+    Differs(String),
+    /// The folder does not have what is needed to tell, and why.
+    Unknown(String),
 }
 
 /// The first revision of the case that the chain has; the record's line is one.
@@ -149,52 +156,58 @@ pub(super) fn first_revision(case: &str, segment: &Segment) -> Option<u32> {
     })
 }
 
-fn since_fault(since: &EarlierHead, head: &ChainHead, segment: &Segment, keys: &[PublicKey]) -> Option<String> {
+fn compare(since: &EarlierHead, head: &ChainHead, segment: &Segment, keys: &[PublicKey]) -> Comparison {
     if since.node_id != head.node_id {
-        return Some(format!(
+        return Comparison::Differs(format!(
             "is of box {:?}, the case of box {:?}",
             since.node_id, head.node_id
         ));
     }
     let seq = since.seq;
-    let first = segment.lines.first()?;
-    if seq < first.seq {
-        return Some(format!(
-            "cannot be compared: it names entry {seq}, and the chain in the folder begins with entry {}. Export the case again with \
-             `gridwatch cases export CASE --since {seq}`",
+    let first = segment.lines.first();
+    // The first line names the one before it, as the first record of the case does.
+    let is_before = first.is_some_and(|first| seq.checked_add(1) == Some(first.seq) && first.prev.is_some());
+    if let Some(first) = first.filter(|first| seq < first.seq && !is_before) {
+        return Comparison::Unknown(format!(
+            "it names entry {seq}, and the chain in the folder begins with entry {}. Export the case again with \
+             `gridwatch cases export CASE --out DIR --since {seq}`",
             first.seq
         ));
     }
     if !since.is_signed_by(keys) {
-        return Some(
+        return Comparison::Differs(
             "is not signed by this box: its signature fits no key of the box that the chain and --key show".into(),
         );
     }
     if seq > head.seq {
-        return Some(match since.at.is_some_and(|at| at > head.at) {
-            true => format!(
-                "names entry {seq} at a later time than that of the export, when the chain ended with entry {}; export the case again",
+        return match since.at.is_some_and(|at| at > head.at) {
+            true => Comparison::Unknown(format!(
+                "it names entry {seq} and is of a later time than the export, when the chain ended with entry {}. Export the case again, or \
+                 use an earlier head",
                 head.seq
-            ),
-            false => format!(
+            )),
+            false => Comparison::Differs(format!(
                 "the box was set back to an earlier state: its chain had entry {seq} before the export, and ends with entry {}",
                 head.seq
-            ),
-        });
+            )),
+        };
     }
-    let at = segment.lines.iter().position(|line| line.seq == seq)?;
-    if segment.lines[at].hash != since.hash {
-        return Some(format!(
+    let (hash, after) = match segment.lines.iter().position(|line| line.seq == seq) {
+        Some(at) => (Some(&segment.lines[at].hash), &segment.lines[at + 1..]),
+        None => (first.and_then(|first| first.prev.as_ref()), &segment.lines[..]),
+    };
+    if hash != Some(&since.hash) {
+        return Comparison::Differs(format!(
             "the chain was rewritten: entry {seq} is not the one that the box stated, or the box was set back before it"
         ));
     }
     // The sender of the bundle chooses the hash of a withheld line, unless the line after it confirms that.
-    let gap = segment.lines[at + 1..].iter().rev().find(|line| line.is_withheld());
-    gap.map(|line| {
-        format!(
-            "cannot be compared: it names entry {seq}, but of entry {} only the hash is in the folder, because it is of an older format. \
-             Use a head that the box stated later",
+    match after.iter().rev().find(|line| line.is_withheld()) {
+        None => Comparison::Contains(seq),
+        Some(line) => Comparison::Unknown(format!(
+            "it names entry {seq}, but of entry {} only the hash is in the folder, because it is of an older format. Use a head that the box \
+             stated later",
             line.seq
-        )
-    })
+        )),
+    }
 }
