@@ -134,7 +134,9 @@ fn a_town_of_twelve_cameras_is_judged_well_and_replays_to_the_same_cases() {
     let checks = report["checks"].as_array().unwrap().iter();
     let configuration: Vec<&Value> = checks.filter(|c| c["what"] == "configuration").collect();
     assert_eq!(configuration[0]["state"], "ok", "{report}");
-    let faults: Vec<&Value> = configuration[1..].iter().map(|c| &c["fault"]["path"]).collect();
+    let faults = configuration[1..].iter().map(|c| &c["fault"]["path"]);
+    // From December on, the calendar lacks the holidays of the next year, which are published late.
+    let faults: Vec<&Value> = faults.filter(|path| *path != "calendar.files").collect();
     assert_eq!(faults, ["evidence.mask"], "{report}");
 }
 

@@ -52,7 +52,8 @@ enum Command {
     },
     /// No longer obey the claims of a box.
     ///
-    /// What is held back for it is filed if it is still there.
+    /// What is held back for it is confirmed anew and filed if it is still there. The box stays in the list, as one whose claims are ignored;
+    /// remove it again to delete it there.
     Remove {
         /// Its node id.
         node: String,

@@ -49,8 +49,15 @@ fn a_box_is_listed_once_it_published_a_claim_and_obeyed_once_it_is_confirmed() {
     assert!(lines.len() == 2 && lines[1].contains(&keys[1].to_string()), "{lines:?}");
     assert!(!lines[1].contains("ignored"), "{lines:?}");
 
-    let (code, ..) = boxes(state, &["remove", "box-2"]);
-    assert_eq!(code, 0);
+    for listed in ["ignored", ""] {
+        let (code, ..) = boxes(state, &["remove", "box-2"]);
+        assert_eq!(code, 0);
+        let (_, lines, _) = boxes(state, &["list"]);
+        assert_eq!(
+            lines.get(1).is_some_and(|line| line.contains("ignored")),
+            !listed.is_empty()
+        );
+    }
     let (code, _, error) = boxes(state, &["remove", "box-2"]);
     assert!(code == 3 && error.contains("no box box-2 is known"), "{error}");
     let (code, _, error) = boxes(state, &["confirm", "box-9"]);

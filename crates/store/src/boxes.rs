@@ -89,11 +89,16 @@ impl Store {
         })
     }
 
-    /// Deletes all keys of `node`; its claims are ignored from then on. Returns false if none was known.
+    /// No longer confirms `node`: its claims are ignored from then on. If it was not confirmed, its keys are deleted. Returns false if none was
+    /// known.
     ///
     /// # Errors
     /// A database error.
     pub fn remove_box(&mut self, node: &NodeId) -> Result<bool, StoreError> {
-        self.write(|t| Ok(t.execute("DELETE FROM boxes WHERE node_id = ?1", [node.as_str()])? > 0))
+        self.write(|t| {
+            let sql = "UPDATE boxes SET confirmed_at = NULL WHERE node_id = ?1 AND confirmed_at IS NOT NULL";
+            let was_confirmed = t.execute(sql, [node.as_str()])? > 0;
+            Ok(was_confirmed || t.execute("DELETE FROM boxes WHERE node_id = ?1", [node.as_str()])? > 0)
+        })
     }
 }

@@ -39,6 +39,16 @@ impl EnrolledBoxes {
         all
     }
 
+    /// The number of boxes.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether the box is enrolled, with any key.
     pub fn contains(&self, node: &NodeId) -> bool {
         self.0.contains_key(node)

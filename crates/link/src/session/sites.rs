@@ -71,7 +71,11 @@ impl SiteClaims {
             Some((node, known.public_key.parse().ok()?))
         });
         let enrolled = self.configured.with(confirmed);
+        let count = enrolled.len();
         let (is_changed, actions) = self.protocol.enroll(enrolled, Now::read());
+        if is_changed {
+            info!(boxes = count, "Enrolled boxes changed");
+        }
         self.execute(actions, store)?;
         Ok(is_changed)
     }
