@@ -56,7 +56,7 @@ impl Setup {
             purl: Some(purl.clone()),
             external_references: vec![ExternalReference {
                 kind: "distribution",
-                url: format!("https://pypi.org/project/onnxruntime/{}/", self.version),
+                url: purl.clone(),
                 hashes: vec![Hash::sha256(&self.wheel_sha256)],
             }],
             ..Component::new(ComponentKind::Library, purl, "onnxruntime")

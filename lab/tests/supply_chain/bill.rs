@@ -130,11 +130,13 @@ fn every_crate_whose_source_the_program_names_is_listed_with_licence_and_checksu
         let [checksum] = &c.hashes[..] else {
             panic!("{}: one checksum expected", c.name);
         };
-        let locked = format!(
-            "name = \"{}\"\nversion = \"{version}\"\nsource = \"registry+https://github.com/rust-lang/crates.io-index\"\nchecksum = \"{}\"",
-            c.name, checksum.content
-        );
-        assert!(lock.contains(&locked), "not in Cargo.lock: {locked}");
+        let lines = [
+            format!("name = \"{}\"", c.name),
+            format!("version = \"{version}\""),
+            format!("checksum = \"{}\"", checksum.content),
+        ];
+        let is_locked = |package: &str| lines.iter().all(|line| package.lines().any(|l| l == line));
+        assert!(lock.split("[[package]]").any(is_locked), "not in Cargo.lock: {lines:?}");
         assert!(
             chain.notices.contains(&format!("\n{} {version}: ", c.name)),
             "{} is not in the licence texts",
