@@ -3,6 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 CARGO ?= cargo
 RUST_NEEDED := 1.92
+INSTALL_DENY := cargo install cargo-deny@0.20.2 --locked
 
 .DEFAULT_GOAL := help
 .PHONY: help setup rust demo build test soak fuzz lint advisories sbom bench doc clips
@@ -79,7 +80,7 @@ lint: rust setup ## Check formatting, clippy, documentation, dependency policy a
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
 	  $(CARGO) deny --locked check bans licenses sources; \
 	else \
-	  echo "make lint: skipped deny.toml: cargo-deny is not installed ('cargo install cargo-deny --locked')."; \
+	  echo "make lint: skipped deny.toml: cargo-deny is not installed ($(INSTALL_DENY))."; \
 	fi
 	@if command -v shellcheck >/dev/null; then \
 	  shellcheck edge-deploy/*.sh demo/*.sh .ci/run; \
@@ -90,10 +91,13 @@ lint: rust setup ## Check formatting, clippy, documentation, dependency policy a
 # By whoever maintains a release, once a week and before each release: a new advisory does not wait for a change here.
 advisories: rust ## Check the dependencies against the RustSec database (needs cargo-deny and access to github.com)
 	@if ! $(CARGO) deny --version >/dev/null 2>&1; then \
-	  echo "make advisories: cargo-deny is not installed ('cargo install cargo-deny --locked')." >&2; exit 1; \
+	  echo "make advisories: cargo-deny is not installed ($(INSTALL_DENY))." >&2; exit 1; \
 	fi
-	@$(CARGO) deny --locked check advisories || { \
-	  echo "make advisories: see above: either an advisory concerns a dependency, or the database cannot be fetched from github.com." >&2; exit 1; }
+	@$(CARGO) deny --locked fetch db || { \
+	  echo "make advisories: nothing was checked: the database could not be fetched from github.com." >&2; exit 1; }
+	@$(CARGO) deny --locked check advisories
+	@$(CARGO) deny --locked --manifest-path fuzz/Cargo.toml --config deny.toml check --allow license-not-encountered \
+	  advisories bans licenses sources
 
 sbom: build ## Write the bill of materials (CycloneDX) and the licence texts of the linked crates to target/sbom
 	./target/release/gridwatch-lab sbom --out target/sbom --program target/release/gridwatch

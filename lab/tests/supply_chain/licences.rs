@@ -1,6 +1,6 @@
 //! docs/licences.md names everything by others, wherever it is in the repository or on a box.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use crate::{checkout, supply_chain, walk};
 
@@ -14,6 +14,35 @@ fn has_row(page: &str, name: &str) -> bool {
         let cell = line.strip_prefix("| ").and_then(|l| l.split(" |").next());
         cell.is_some_and(|cell| cell.trim_matches('`') == name || cell.contains(&format!("](../{name})")))
     })
+}
+
+/// Whether an attribution in `folder` names the file `path`, or the subfolder that holds it. Files beside the attribution need a name of their own.
+fn names(attribution: &str, folder: &Path, path: &Path) -> bool {
+    let inside = path.strip_prefix(folder).unwrap();
+    let subfolder = inside.parent().unwrap();
+    let is_named =
+        |name: &Path, before: &str, after: &str| attribution.contains(&format!("{before}{}{after}", name.display()));
+    let has_folder = !subfolder.as_os_str().is_empty()
+        && (is_named(subfolder, "`", "/") || is_named(&folder.join(subfolder), " ", "\n"));
+    has_folder || is_named(inside, "`", "`")
+}
+
+#[test]
+fn an_attribution_covers_only_what_it_names() {
+    let folder = Path::new("tests/fixtures");
+    let text = "# Pictures in tests/fixtures/pictures\n\n`plain.jpg`, `models/real/*`";
+    for path in ["pictures/a.jpg", "plain.jpg", "models/real/a.onnx"] {
+        assert!(names(text, folder, &folder.join(path)), "{path}");
+    }
+    for path in [
+        "other.jpg",
+        "real/a.onnx",
+        "models/new/a.onnx",
+        "models/real/new/a.onnx",
+        "pictures/new/a.jpg",
+    ] {
+        assert!(!names(text, folder, &folder.join(path)), "{path}");
+    }
 }
 
 #[test]
@@ -31,7 +60,7 @@ fn every_model_folder_has_a_row() {
     }
 }
 
-/// A folder with work by others has an ATTRIBUTION.md in it or above it, which the page links.
+/// A folder with work by others has an ATTRIBUTION.md in it or above it, which names the file or its folder, and which the page links.
 #[test]
 fn every_file_that_looks_like_work_by_others_is_below_an_attribution() {
     const KINDS: [&str; 12] = [
@@ -48,8 +77,16 @@ fn every_file_that_looks_like_work_by_others_is_below_an_attribution() {
             continue;
         }
         let path = file.strip_prefix(&root).unwrap();
-        if path.starts_with("models") || OWN.iter().any(|own| path.ends_with(own)) {
-            // By every_model_folder_has_a_row, and models/LICENSES.md.
+        if OWN.iter().any(|own| path.ends_with(own)) {
+            continue;
+        }
+        if path.starts_with("models") {
+            // A model's folder has a row by the test above.
+            let is_of_a_model = path
+                .ancestors()
+                .skip(1)
+                .any(|f| root.join(f).join("model.toml").is_file());
+            assert!(is_of_a_model, "{}: belongs to no model", path.display());
             continue;
         }
         let near = path
@@ -58,6 +95,13 @@ fn every_file_that_looks_like_work_by_others_is_below_an_attribution() {
             .find(|f| root.join(f).join("ATTRIBUTION.md").is_file());
         let near = near.unwrap_or_else(|| panic!("{}: no ATTRIBUTION.md in its folder or above", path.display()));
         let attribution = near.join("ATTRIBUTION.md");
+        let text = fs::read_to_string(root.join(&attribution)).unwrap();
+        assert!(
+            names(&text, near, path),
+            "{}: {} names neither the file nor its folder",
+            path.display(),
+            attribution.display()
+        );
         assert!(
             has_row(&page, attribution.to_str().unwrap()),
             "docs/licences.md does not link {}",
@@ -87,8 +131,13 @@ fn every_debian_package_of_a_box_has_a_row() {
 #[test]
 fn the_licences_of_the_crates_are_counted_right() {
     let page = page();
-    for (licence, count) in supply_chain().licences {
-        let row = format!("| {licence} | {count} |");
-        assert!(page.contains(&row), "docs/licences.md has no row {row:?}");
-    }
+    let (_, table) = page.split_once("| Licence | Crates |\n|---|---|\n").unwrap();
+    let table = table.split("\n\n").next().unwrap().trim_end();
+    let counts = supply_chain().licences;
+    let rows: Vec<String> = counts
+        .iter()
+        .map(|(licence, count)| format!("| {licence} | {count} |"))
+        .collect();
+    let rows = rows.join("\n");
+    assert!(table == rows, "docs/licences.md: the table of crates must be:\n{rows}");
 }
