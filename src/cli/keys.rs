@@ -14,6 +14,7 @@ use super::{
     audited::audited,
     options::{BoxState, StateArgs},
     print,
+    terminal::note,
 };
 use crate::audit::Act;
 use gridwatch_base::{error::Class, text::counted};
@@ -109,9 +110,7 @@ fn create(located: &BoxState, act: &mut Act) -> Result<String, Failure> {
         gridwatch_store::create_missing_keys(&located.dir, &located.keys, &located.originals_key)?;
     act.add("public_key", &public);
     if was_other {
-        eprintln!(
-            "gridwatch: the key of the originals is another one now; what the previous one encrypted stays unreadable"
-        );
+        note("The key of the originals is another one now; what the previous one encrypted stays unreadable.");
     }
     Ok(format!("{public}\n"))
 }

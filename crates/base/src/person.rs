@@ -32,7 +32,7 @@ pub struct Person {
     /// Its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login_user: Option<String>,
-    /// True in a user namespace: whoever made it chose the ids above, so they have no names.
+    /// True in a user namespace. Its creator chose the user ids, so no names are recorded for them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub in_namespace: bool,
     /// The user who ran `sudo`: claimed by `SUDO_USER`, and recorded only for root below a `sudo` that this user started.
@@ -125,7 +125,7 @@ fn name_of(users: &str, uid: u32) -> Option<String> {
     })
 }
 
-/// The user id of the process that started the `sudo` above this process; `None` if there is none, or it has ended.
+/// The user id of the process that started `sudo`, if `sudo` started this process; `None` otherwise, or if that process has ended.
 fn sudo_caller(root: &Path) -> Option<u32> {
     let mut process = read_process(root, "self")?;
     let mut is_below_sudo = false;

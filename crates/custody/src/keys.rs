@@ -154,7 +154,7 @@ impl KeyRing {
         self.dir.join(SIGNING_FILE)
     }
 
-    /// Loads the signing key. One in the state directory is generated if there is none; one in a token is not. A key that other users can
+    /// Loads the signing key. A missing key is generated in the state directory, but not in a token. A key that other users can
     /// read is still used, so that the box keeps filing cases; [`KeyRing::unprotected`] reports it.
     ///
     /// # Errors
@@ -176,7 +176,7 @@ impl KeyRing {
     /// Loads the signing key.
     ///
     /// # Errors
-    /// [`KeyError`], also if there is no key yet.
+    /// [`KeyError`], also if the key does not exist yet.
     pub fn existing(&self) -> Result<Arc<dyn Signer>, KeyError> {
         match &self.signing {
             SigningKeyPlace::Own => {
@@ -271,7 +271,7 @@ impl KeyRing {
     /// Loads the signing key that the chain names: `newest` is its newest public key. It is the staged one if a rotation was interrupted.
     ///
     /// # Errors
-    /// [`KeyError`], also if there is no key yet.
+    /// [`KeyError`], also if the key does not exist yet.
     pub fn existing_as(&self, newest: Option<&str>) -> Result<Arc<dyn Signer>, KeyError> {
         match self.staged()? {
             Some(key) if newest == Some(&key.public().to_string()) => Ok(Arc::new(key)),

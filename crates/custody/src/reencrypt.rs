@@ -34,7 +34,7 @@ pub enum ReencryptError {
         /// The cause.
         source: io::Error,
     },
-    /// There is no room for a second copy of the largest file.
+    /// The disk is too full for a second copy of the largest file.
     #[error("{} has {free} bytes free, but encrypting its files anew needs {needed}; make room and run the command again", .dir.display())]
     NoRoom {
         /// The state directory.

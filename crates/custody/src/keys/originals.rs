@@ -37,7 +37,7 @@ impl Keys {
 
 /// A state directory's key check.
 enum Check {
-    /// There is none: no daemon of this version ran yet.
+    /// No daemon of this version ran yet.
     Missing,
     /// The key in use, or one that it replaces, encrypted it.
     Fits,

@@ -126,7 +126,7 @@ mod tests {
     use super::*;
     use crate::SigningKey;
 
-    /// A device that takes its answers from a channel, and hangs while there is none.
+    /// A device that takes its answers from a channel, and hangs while the channel is empty.
     struct Scripted(mpsc::Receiver<Result<Vec<u8>, KeyError>>);
 
     impl Device for Scripted {

@@ -91,7 +91,7 @@ pub(crate) enum InvalidClaim {
     TopicMismatch,
     #[error("older than the box's last message about that case, or expired")]
     Stale,
-    #[error("valid for too long: the clock of box {0:?} is ahead")]
+    #[error("valid for too long: the clock of box {0:?} is ahead by more than a day, or this box's is behind")]
     Clock(String),
     #[error("a message of this box that is not its last one about that case; somebody else sent it")]
     OwnOlder,

@@ -100,7 +100,7 @@ impl BundleCheck<'_> {
         let Some(head) = head else { return };
         let is_old = |line: &ChainLine| !line.is_header && !line.is_withheld();
         let Some(stated) = &head.case else {
-            // An older version, which gave away every line as a whole. The head of a health message is no head of an export.
+            // An export of an older version has whole lines only. A head taken from a health message is refused: it could hide later events.
             if !segment.lines.iter().all(is_old) {
                 self.fault(
                     HEAD,
