@@ -13,7 +13,7 @@ fn credentials() {
     std::fs::write(folder.dir.path().join("latin.secret"), b"admin:caf\xe9").unwrap();
     let path = folder.dir.path().display().to_string() + "/";
     for (new, expected) in [
-        ("{}", "credentials: neither env nor file is set"),
+        ("{}", "credentials: none of env, file and credential is set"),
         (
             "{ env = \"A\", file = \"gate.secret\" }",
             "credentials: both env and file are set",

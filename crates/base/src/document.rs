@@ -8,10 +8,12 @@
 //! `nan`, an integer beyond 64 bits) is a fault and becomes `null`, which later steps ignore; TOML itself has no null.
 
 pub mod fault;
+mod merge;
 pub mod schema;
 
 use std::{
     collections::BTreeMap,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -110,29 +112,45 @@ impl std::fmt::Display for FieldPath {
     }
 }
 
-/// A parsed TOML file.
+/// A parsed TOML file, or several that were merged ([`Document::merge`]).
 #[derive(Debug)]
 pub struct Document {
-    /// The file, with the path as the user would type it.
+    /// The file, with the path as the user would type it; of several, the first.
     pub file: PathBuf,
-    /// The file's bytes.
+    /// The file's bytes; of several files, one after the other.
     pub bytes: Vec<u8>,
     /// The content as JSON.
     pub value: Value,
-    lines: BTreeMap<FieldPath, usize>,
+    /// The files that were merged into the first one.
+    others: Vec<PathBuf>,
+    places: BTreeMap<FieldPath, SourceLine>,
+}
+
+/// Where a value is written.
+#[derive(Debug, Clone, Copy)]
+struct SourceLine {
+    /// 0 for [`Document::file`], else 1 more than the index into [`Document::others`].
+    file: usize,
+    /// From 1.
+    line: usize,
 }
 
 impl Document {
     /// Reads and parses `file`, also returning the faults of single values. `Err` holds every syntax error.
     pub fn read(file: &Path) -> Result<(Self, Vec<Fault>), Vec<Fault>> {
-        let bytes = file::read(file, file::MAX_TEXT).map_err(|e| {
+        Self::of(file, file::read(file, file::MAX_TEXT))
+    }
+
+    /// Parses what was read from `file`; if it could not be read, that is the fault.
+    pub fn of(file: &Path, bytes: io::Result<Vec<u8>>) -> Result<(Self, Vec<Fault>), Vec<Fault>> {
+        let unreadable = |e: io::Error| {
             vec![Fault::whole(
                 file,
                 format!("cannot read the file: {e}"),
                 "check that the file exists and that this user may read it",
             )]
-        })?;
-        Self::parse(file, bytes)
+        };
+        Self::parse(file, bytes.map_err(unreadable)?)
     }
 
     /// Parses the bytes of `file`.
@@ -165,10 +183,12 @@ impl Document {
         };
         let value = converter.table(table.get_ref(), &FieldPath::default());
         let Converter { lines, faults, .. } = converter;
+        let places = lines.into_iter().map(|(at, line)| (at, SourceLine { file: 0, line }));
         let document = Self {
             file: file.into(),
             value,
-            lines,
+            places: places.collect(),
+            others: Vec::new(),
             bytes: Vec::new(),
         };
         let faults = faults
@@ -178,19 +198,36 @@ impl Document {
         Ok((Self { bytes, ..document }, faults))
     }
 
-    /// The line of `at`, or of its nearest ancestor that has one.
+    /// The file and line of `at`, or of its nearest ancestor that has one; the first file without a line if none has.
+    pub fn place(&self, at: &FieldPath) -> (&Path, Option<usize>) {
+        let known = |n: usize| self.places.get(&FieldPath(at.0[..n].to_vec()));
+        match (0..=at.0.len()).rev().find_map(known) {
+            Some(place) => (self.nth_file(place.file), Some(place.line)),
+            None => (&self.file, None),
+        }
+    }
+
+    /// The line of `at` in its file, or of its nearest ancestor that has one.
     pub fn line(&self, at: &FieldPath) -> Option<usize> {
-        (0..=at.0.len())
-            .rev()
-            .find_map(|n| self.lines.get(&FieldPath(at.0[..n].to_vec())).copied())
+        self.place(at).1
+    }
+
+    /// The files that the document was read from, in the order in which they were merged.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        std::iter::once(&self.file).chain(&self.others).map(PathBuf::as_path)
+    }
+
+    fn nth_file(&self, n: usize) -> &Path {
+        self.files().nth(n).unwrap_or(&self.file)
     }
 
     /// Makes a fault at `at`.
     pub fn fault(&self, at: &FieldPath, message: impl Into<String>, remedy: impl Into<String>) -> Fault {
+        let (file, line) = self.place(at);
         Fault {
             path: at.to_string(),
-            file: self.file.clone(),
-            line: self.line(at),
+            file: file.into(),
+            line,
             message: message.into(),
             remedy: remedy.into(),
         }

@@ -86,10 +86,18 @@ pub fn read_all(file: File, limit: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// As [`open`], or [`io::ErrorKind::InvalidData`] for other text than UTF-8.
 pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
-    let bytes = read(path, limit)?;
-    match std::str::from_utf8(&bytes) {
-        Ok(text) => Ok(without_mark(text).into()),
-        Err(e) => Err(not_utf8(e)),
+    text(read(path, limit)?)
+}
+
+/// The UTF-8 text that a file holds, without its byte order mark if it has one.
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidData`] for other text than UTF-8.
+pub fn text(bytes: Vec<u8>) -> io::Result<String> {
+    match String::from_utf8(bytes) {
+        Ok(text) if text.starts_with(MARK) => Ok(without_mark(&text).into()),
+        Ok(text) => Ok(text),
+        Err(e) => Err(not_utf8(e.utf8_error())),
     }
 }
 
@@ -123,8 +131,11 @@ fn not_utf8(e: std::str::Utf8Error) -> io::Error {
 
 /// The text without a byte order mark, which editors on Windows put at the beginning.
 pub fn without_mark(text: &str) -> &str {
-    text.strip_prefix('\u{feff}').unwrap_or(text)
+    text.strip_prefix(MARK).unwrap_or(text)
 }
+
+/// The byte order mark.
+const MARK: char = '\u{feff}';
 
 fn expect_regular(metadata: &std::fs::Metadata) -> io::Result<()> {
     let kind = metadata.file_type();

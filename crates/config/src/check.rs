@@ -23,13 +23,13 @@ mod survey;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use jiff::{civil::Date, tz::TimeZone};
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -41,7 +41,9 @@ pub use self::{
     survey::Survey,
 };
 use super::{
-    Evidence, Telemetry,
+    EffectiveDocument, Evidence, Source, Telemetry,
+    element::ElementPath,
+    files::ConfigFiles,
     raw::{self, Span},
     schema::MESSAGES,
 };
@@ -51,6 +53,7 @@ use gridwatch_base::{
         Document, Fault, FieldPath,
         schema::{self, Sanitized, nearest},
     },
+    file,
 };
 use gridwatch_contract::topics::RESERVED_NODE_IDS;
 use gridwatch_custody::{
@@ -72,13 +75,44 @@ const VERIFIED_WITHIN: (Duration, Duration) = (Duration::from_secs(10), Duration
 /// Upper limit of the default for `workers` (one per core), because the box runs other software too.
 const DEFAULT_WORKERS: usize = 4;
 
-/// Reads, validates and checks the configuration `file`. Without `today`, checks that depend on the date are skipped.
-pub(super) fn examine(file: &Path, env: &dyn Fn(&str) -> Option<String>, today: Option<Date>) -> Draft {
+/// What the checks use besides files.
+pub(super) struct Surroundings<'a> {
+    /// The environment variables.
+    pub(super) variable: &'a dyn Fn(&str) -> Option<String>,
+    /// The current date; `None` skips the checks that depend on it.
+    pub(super) today: Option<Date>,
+    /// For commands that open no connection: credentials that only the daemon's environment has get a dummy value.
+    pub(super) is_offline: bool,
+}
+
+impl Surroundings<'static> {
+    /// Those of this process.
+    pub(super) fn of_process() -> Self {
+        Self {
+            variable: &|name| std::env::var(name).ok(),
+            today: Some(Timestamp::now().to_zoned(TimeZone::UTC).date()),
+            is_offline: false,
+        }
+    }
+
+    /// Those of a command that opens no connection.
+    pub(super) fn of_offline_command() -> Self {
+        Self {
+            is_offline: true,
+            ..Self::of_process()
+        }
+    }
+}
+
+/// Validates and checks a configuration.
+pub(super) fn examine(files: &ConfigFiles, surroundings: &Surroundings<'_>) -> Draft {
+    let file = files.main();
     let mut draft = Draft {
         file: file.into(),
+        sources: files.iter().map(Source::own).collect(),
         ..Draft::default()
     };
-    let document = match Document::read(file) {
+    let document = match files.document() {
         Ok((document, faults)) => {
             draft.faults = faults;
             document
@@ -96,11 +130,13 @@ pub(super) fn examine(file: &Path, env: &dyn Fn(&str) -> Option<String>, today: 
     Checker {
         document: &document,
         sanitized: &sanitized,
-        env,
-        today,
+        surroundings,
         draft: &mut draft,
     }
     .run();
+    if draft.faults.is_empty() {
+        draft.rest.document = EffectiveDocument::of(&sanitized.value);
+    }
     draft.rest.config_sha256 = sha256_hex(&[&document.bytes[..], &draft.rest.data_files].concat());
     let by_line = |f: &Fault| (f.file != *file, f.file.clone(), f.line, f.path.clone());
     draft.faults.sort_by_cached_key(by_line);
@@ -113,9 +149,7 @@ pub(super) fn examine(file: &Path, env: &dyn Fn(&str) -> Option<String>, today: 
 struct Checker<'a> {
     document: &'a Document,
     sanitized: &'a Sanitized,
-    env: &'a dyn Fn(&str) -> Option<String>,
-    /// The current date; `None` skips the checks that depend on it.
-    today: Option<Date>,
+    surroundings: &'a Surroundings<'a>,
     draft: &'a mut Draft,
 }
 
@@ -250,11 +284,16 @@ impl Checker<'_> {
             .filter_map(|(i, e)| Some((i, e.get(field)?.as_str()?)))
         {
             if let Some(before) = first.get(id) {
-                self.fault(
-                    &list.index(i).key(field),
-                    format!("already used by {}", list.index(*before)),
-                    format!("choose a unique {field}"),
-                );
+                let at = list.index(i).key(field);
+                let before = list.index(*before);
+                let (here, there) = (document.place(&at), document.place(&before.key(field)));
+                let mut message = format!("already used by {before}");
+                if let ((file, _), (other, Some(line))) = (here, there)
+                    && file != other
+                {
+                    message += &format!(" ({}:{line})", other.display());
+                }
+                self.fault(&at, message, format!("choose a unique {field}"));
             } else {
                 first.insert(id, i);
             }
@@ -297,6 +336,17 @@ impl Checker<'_> {
         }
     }
 
+    /// Reads a file of at most `limit` bytes that the configuration names at `at`, and notes it as a source.
+    fn read_source(&mut self, at: &FieldPath, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        let bytes = file::read(&self.resolve(path), limit);
+        self.draft.sources.push(Source {
+            field: ElementPath::of(at, &self.document.value).to_string(),
+            file: self.absolute(path),
+            sha256: bytes.as_deref().ok().map(sha256_hex),
+        });
+        bytes
+    }
+
     /// Reads and validates the data file that the configuration names at `at`; its faults refer to that file.
     fn data_file<T: JsonSchema + DeserializeOwned>(
         &mut self,
@@ -304,8 +354,9 @@ impl Checker<'_> {
         path: &Path,
         what: &str,
     ) -> Option<(Document, T)> {
+        let bytes = self.read_source(at, path, file::MAX_TEXT);
         self.existing_file(at, path, what)?;
-        let document = match Document::read(&self.resolve(path)) {
+        let document = match Document::of(&self.resolve(path), bytes) {
             Ok((document, faults)) => {
                 self.draft.faults.extend(faults.into_iter().map(|f| prefixed(at, f)));
                 document

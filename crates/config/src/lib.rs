@@ -1,17 +1,24 @@
 //! Loads the configuration: turns the operator's file into a checked [`Config`], or reports every fault in it.
 //!
 //! [`raw`] defines the file format (serde and JSON Schema). Loading has these steps, each of which collects all faults it can find,
-//! with path and line: parse the TOML and validate it against the schema ([`gridwatch_base::document`]); check the sections
-//! against each other and against the files, variables and addresses they refer to (`check`); build the immutable [`Config`],
-//! with every reference resolved.
+//! with path and line: read the configuration's own files, parse them and merge them ([`files`]); validate the result against the
+//! schema ([`gridwatch_base::document`]); check the sections against each other and against the files, variables and addresses they
+//! refer to (`check`); build the immutable [`Config`], with every reference resolved.
 //!
-//! This crate opens no connection, starts nothing and prints no credential. It reads only the files that the configuration names,
-//! the environment variables that hold credentials, the time zone database, and the current date.
+//! [`diff`] says what differs between two configurations, and [`edit`] changes the files and keeps their versions.
+//!
+//! This crate opens no connection, starts nothing and prints no credential. It reads only the configuration's own files and those that
+//! they name, the environment variables that hold credentials, the time zone database, and the current date; only [`edit`] writes.
 
+pub mod diff;
+pub mod edit;
+pub mod element;
+pub mod files;
 pub mod raw;
 pub mod schema;
 
 mod check;
+mod document;
 mod needs;
 mod polygon;
 
@@ -23,11 +30,14 @@ use std::{
     time::Duration,
 };
 
-use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use jiff::{civil::Date, tz::TimeZone};
 use url::Url;
+
+use self::{check::Surroundings, files::ConfigFiles};
 
 pub use self::{
     check::{Draft, ReplayConfig, Survey},
+    document::{EffectiveDocument, Source},
     raw::LogFormat,
 };
 pub use gridwatch_base::{
@@ -54,9 +64,14 @@ use gridwatch_vision::{ViewLimits, change::ChangeSettings};
 pub struct Config {
     /// The configuration file, with the path as given.
     pub file: PathBuf,
-    /// SHA-256 in lower-case hex, recorded in each case: over the bytes of the file, followed by those of its cameras'
-    /// approved-sign files in camera order (`cat edge.toml signs/*.toml | sha256sum`).
+    /// SHA-256 in lower-case hex, recorded in each case: over the bytes of the file, followed by those of the files in `conf.d` by name, of
+    /// the file of advert words, and of its cameras' approved-sign files in camera order
+    /// (`cat edge.toml conf.d/*.toml signs/*.toml | sha256sum`).
     pub config_sha256: String,
+    /// Every file that was read for it, the configuration's own files first: those to watch for changes.
+    pub sources: Vec<Source>,
+    /// What the files say, with the defaults of what they do not.
+    pub document: EffectiveDocument,
     /// Id of this box.
     pub node: NodeId,
     /// The city's time zone, used for display and schedules; timestamps are UTC internally.
@@ -374,26 +389,33 @@ pub fn load(path: &Path) -> Result<Config, Faults> {
 /// # Errors
 /// All faults of the file.
 pub fn load_offline(path: &Path) -> Result<Config, Faults> {
-    let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
-    let variable = |name: &str| std::env::var(name).ok().or_else(|| Some("unset:unset".into()));
-    check::examine(path, &variable, Some(today)).into_config()
+    check::examine(&ConfigFiles::read(path), &Surroundings::of_offline_command()).into_config()
 }
 
 /// Reads a configuration as far as possible and returns its valid parts and all its faults. For `check`, which goes on to test the
 /// valid parts.
 pub fn examine(path: &Path) -> Draft {
-    let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
-    check::examine(path, &|name| std::env::var(name).ok(), Some(today))
+    check::examine(&ConfigFiles::read(path), &Surroundings::of_process())
 }
 
 /// [`examine`] with a given environment, for tests and tools; checks that depend on the current date are skipped.
 pub fn examine_with(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Draft {
-    check::examine(path, env, None)
+    let surroundings = Surroundings {
+        variable: env,
+        today: None,
+        is_offline: false,
+    };
+    check::examine(&ConfigFiles::read(path), &surroundings)
 }
 
 /// [`examine_with`], with the checks that depend on the date `today`.
 pub fn examine_on(path: &Path, env: &dyn Fn(&str) -> Option<String>, today: Date) -> Draft {
-    check::examine(path, env, Some(today))
+    let surroundings = Surroundings {
+        variable: env,
+        today: Some(today),
+        is_offline: false,
+    };
+    check::examine(&ConfigFiles::read(path), &surroundings)
 }
 
 /// Reads an approved-sign file, as written by `gridwatch signs`.

@@ -47,6 +47,9 @@ pub(super) const ID_PATTERN: &str = r"^[A-Za-z0-9_-]{1,64}$";
 /// Names of environment variables, as defined by POSIX.
 pub(super) const ENV_PATTERN: &str = r"^[A-Za-z_][A-Za-z0-9_]*$";
 
+/// Names of systemd credentials: file names without a path (systemd.exec(5)).
+pub(super) const CREDENTIAL_PATTERN: &str = r"^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,254}$";
+
 /// SHA-256 of a certificate: 64 hex digits, in pairs separated by colons or not.
 pub(super) const PIN_PATTERN: &str = r"^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$";
 
@@ -106,7 +109,7 @@ pub struct File {
     #[serde(default)]
     pub schedules: Vec<Schedule>,
     /// Detection models.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1), extend("x-ordered" = true))]
     pub models: Vec<Model>,
     /// OCR of text on walls: small ads (非法小广告) and banners. Unset: nothing is read.
     #[serde(default)]
@@ -115,7 +118,7 @@ pub struct File {
     #[serde(default)]
     pub registry: Registry,
     /// Rules that decide when a detection is a problem.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1), extend("x-ordered" = true))]
     pub rules: Vec<Rule>,
     /// The cameras.
     #[schemars(length(min = 1))]
@@ -149,7 +152,8 @@ pub struct Node {
     /// Time zone of the city (IANA name), for display and for schedules; timestamps are UTC internally. Default `Asia/Shanghai`. A wrong zone shifts every schedule.
     #[serde(default = "defaults::timezone")]
     pub timezone: String,
-    /// Directory of the database and the evidence; created if missing. Relative paths start at this file's directory. Losing it loses all cases that the broker has not yet acknowledged.
+    /// Directory of the database and the evidence; created if missing. Relative paths start at this file's directory. Losing it loses all cases that the broker has not yet acknowledged. A change takes effect at a restart.
+    #[schemars(extend("x-applies" = "restart"))]
     pub state_dir: PathBuf,
     /// Language of the case texts. Default `zh`.
     #[serde(default)]
@@ -160,10 +164,11 @@ pub struct Node {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Runtime {
-    /// Path of ONNX Runtime's shared library, version 1.20 or newer. Unset: the one installed by `edge-deploy/setup.sh`.
+    /// Path of ONNX Runtime's shared library, version 1.20 or newer. Unset: the one installed by `edge-deploy/setup.sh`. A change takes effect at a restart.
+    #[schemars(extend("x-applies" = "restart"))]
     pub onnxruntime: Option<PathBuf>,
-    /// Worker threads for decoding and inference. Each has its own decoders and model sessions, which take tens of MB. Unset: one per core, at most 4.
-    #[schemars(range(min = 1, max = 64))]
+    /// Worker threads for decoding and inference. Each has its own decoders and model sessions, which take tens of MB. Unset: one per core, at most 4. A change takes effect at a restart.
+    #[schemars(range(min = 1, max = 64), extend("x-applies" = "restart"))]
     pub workers: Option<u32>,
     /// Execution providers for inference, in order of preference, such as `["cuda", "cpu"]`; the first available one is used. Without
     /// `cpu`, the daemon refuses to start if none is available. Unset: as given by each model's manifest, usually `cpu`.
@@ -198,7 +203,7 @@ pub struct Decode {
     pub backend: Backend,
 }
 
-/// Where to read a user name and a password. They are never part of this file. Set exactly one of `env` and `file`.
+/// Where to read a user name and a password. They are never part of this file. Set exactly one of `env`, `file` and `credential`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Credentials {
@@ -209,13 +214,18 @@ pub struct Credentials {
     /// File whose first line is `user:password`. Other users must not have access to it (mode 0600).
     #[serde(default)]
     pub file: Option<PathBuf>,
+    /// Name of a systemd credential whose first line is `user:password` (`LoadCredential=` or `LoadCredentialEncrypted=` in the unit).
+    #[serde(default)]
+    #[schemars(regex(pattern = CREDENTIAL_PATTERN))]
+    pub credential: Option<String>,
 }
 
 /// Logs, metrics and health endpoint.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Telemetry {
-    /// Address of the HTTP server for `/healthz`, `/readyz` and `/metrics`. Default `127.0.0.1:9464`. Must be a loopback address, as there is no authentication. Empty: no server.
+    /// Address of the HTTP server for `/healthz`, `/readyz` and `/metrics`. Default `127.0.0.1:9464`. Must be a loopback address, as there is no authentication. Empty: no server. A change takes effect at a restart.
+    #[schemars(extend("x-applies" = "restart"))]
     pub listen: String,
     /// Log format. Default `text`.
     pub log: LogFormat,

@@ -1,13 +1,16 @@
 //! The JSON Schema of the configuration file, and messages for its violations.
 //!
+//! Fields that take effect at a restart have `"x-applies": "restart"`; all others are live. `"x-secret"` marks what is not shown, `"x-ordered"` a
+//! list of tables whose order counts.
+//!
 //! The schema is generated from [`raw`] and checked in (`configs/schema/config.schema.json`) for editors and for tools that
 //! write configurations.
 
 use serde_json::Value;
 
 use super::raw::{
-    self, DATES_PATTERN, DAYS_PATTERN, ENV_PATTERN, GB_ID_PATTERN, ID_PATTERN, PIN_PATTERN, SEASON_PATTERN,
-    SPAN_PATTERN, TIME_PATTERN, VIEW_PATTERN,
+    self, CREDENTIAL_PATTERN, DATES_PATTERN, DAYS_PATTERN, ENV_PATTERN, GB_ID_PATTERN, ID_PATTERN, PIN_PATTERN,
+    SEASON_PATTERN, SPAN_PATTERN, TIME_PATTERN, VIEW_PATTERN,
 };
 use gridwatch_base::document::{
     FieldPath, Step,
@@ -54,6 +57,12 @@ pub(super) const MESSAGES: Messages = Messages {
             pattern: ENV_PATTERN,
             message: "invalid environment variable name",
             remedy: "name the variable that holds user:password, such as GRIDWATCH_CAMERA_GATE; do not put the password itself here",
+            placeholder: "",
+        },
+        Pattern {
+            pattern: CREDENTIAL_PATTERN,
+            message: "invalid credential name",
+            remedy: "use the name that LoadCredential= gives it, without a path: letters, digits, `_`, `-`, `.` or `@`; do not put the password itself here",
             placeholder: "",
         },
         Pattern {

@@ -314,6 +314,14 @@ pub(crate) fn credential(name: &str) -> Result<PathBuf, KeyError> {
         what: "no systemd credentials: CREDENTIALS_DIRECTORY is not set; add LoadCredential= to the unit and start gridwatch with systemd"
             .into(),
     })?;
+    // A path would lead out of the directory.
+    if name.contains('/') || matches!(name, "" | "." | "..") {
+        return Err(KeyError::Malformed {
+            path: name.into(),
+            what: "not the name of a systemd credential; use the name that LoadCredential= gives it, without a path"
+                .into(),
+        });
+    }
     Ok(Path::new(&dir).join(name))
 }
 

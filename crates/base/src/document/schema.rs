@@ -80,8 +80,8 @@ fn plain(schema: &mut Schema) {
     }
 }
 
-/// Writes an `f32` default of 0.3 as 0.3 instead of 0.30000001192092896.
-fn shorten(value: &mut Value) {
+/// Writes an `f32` of 0.3 as 0.3 instead of 0.30000001192092896; other values stay as they are.
+pub fn shorten(value: &mut Value) {
     let short = value.as_f64().filter(|x| f64::from(*x as f32) == *x && value.is_f64());
     if let Some(short) = short.and_then(|x| (x as f32).to_string().parse::<f64>().ok()) {
         *value = short.into();

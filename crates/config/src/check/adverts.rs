@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, path::Path};
 
 use super::{Checker, FieldPath, prefixed};
 use crate::{Fault, Faults, raw, schema::MESSAGES};
-use gridwatch_base::document::{Document, schema};
+use gridwatch_base::{
+    document::{Document, schema},
+    file,
+};
 use gridwatch_model::ocr::{
     Phrasebook,
     phrases::{self, Banner, IdForm, Messenger, Notices, Trade},
@@ -12,7 +15,11 @@ use gridwatch_model::ocr::{
 
 /// Reads a file of advert words; returns its bytes, too.
 pub(crate) fn read(file: &Path) -> Result<(Vec<u8>, Phrasebook), Faults> {
-    let (document, mut faults) = Document::read(file).map_err(Faults)?;
+    parse(Document::read(file))
+}
+
+fn parse(document: Result<(Document, Vec<Fault>), Vec<Fault>>) -> Result<(Vec<u8>, Phrasebook), Faults> {
+    let (document, mut faults) = document.map_err(Faults)?;
     let sanitized = schema::check::<raw::Adverts>(&document, &MESSAGES, &mut faults);
     let adverts = serde_json::from_value::<raw::Adverts>(sanitized.value).ok();
     if let Some(adverts) = &adverts {
@@ -81,11 +88,12 @@ impl Checker<'_> {
     /// Reads the words that the configuration names at `at`; none if it names no file, or the file is faulty.
     pub(super) fn phrasebook(&mut self, at: &FieldPath, path: Option<&Path>) -> Phrasebook {
         let Some(path) = path else { return Phrasebook::default() };
+        let bytes = self.read_source(at, path, file::MAX_TEXT);
         let what = "the file of advert words, such as adverts/default.toml";
         if self.existing_file(at, path, what).is_none() {
             return Phrasebook::default();
         }
-        match read(&self.resolve(path)) {
+        match parse(Document::of(&self.resolve(path), bytes)) {
             Ok((bytes, phrasebook)) => {
                 self.draft.rest.data_files.extend(bytes);
                 phrasebook

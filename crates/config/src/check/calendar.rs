@@ -71,7 +71,7 @@ impl Checker<'_> {
 
     /// Warns if a schedule depends on holidays and the current year, or from December on the next, has none listed.
     fn years(&mut self, known: &BTreeSet<i16>) {
-        let Some(today) = self.today else { return };
+        let Some(today) = self.surroundings.today else { return };
         let mut windows = self.draft.rest.schedules.values().flat_map(|s| &s.windows);
         if !windows.any(depends_on_holidays) {
             return;

@@ -12,7 +12,10 @@ use super::{
     section,
 };
 use crate::{Aim, Camera, Preset, polygon, raw};
-use gridwatch_base::document::{Fault, schema::nearest};
+use gridwatch_base::{
+    document::{Fault, schema::nearest},
+    file,
+};
 use gridwatch_camera::{StreamSource, Transport, receive::is_rtsp};
 use gridwatch_engine::{CameraId, CameraPlan, Point, RuleId, Zone, ZoneId, ZoneKind, geometry::Crs};
 
@@ -316,6 +319,8 @@ impl Checker<'_> {
     fn camera_ca(&mut self, at: &FieldPath, raw: &raw::Camera, url: Option<&Url>) -> Option<PathBuf> {
         let at = at.key("ca_file");
         let path = raw.ca_file.as_ref()?;
+        // Only its content is noted here: the connection reads it, and says what is wrong with it.
+        let _ = self.read_source(&at, path, file::MAX_KEY);
         let found = self.existing_file(&at, path, "the PEM file of the camera's certificate or of its CA");
         if let Some(url) = url.filter(|u| u.scheme() != "rtsps") {
             let message = format!("only applies to rtsps://, but the URL is {}://", url.scheme());

@@ -11,7 +11,10 @@ use std::{
 use jiff::{civil::Date, tz::TimeZone};
 
 use super::{
-    super::{Broker, Camera, Claims, Config, Evidence, Fault, Faults, Model, OcrSettings, Registry, Telemetry, raw},
+    super::{
+        Broker, Camera, Claims, Config, EffectiveDocument, Evidence, Fault, Faults, Model, OcrSettings, Registry,
+        Source, Telemetry, raw,
+    },
     Survey,
 };
 use gridwatch_camera::Backend;
@@ -36,6 +39,8 @@ pub struct Draft {
     pub file: PathBuf,
     /// False if the file could not be read or is not TOML, so that nothing else was checked.
     pub readable: bool,
+    /// See [`Config::sources`]; of files that could not be read, too, so that they can be watched until they are mended.
+    pub sources: Vec<Source>,
     /// Faults, ordered by line.
     pub faults: Vec<Fault>,
     /// Warnings: things that work but are probably not intended.
@@ -79,6 +84,7 @@ pub(super) struct Rest {
     pub(super) second_looks: BTreeMap<engine::RuleId, usize>,
     pub(super) text_looks: BTreeMap<engine::RuleId, TextNeeded>,
     pub(super) config_sha256: String,
+    pub(super) document: EffectiveDocument,
     pub(super) language: Language,
     pub(super) workers: Option<usize>,
     pub(super) claims: Option<Claims>,
@@ -247,6 +253,8 @@ impl Draft {
         Some(Config {
             file: self.file,
             config_sha256: rest.config_sha256,
+            sources: self.sources,
+            document: rest.document,
             timezone,
             language: rest.language,
             state_dir: self.state_dir?,

@@ -19,7 +19,8 @@ impl Checker<'_> {
         for at in found {
             let path = at.to_string();
             // The schema has flagged the field itself, or a table above it. In [broker] it is a fault of that section.
-            let flags = |f: &&Fault| f.file == self.document.file && !f.path.is_empty() && is_or_is_in(&path, &f.path);
+            let is_own = |f: &Fault| self.document.files().any(|file| file == f.file);
+            let flags = |f: &&Fault| is_own(f) && !f.path.is_empty() && is_or_is_in(&path, &f.path);
             let faults: Vec<Fault> = self
                 .draft
                 .faults

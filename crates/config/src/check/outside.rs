@@ -10,7 +10,7 @@ use std::{
 
 use url::{Host, Url};
 
-use super::{Checker, FieldPath, section};
+use super::{Checker, FieldPath, Surroundings, section};
 use crate::{Broker, Credentials, Tls, raw};
 use gridwatch_base::{
     file,
@@ -18,6 +18,12 @@ use gridwatch_base::{
 };
 use gridwatch_contract::Template;
 use gridwatch_link::ServerTrust;
+
+/// What systemd passes the directory of the unit's credentials in (systemd.exec(5)).
+const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+
+/// Stands for credentials that only the daemon's environment has, in commands that open no connection.
+const DUMMY: &str = "unset:unset";
 
 /// MQTT's ports without and with TLS (IANA).
 const MQTT_PORT: u16 = 1883;
@@ -51,10 +57,15 @@ impl Checker<'_> {
             .as_ref()
             .and_then(|c| self.credentials(&at.key("credentials"), c));
         let ca_at = at.key("ca_file");
-        let ca = raw
-            .ca_file
-            .as_ref()
-            .map(|p| self.existing_file(&ca_at, p, "the PEM file of the CA that signed the broker's certificate"));
+        let ca = raw.ca_file.as_ref().map(|path| {
+            // Only its content is noted here: the connection reads it, and says what is wrong with it.
+            let _ = self.read_source(&ca_at, path, file::MAX_KEY);
+            self.existing_file(
+                &ca_at,
+                path,
+                "the PEM file of the CA that signed the broker's certificate",
+            )
+        });
         if ca.is_some() && raw.pin_sha256.is_some() {
             let remedy = "keep pin_sha256 to trust that one certificate, or ca_file to trust what the CA signs";
             self.fault(&at.key("pin_sha256"), "not allowed together with ca_file", remedy);
@@ -157,8 +168,9 @@ impl Checker<'_> {
     }
 
     fn template(&mut self, at: &FieldPath, path: &Path) -> Option<Template> {
-        let file = self.existing_file(at, path, "a JSON template")?;
-        let text = match file::read_text(&file, file::MAX_TEXT) {
+        let bytes = self.read_source(at, path, file::MAX_TEXT);
+        self.existing_file(at, path, "a JSON template")?;
+        let text = match bytes.and_then(file::text) {
             Ok(text) => text,
             Err(e) => {
                 let message = format!("cannot read {}: {e}", path.display());
@@ -180,11 +192,9 @@ impl Checker<'_> {
 
     /// Checks the box's certificate and private key.
     fn client(&mut self, at: &FieldPath, raw: &raw::ClientCertificate) -> Option<(PathBuf, PathBuf)> {
-        let cert = self.existing_file(
-            &at.key("cert_file"),
-            &raw.cert_file,
-            "the PEM file of the box's certificate",
-        );
+        let cert_at = at.key("cert_file");
+        let _ = self.read_source(&cert_at, &raw.cert_file, file::MAX_KEY);
+        let cert = self.existing_file(&cert_at, &raw.cert_file, "the PEM file of the box's certificate");
         let key_at = at.key("key_file");
         let key = self.existing_file(&key_at, &raw.key_file, "the PEM file of the certificate's private key")?;
         let mode = fs::metadata(&key).map_or(0, |m| m.permissions().mode() & 0o777);
@@ -230,104 +240,160 @@ impl Checker<'_> {
         Some(url)
     }
 
-    /// Where the credentials are, to read them again later.
+    /// Where the credentials are, to read them again later; `None` if that is faulty or unknown.
     pub(super) fn credential_source(&self, raw: &raw::Credentials) -> Option<CredentialSource> {
-        match (&raw.env, &raw.file) {
-            (Some(name), None) => Some(CredentialSource::Variable(name.clone())),
-            (None, Some(path)) => Some(CredentialSource::File(self.resolve(path))),
+        match (&raw.env, &raw.file, &raw.credential) {
+            (Some(name), None, None) => Some(CredentialSource::Variable(name.clone())),
+            (None, Some(path), None) => Some(CredentialSource::File(self.resolve(path))),
+            (None, None, Some(name)) => Some(CredentialSource::File(self.credentials_directory()?.join(name))),
             _ => None,
         }
     }
 
-    /// Reads credentials from the environment variable or the file that the configuration names.
+    /// Where systemd puts the credentials of the unit; it does not change while the process runs.
+    fn credentials_directory(&self) -> Option<PathBuf> {
+        (self.surroundings.variable)(CREDENTIALS_DIRECTORY).map(PathBuf::from)
+    }
+
+    /// Reads credentials from the environment variable, the file or the systemd credential that the configuration names.
     pub(super) fn credentials(&mut self, at: &FieldPath, raw: &raw::Credentials) -> Option<Credentials> {
         if self.is_invalid(at) {
             return None;
         }
-        match (&raw.env, &raw.file) {
-            (None, None) | (Some(_), Some(_)) => {
-                let message = if raw.env.is_some() {
-                    "both env and file are set"
-                } else {
-                    "neither env nor file is set"
+        match (&raw.env, &raw.file, &raw.credential) {
+            (Some(name), None, None) => self.credentials_in_variable(&at.key("env"), name),
+            (None, Some(path), None) => self.credentials_in_file(&at.key("file"), path),
+            (None, None, Some(name)) => self.systemd_credentials(&at.key("credential"), name),
+            (env, file, credential) => {
+                let places = [
+                    ("env", env.is_some()),
+                    ("file", file.is_some()),
+                    ("credential", credential.is_some()),
+                ];
+                let set: Vec<&str> = places
+                    .iter()
+                    .filter(|(_, is_set)| *is_set)
+                    .map(|(name, _)| *name)
+                    .collect();
+                let message = match set.as_slice() {
+                    [] => "none of env, file and credential is set".to_owned(),
+                    [one, other] => format!("both {one} and {other} are set"),
+                    _ => "env, file and credential are all set".to_owned(),
                 };
-                self.fault(
-                    at,
-                    message,
-                    "set exactly one: env = \"VARIABLE\" or file = \"/path\", holding user:password",
-                );
-                None
-            }
-            (Some(name), None) => {
-                let at = at.key("env");
-                let Some(text) = (self.env)(name) else {
-                    let (message, remedy) = match std::env::var_os(name) {
-                        Some(_) => (
-                            format!("environment variable {name} is not UTF-8 text"),
-                            "save its value as UTF-8".to_owned(),
-                        ),
-                        None => (
-                            format!("environment variable {name} is not set"),
-                            format!("set {name}=user:password in the daemon's environment (systemd: EnvironmentFile=)"),
-                        ),
-                    };
-                    self.fault(&at, message, remedy);
-                    return None;
-                };
-                Credentials::parse(&Zeroizing::new(text))
-                    .map_err(|_| {
-                        self.fault(
-                            &at,
-                            format!("the value of {name} is not of the form user:password"),
-                            "set it to user:password",
-                        )
-                    })
-                    .ok()
-            }
-            (None, Some(path)) => {
-                let at = at.key("file");
-                // Do not print `admin:secret`, or the password alone, typed in place of a path.
-                let bytes = path.as_os_str().as_encoded_bytes();
-                let may_be_password = !bytes.contains(&b'/') && !self.resolve(path).exists();
-                let shown = if bytes.contains(&b':') || may_be_password {
-                    "the file".to_owned()
-                } else {
-                    self.resolve(path).display().to_string()
-                };
-                let (message, remedy) = match Credentials::read(&self.resolve(path)) {
-                    Ok(credentials) => return Some(credentials),
-                    Err(CredentialError::Missing) if may_be_password => (
-                        format!("{shown} does not exist; its name is not shown, as it may be a password"),
-                        "name a file, such as \"/etc/gridwatch/login\", that has one line, user:password, and mode 0600".into(),
-                    ),
-                    Err(CredentialError::Missing) => (
-                        format!("{shown} does not exist"),
-                        "create it with one line, user:password, and mode 0600".into(),
-                    ),
-                    Err(CredentialError::NotAFile) => {
-                        (format!("{shown} is not a regular file"), "name a regular file".into())
-                    }
-                    Err(CredentialError::Unreadable(io::ErrorKind::InvalidData)) => (
-                        format!("{shown} is not UTF-8 text"),
-                        "save it as UTF-8 with one line, user:password".into(),
-                    ),
-                    Err(CredentialError::Unreadable(kind)) => (
-                        format!("cannot read {shown}: {kind}"),
-                        "make it readable by the daemon's user (chown, chmod 0600)".into(),
-                    ),
-                    Err(CredentialError::OpenToOthers(mode)) => (
-                        format!("{shown} is accessible to other users (mode {mode:04o})"),
-                        "run chmod 0600 on it, and change the password".into(),
-                    ),
-                    Err(CredentialError::Malformed | CredentialError::Unset) => (
-                        format!("the first line of {shown} is not of the form user:password"),
-                        "write one line: user:password".to_owned(),
-                    ),
-                };
-                self.fault(&at, message, remedy);
+                let remedy = "set exactly one: env = \"VARIABLE\", file = \"/path\" or credential = \"NAME\", holding user:password";
+                self.fault(at, message, remedy);
                 None
             }
         }
+    }
+
+    fn credentials_in_variable(&mut self, at: &FieldPath, name: &str) -> Option<Credentials> {
+        let Surroundings {
+            variable, is_offline, ..
+        } = *self.surroundings;
+        let Some(text) = variable(name).or_else(|| is_offline.then(|| DUMMY.into())) else {
+            let (message, remedy) = match std::env::var_os(name) {
+                Some(_) => (
+                    format!("environment variable {name} is not UTF-8 text"),
+                    "save its value as UTF-8".to_owned(),
+                ),
+                None => (
+                    format!("environment variable {name} is not set"),
+                    format!("set {name}=user:password in the daemon's environment (systemd: EnvironmentFile=)"),
+                ),
+            };
+            self.fault(at, message, remedy);
+            return None;
+        };
+        let credentials = Credentials::parse(&Zeroizing::new(text));
+        if credentials.is_err() {
+            let message = format!("the value of {name} is not of the form user:password");
+            self.fault(at, message, "set it to user:password");
+        }
+        credentials.ok()
+    }
+
+    fn credentials_in_file(&mut self, at: &FieldPath, path: &Path) -> Option<Credentials> {
+        // Do not print `admin:secret`, or the password alone, typed in place of a path.
+        let bytes = path.as_os_str().as_encoded_bytes();
+        let may_be_password = !bytes.contains(&b'/') && !self.resolve(path).exists();
+        let shown = if bytes.contains(&b':') || may_be_password {
+            "the file".to_owned()
+        } else {
+            self.resolve(path).display().to_string()
+        };
+        let error = match Credentials::read(&self.resolve(path)) {
+            Ok(credentials) => return Some(credentials),
+            Err(error) => error,
+        };
+        let (message, remedy) = match error {
+            CredentialError::Missing if may_be_password => (
+                format!("{shown} does not exist; its name is not shown, as it may be a password"),
+                "name a file, such as \"/etc/gridwatch/login\", that has one line, user:password, and mode 0600".into(),
+            ),
+            CredentialError::Missing => (
+                format!("{shown} does not exist"),
+                "create it with one line, user:password, and mode 0600".into(),
+            ),
+            other => unreadable_credentials(&shown, &other),
+        };
+        self.fault(at, message, remedy);
+        None
+    }
+
+    fn systemd_credentials(&mut self, at: &FieldPath, name: &str) -> Option<Credentials> {
+        let Some(dir) = self.credentials_directory() else {
+            if self.surroundings.is_offline {
+                return Credentials::parse(DUMMY).ok();
+            }
+            self.fault(
+                at,
+                format!("no systemd credentials: {CREDENTIALS_DIRECTORY} is not set"),
+                "add LoadCredential= to the unit and start gridwatch with systemd; for a check: systemd-run -P -p LoadCredential=NAME:FILE gridwatch check …",
+            );
+            return None;
+        };
+        let error = match Credentials::read(&dir.join(name)) {
+            Ok(credentials) => return Some(credentials),
+            Err(error) => error,
+        };
+        let (message, remedy) = match error {
+            CredentialError::Missing if !dir.is_dir() => (
+                format!("no systemd credentials: the directory that {CREDENTIALS_DIRECTORY} names does not exist"),
+                "start gridwatch with systemd".into(),
+            ),
+            // The name may be a password.
+            CredentialError::Missing => (
+                "the unit has no credential of this name".into(),
+                "add LoadCredential=NAME:FILE or LoadCredentialEncrypted=NAME to the unit, and restart it".into(),
+            ),
+            other => unreadable_credentials("the credential", &other),
+        };
+        self.fault(at, message, remedy);
+        None
+    }
+}
+
+/// Message and remedy for credentials in a file that exists.
+fn unreadable_credentials(shown: &str, error: &CredentialError) -> (String, String) {
+    match error {
+        CredentialError::NotAFile => (format!("{shown} is not a regular file"), "name a regular file".into()),
+        CredentialError::Unreadable(io::ErrorKind::InvalidData) => (
+            format!("{shown} is not UTF-8 text"),
+            "save it as UTF-8 with one line, user:password".into(),
+        ),
+        CredentialError::Unreadable(kind) => (
+            format!("cannot read {shown}: {kind}"),
+            "make it readable by the daemon's user (chown, chmod 0600)".into(),
+        ),
+        CredentialError::OpenToOthers(mode) => (
+            format!("{shown} is accessible to other users (mode {mode:04o})"),
+            "run chmod 0600 on it, and change the password".into(),
+        ),
+        CredentialError::Malformed | CredentialError::Unset | CredentialError::Missing => (
+            format!("the first line of {shown} is not of the form user:password"),
+            "write one line: user:password".to_owned(),
+        ),
     }
 }
 

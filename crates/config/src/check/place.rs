@@ -24,6 +24,7 @@ impl Checker<'_> {
             return;
         };
         let file_at = at.key("file");
+        let bytes = self.read_source(&file_at, &raw.file, file::MAX_DATA);
         if self
             .existing_file(&file_at, &raw.file, "the GeoJSON file of the city's cells")
             .is_none()
@@ -38,7 +39,7 @@ impl Checker<'_> {
             message,
             remedy: String::new(), // Grid faults include the remedy in their message.
         };
-        let text = match file::read_text(&file, file::MAX_DATA) {
+        let text = match bytes.and_then(file::text) {
             Ok(text) => text,
             Err(e) => {
                 self.draft.faults.push(grid_fault(format!("cannot read the file: {e}")));

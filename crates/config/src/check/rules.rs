@@ -10,8 +10,8 @@ use std::{
 
 use self::compile::compile;
 use super::{Checker, FieldPath, RELATIVE, prefixed, section};
-use crate::{Model, OcrSettings, raw};
-use gridwatch_base::document::schema::nearest;
+use crate::{Fault, Faults, Model, OcrSettings, raw};
+use gridwatch_base::{document::schema::nearest, file};
 use gridwatch_engine as engine;
 use gridwatch_engine::{Beyond, Category, Label, RuleId, ZoneKind};
 use gridwatch_model::{Manifest, manifest::Adapter, ocr::second_look::TextNeeded, registry::verify_signature};
@@ -118,6 +118,7 @@ impl Checker<'_> {
 
     /// Reads the manifest of a model's folder and reports its faults.
     pub(super) fn manifest(&mut self, at: &FieldPath, dir: &Path) -> Option<Manifest> {
+        let bytes = self.read_source(at, &dir.join("model.toml"), file::MAX_TEXT);
         let dir = self.resolve(dir);
         if !dir.is_dir() {
             self.fault(
@@ -144,7 +145,15 @@ impl Checker<'_> {
             );
         }
         self.check_signature(at, &dir);
-        match Manifest::read(&toml) {
+        let bytes = bytes.map_err(|e| {
+            let fault = Fault::whole(
+                &toml,
+                format!("cannot read the file: {e}"),
+                "make it readable by this user",
+            );
+            Faults(vec![fault])
+        });
+        match bytes.and_then(|bytes| Manifest::parse(&toml, bytes)) {
             Ok(manifest) => Some(manifest),
             Err(faults) => {
                 self.draft.faults.extend(faults.0.into_iter().map(|f| prefixed(at, f)));

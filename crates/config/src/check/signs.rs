@@ -6,7 +6,10 @@ use jiff::{Timestamp, civil::Date};
 
 use super::{Checker, FieldPath, prefixed, rules::ModelFacts, section};
 use crate::{Fault, Faults, Preset, raw, schema::MESSAGES};
-use gridwatch_base::document::{Document, schema};
+use gridwatch_base::{
+    document::{Document, schema},
+    file,
+};
 use gridwatch_engine::{AdvertText, ApprovedSign, BBox, Label, PhoneNumber, Rule};
 
 impl raw::Sign {
@@ -35,7 +38,11 @@ impl raw::Signs {
 
 /// Reads a baseline file, returning the document for further faults.
 pub(crate) fn read(file: &Path) -> Result<(Document, raw::Signs), Faults> {
-    let (document, mut faults) = Document::read(file).map_err(Faults)?;
+    parse(Document::read(file))
+}
+
+fn parse(document: Result<(Document, Vec<Fault>), Vec<Fault>>) -> Result<(Document, raw::Signs), Faults> {
+    let (document, mut faults) = document.map_err(Faults)?;
     let sanitized = schema::check::<raw::Signs>(&document, &MESSAGES, &mut faults);
     let signs = serde_json::from_value::<raw::Signs>(sanitized.value).ok();
     if let Some(signs) = &signs {
@@ -84,12 +91,13 @@ impl Checker<'_> {
     pub(super) fn approved(&mut self, at: &FieldPath, camera: &str, path: Option<&Path>) -> Option<Vec<ApprovedSign>> {
         let path = path?;
         let at = at.key("approved_signs");
+        let bytes = self.read_source(&at, path, file::MAX_TEXT);
         self.existing_file(
             &at,
             path,
             "the file that `gridwatch signs record` writes for this camera",
         )?;
-        let (document, file) = match read(&self.resolve(path)) {
+        let (document, file) = match parse(Document::of(&self.resolve(path), bytes)) {
             Ok(read) => read,
             Err(Faults(faults)) => {
                 self.draft.faults.extend(faults.into_iter().map(|f| prefixed(&at, f)));

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Checker, Draft, FieldPath};
+use super::{Checker, Draft, FieldPath, Surroundings};
 use crate::{Fault, Faults, raw, schema::MESSAGES};
 use gridwatch_base::{
     digest::sha256_hex,
@@ -114,8 +114,11 @@ pub(crate) fn read(file: &Path) -> Result<Survey, Faults> {
     let mut checker = Checker {
         document: &document,
         sanitized: &sanitized,
-        env: &|_| None,
-        today: None,
+        surroundings: &Surroundings {
+            variable: &|_| None,
+            today: None,
+            is_offline: false,
+        },
         draft: &mut draft,
     };
     let survey = checker.points();

@@ -19,6 +19,7 @@ pub struct Broker {
     pub protocol: Protocol,
     /// User name and password for the broker.
     #[serde(default)]
+    #[schemars(extend("x-secret" = true))]
     pub credentials: Option<Credentials>,
     /// PEM file of the CA that signed the broker's certificate, or of that certificate itself. `mqtts` requires this or `pin_sha256`; there is no default, so that no CA is trusted by accident.
     #[serde(default)]

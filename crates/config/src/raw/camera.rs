@@ -19,6 +19,7 @@ pub struct Camera {
     pub url: String,
     /// User name and password for the camera.
     #[serde(default)]
+    #[schemars(extend("x-secret" = true))]
     pub credentials: Option<Credentials>,
     /// Login schemes that are answered. `auto` (the default): Digest and Basic, but once the camera has asked for Digest, Basic over unencrypted `rtsp` is refused, because it sends the password readably. `digest`: Digest only, so the password itself is never sent. `basic`: Basic only, for cameras whose Digest is broken.
     #[serde(default)]

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Span;
+use super::{CREDENTIAL_PATTERN, Span};
 
 /// Evidence pictures: encoding, masking, retention.
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
@@ -32,12 +32,14 @@ pub struct Evidence {
     /// Maximum size of all originals in MiB. Default 4096. Originals of closed cases are deleted first, then the oldest.
     #[schemars(range(min = 1, max = 10_485_760))]
     pub originals_mb: u32,
-    /// Where the encryption key of the originals is stored. Unset: in `keys/` of the state directory, created at first start; a stolen box then reveals the key.
+    /// Where the encryption key of the originals is stored. Unset: in `keys/` of the state directory, created at first start; a stolen box then reveals the key. A change takes effect at a restart.
+    #[schemars(extend("x-applies" = "restart", "x-secret" = true))]
     pub originals_key: Option<KeyPlace>,
     /// Key in a PKCS#11 token or TPM that signs the box's cases, as a PKCS#11 URI (RFC 7512):
     /// `pkcs11:token=LABEL;object=LABEL?module-path=/PATH.so&pin-source=credential:NAME`. The key is Ed25519, or on P-256. `token` or `serial`,
     /// and `object` or `id`, are required; so is `pin-source`, a systemd credential or `file:/PATH`. The PIN itself does not belong here.
-    /// Unset: in `keys/` of the state directory, created at first start. Hand over with `gridwatch keys rotate` when you change it.
+    /// Unset: in `keys/` of the state directory, created at first start. Hand over with `gridwatch keys rotate` when you change it. A change takes effect at a restart.
+    #[schemars(extend("x-applies" = "restart", "x-secret" = true))]
     pub signing_key: Option<String>,
     /// Days for which the pictures of a case are kept after it has ended. Default 0: as long as there is space.
     #[schemars(range(max = 36500))]
@@ -56,6 +58,7 @@ pub struct KeyPlace {
     pub file: Option<PathBuf>,
     /// Name of a systemd credential with the same content (`LoadCredential=` or `LoadCredentialEncrypted=` in the unit).
     #[serde(default)]
+    #[schemars(regex(pattern = CREDENTIAL_PATTERN))]
     pub credential: Option<String>,
 }
 

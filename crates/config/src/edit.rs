@@ -1,0 +1,3 @@
+//! Edits.
+
+pub(crate) mod journal;

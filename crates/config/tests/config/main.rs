@@ -1,0 +1,8 @@
+//! The configuration as files: what differs between two, `conf.d`, credentials, and edits.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod changes;
+mod conf_d;
+mod credentials;
+mod sample;
+mod schema_walk;
