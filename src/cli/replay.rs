@@ -21,7 +21,7 @@ use gridwatch_config::ReplayConfig;
 use gridwatch_engine::{Effect, Plan};
 use gridwatch_ledger as ledger;
 use gridwatch_ledger::{
-    Damage, Reader, RecordedEvent,
+    Damage, PlanError, Reader, RecordedEvent,
     replay::{
         Replay, ReplayedCase, Tally, Window,
         compare::{CaseChange, ChangeCounts, Comparison},
@@ -34,26 +34,28 @@ use gridwatch_ledger::{
     },
 };
 
-/// Replay the ledger with a configuration.
+/// Replay the ledger, as it was judged or with another configuration.
 ///
-/// Use it to try changed rules, zones or thresholds on recorded days before you put them into service. It runs the daemon's own
-/// engine: the configuration that was live gives the same cases, byte for byte; another one gives the cases it would have
-/// opened. It needs no cameras, models, broker or credentials, and runs while the daemon writes the ledger. Memory use does
-/// not grow with the ledger. Detections below a model's own score floor are not in the ledger and cannot be replayed.
+/// Without --config each moment is judged with the configuration that held then, which is kept beside the ledger: the same cases, byte
+/// for byte, however often the configuration was changed. With --config everything is judged with that file: use it to try changed rules,
+/// zones or thresholds on recorded days before you put them into service. It runs the daemon's own engine, needs no cameras, models,
+/// broker or credentials, and runs while the daemon writes the ledger. Memory use does not grow with the ledger. Detections below a
+/// model's own score floor are not in the ledger and cannot be replayed.
 ///
-/// Prints one line per case, then a summary. Damaged ledger files are reported, renamed and skipped.
+/// Prints one line per case, then a summary. Damaged ledger files are reported, renamed and skipped. Time for which no configuration was
+/// kept, as by earlier versions, is not judged without --config, and is reported; the command fails if a kept one is missing or damaged.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
-  gridwatch replay --ledger /var/lib/gridwatch/ledger --config edge.toml --json > before.jsonl
+  gridwatch replay --ledger /var/lib/gridwatch/ledger --json > before.jsonl
   gridwatch replay --ledger /var/lib/gridwatch/ledger --config tried.toml --compare before.jsonl")]
 pub struct ReplayArgs {
     /// Ledger folder: `ledger.dir` in the configuration, by default `ledger` in the state directory.
     #[arg(long, value_name = "DIR")]
     ledger: PathBuf,
-    /// Configuration to replay with.
+    /// Configuration to judge everything with, instead of the one that held at each moment.
     #[arg(long, short, value_name = "FILE")]
-    config: PathBuf,
+    config: Option<PathBuf>,
     /// Report only cases from this time on, such as 2025-06-15T08:00:00+08:00. The daemon run in progress at that time is
     /// replayed from its start, so that the result does not depend on this option.
     #[arg(long, value_name = "RFC3339")]
@@ -69,7 +71,8 @@ pub struct ReplayArgs {
     compare: Option<PathBuf>,
     /// Compare the cases with the true problems in this JSON Lines file, and report precision, recall and the share of repeated
     /// cases. `gridwatch-lab simulate` writes such a file; for real footage a person does (format: docs/judging.md).
-    #[arg(long, value_name = "FILE", conflicts_with = "compare")]
+    /// Needs --config.
+    #[arg(long, value_name = "FILE", conflicts_with = "compare", requires = "config")]
     truth: Option<PathBuf>,
 }
 
@@ -83,6 +86,17 @@ struct ReplaySummary<'a> {
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     outcome: Option<&'a EvaluationReport>,
     damaged: Vec<DamageLine>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unjudged: Vec<UnjudgedLine>,
+}
+
+/// Time for which no configuration is known.
+#[derive(Serialize)]
+struct UnjudgedLine {
+    from: Timestamp,
+    to: Timestamp,
+    looks: u64,
+    reason: String,
 }
 
 /// A case with its outcome against the truth.
@@ -120,7 +134,7 @@ struct DamageLine {
 /// Faulty rules or cameras in the configuration, or an unreadable ledger, comparison or truth file. Damaged ledger files are
 /// reported and skipped.
 pub fn run(args: &ReplayArgs) -> Result<ExitCode, Failure> {
-    let config = load_plan(&args.config)?;
+    let config = args.config.as_deref().map(load_plan).transpose()?;
     let window = Window {
         from: args.from,
         to: args.to,
@@ -132,24 +146,21 @@ pub fn run(args: &ReplayArgs) -> Result<ExitCode, Failure> {
             old.retain(|c| window.contains(c.confirmed_at));
             Baseline::Old(Comparison::new(old))
         }
-        (None, Some(path)) => Baseline::Truth(Box::new(Evaluator::new(
-            truths(path, &config.plan)?,
-            Arc::clone(&config.plan),
-        ))),
+        (None, Some(path)) => match &config {
+            Some(ReplayConfig { plan, .. }) => {
+                Baseline::Truth(Box::new(Evaluator::new(truths(path, plan)?, Arc::clone(plan))))
+            }
+            None => return Err(Failure::new(Class::Config, "--truth needs --config, whose rules say what should be found")),
+        },
         (None, None) => Baseline::None,
+    };
+    let mut replay = match config {
+        Some(config) => Replay::new(config.plan, window).with_config_sha256(&config.config_sha256),
+        None => Replay::recorded(&args.ledger, window),
     };
     let mut reader = Reader::open(&args.ledger, args.from)?;
     let mut out = BufWriter::new(terminal::stdout());
-    let written = write_cases(
-        &mut reader,
-        (
-            Replay::new(config.plan, window).with_config_sha256(&config.config_sha256),
-            window,
-        ),
-        baseline,
-        args.json,
-        &mut out,
-    );
+    let written = write_cases(&mut reader, (&mut replay, window), baseline, args.json, &mut out);
     match written.and_then(|()| out.flush().map_err(printing)) {
         Err(End::Print(e)) => {
             written_to_stdout(Err(e))?;
@@ -161,7 +172,25 @@ pub fn run(args: &ReplayArgs) -> Result<ExitCode, Failure> {
     for damage in reader.damage() {
         quarantine(damage);
     }
+    report_unjudged(&replay)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reports time for which no configuration is known.
+///
+/// # Errors
+/// If a configuration that was kept cannot be read, or nothing was judged.
+pub(super) fn report_unjudged(replay: &Replay) -> Result<(), Failure> {
+    let mut fault = None;
+    for span in replay.unjudged() {
+        let is_expected = span.error == PlanError::NotRecorded && replay.tally().looks > 0;
+        if is_expected || fault.is_some() {
+            note(format_args!("warning: {}", span.describe()));
+        } else {
+            fault = Some(Failure::new(span.error.class(), span.describe()));
+        }
+    }
+    fault.map_or(Ok(()), Err)
 }
 
 /// The part of a configuration that the engine needs. Faults elsewhere are reported on standard error and ignored.
@@ -203,7 +232,7 @@ fn printing(e: impl Into<io::Error>) -> End {
 
 fn write_cases(
     reader: &mut Reader,
-    (mut replay, window): (Replay, Window),
+    (replay, window): (&mut Replay, Window),
     mut baseline: Baseline,
     json: bool,
     out: &mut impl Write,
@@ -270,6 +299,15 @@ fn write_cases(
                 file: d.file_name(),
                 offset: d.offset,
                 reason: d.reason,
+            })
+            .collect(),
+        unjudged: replay
+            .unjudged()
+            .map(|span| UnjudgedLine {
+                from: span.from,
+                to: span.to,
+                looks: span.looks,
+                reason: span.error.to_string(),
             })
             .collect(),
     };

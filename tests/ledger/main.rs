@@ -6,6 +6,7 @@ mod engine_support;
 #[path = "../support/ledger/mod.rs"]
 mod ledger_support;
 
+mod configuration;
 mod damage;
 mod places;
 mod replay;

@@ -17,6 +17,7 @@ use jiff::{
     civil::{Date, Weekday},
     tz::{AmbiguousOffset, TimeZone},
 };
+use serde::{Deserialize, Serialize};
 
 use super::{plus, since, types::ScheduleId};
 
@@ -27,7 +28,8 @@ pub const DAY: u16 = 24 * 60;
 const SPAN_SEARCH: Duration = Duration::from_hours(12);
 
 /// Exceptions announced by the city. A date without one follows its weekday.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DayKind {
     /// A public holiday, whatever the weekday.
     Holiday,
@@ -36,7 +38,8 @@ pub enum DayKind {
 }
 
 /// Days on which a window begins: the union of the fields.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Days {
     /// By weekday, Monday first, holiday or not.
     pub weekdays: [bool; 7],
@@ -76,7 +79,8 @@ impl Days {
 ///
 /// 29 February always belongs with 28 February, so that seasons which divide the year without a gap also do so in leap
 /// years. A bound of `02-29` is read as `02-28`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Season {
     from: (i8, i8),
     to: (i8, i8),
@@ -105,7 +109,8 @@ fn without_leap_day(day: (i8, i8)) -> (i8, i8) {
 }
 
 /// A time window on certain days.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Window {
     /// Days on which it begins.
     pub days: Days,
@@ -118,7 +123,8 @@ pub struct Window {
 }
 
 /// A named schedule, open when any of its windows is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Schedule {
     /// In the order of the configuration; may overlap.
     pub windows: Vec<Window>,
@@ -126,7 +132,8 @@ pub struct Schedule {
 
 /// A pause of a rule, such as garbage collection: while the schedule is open and for some time after, the rule ignores
 /// everything and forgets nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Pause {
     /// The schedule.
     pub schedule: ScheduleId,
@@ -135,7 +142,8 @@ pub struct Pause {
 }
 
 /// When a rule is active; by default always.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Hours {
     /// Active only while this schedule is open.
     pub active: Option<ScheduleId>,

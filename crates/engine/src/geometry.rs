@@ -12,6 +12,8 @@ pub use calibration::{Calibration, CalibrationError};
 pub use crs::{Crs, CrsError, LocalFrame};
 pub use lens::Lens;
 
+use serde::{Deserialize, Serialize};
+
 use super::types::{BBox, LonLat, Point};
 
 /// WGS 84 semi-major axis in metres (NIMA TR8350.2, table 3.1); identical for CGCS2000.
@@ -207,7 +209,8 @@ pub fn side_of<P: Planar>(ring: &[P], p: P) -> Side {
 }
 
 /// Metres around a point, on the tangent plane of the ellipsoid. Accurate to 1 in 10⁴ within 10 km.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LocalPlane {
     origin: LonLat,
     m_per_degree_lon: f64,

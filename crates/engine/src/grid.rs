@@ -7,6 +7,7 @@
 mod border;
 mod check;
 mod neighbours;
+mod stored;
 
 use std::{collections::BTreeMap, fmt, sync::OnceLock};
 
@@ -183,6 +184,12 @@ impl Extent {
         east: f64::NEG_INFINITY,
         north: f64::NEG_INFINITY,
     };
+
+    /// The extent of all corners.
+    fn of(polygons: &[Polygon]) -> Self {
+        let corners = polygons.iter().flatten().flatten();
+        corners.fold(Self::EMPTY, |extent, p| extent.including(*p))
+    }
 
     fn including(self, p: LonLat) -> Self {
         Self {
@@ -361,11 +368,7 @@ impl Grid {
             }
             match read_polygons(geo) {
                 Ok(polygons) => {
-                    let extent = polygons
-                        .iter()
-                        .flatten()
-                        .flatten()
-                        .fold(Extent::EMPTY, |e, p| e.including(*p));
+                    let extent = Extent::of(&polygons);
                     cells.insert(code.clone(), (feature, Cell { code, polygons, extent }));
                 }
                 Err(found) => faults.extend(found.into_iter().map(|f| fault(Some(code.as_str()), f))),

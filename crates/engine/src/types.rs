@@ -17,6 +17,7 @@ mod case;
 mod claim;
 mod plan;
 mod reason;
+mod stored_plan;
 
 pub(crate) use advert_text::AdvertIdentity;
 pub use advert_text::{AdvertText, TextReading, errors_within, half_width};
@@ -25,6 +26,7 @@ pub use case::*;
 pub use claim::*;
 pub use plan::*;
 pub use reason::*;
+pub use stored_plan::StoredPlan;
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {

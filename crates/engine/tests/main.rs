@@ -19,6 +19,7 @@ mod restart;
 mod second_look;
 mod sites;
 mod small_ads;
+mod stored_plan;
 mod streets;
 mod tour;
 mod vendor;

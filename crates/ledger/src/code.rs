@@ -8,7 +8,11 @@ mod encode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::{decode::Decoder, encode::Encoder};
+pub(crate) use self::{
+    decode::Decoder,
+    encode::{Encoder, configured, head},
+};
+use crate::PlanId;
 use gridwatch_engine::{CameraId, CaseId, Elsewhere, HeldBackCase, Observation, OpenCase, Reply, Resumed, View};
 
 /// One record: an event, and the cases that the engine opened because of it.
@@ -35,6 +39,8 @@ pub enum RecordedEvent {
     Configured {
         /// SHA-256 of the new configuration file, lower-case hex.
         config_sha256: String,
+        /// The new plan; `None` in records of earlier versions.
+        plan: Option<PlanId>,
     },
     /// [`Input::Restored`](gridwatch_engine::Input::Restored).
     Restored(OpenCase),
@@ -78,6 +84,9 @@ pub struct FileHead {
     pub boot: String,
     /// SHA-256 of the configuration file, lower-case hex.
     pub config_sha256: String,
+    /// The plan in force when the file was started; `None` in files of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanId>,
     /// Version of the program.
     pub program: String,
     /// Why the file was started.
@@ -95,6 +104,13 @@ pub enum FileOrigin {
     Rotation,
     /// Records before this file were lost.
     Loss,
+}
+
+/// Body of a record of a configuration change.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ConfiguredRecord {
+    pub(crate) config_sha256: String,
+    pub(crate) plan: Option<PlanId>,
 }
 
 const HEAD: u8 = 0;

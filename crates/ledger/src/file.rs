@@ -12,7 +12,7 @@ use super::LedgerError;
 
 const MAGIC: [u8; 8] = *b"GWLEDGER";
 /// Version of the format. A reader rejects newer ones.
-pub(super) const VERSION: u16 = 3;
+pub(super) const VERSION: u16 = 4;
 /// Size of the file header.
 pub(super) const HEADER_BYTES: u64 = 24;
 /// Size of the frame header.

@@ -24,7 +24,8 @@
 //! opened   length varint | id of a case that the engine opened because of this input
 //! ```
 //!
-//! The first frame is the head: run, program version and configuration (JSON). A file started with the daemon continues
+//! The first frame is the head: run, program version and configuration (JSON). The head and the record of a configuration change name
+//! the plan, which is a file in `plans/` beside the ledger (the module `plans`). A file started with the daemon continues
 //! with the cases that the store restored. A file started by rotation, or after records were lost, continues with the
 //! cases and claims that the engine knew.
 //!
@@ -49,13 +50,14 @@
 //! ```
 //!
 //! A look without detections takes 17 to 19 bytes, a detection 21, or 34 with its appearance. Version 1 had no
-//! appearances and no resumed engines; it is still read. CRC-32 is the one of IEEE 802.3.
+//! appearances and no resumed engines, versions before 4 no plans; they are still read. CRC-32 is the one of IEEE 802.3.
 
 pub mod places;
 pub mod replay;
 
 mod code;
 mod file;
+mod plans;
 mod read;
 mod recorded;
 mod write;
@@ -68,6 +70,7 @@ use std::{
 
 pub use self::{
     code::{Entry, FileHead, FileOrigin, Reaimed, RecordedEvent},
+    plans::{PlanError, PlanId, PlanReader},
     read::{Damage, Reader, quarantine},
     recorded::RecordedEngine,
     write::{Recorder, RunInfo},

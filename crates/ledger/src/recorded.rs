@@ -21,7 +21,10 @@ impl RecordedEngine {
             engine: Engine::new(),
             recorder,
         };
-        // Not recorded: the head of the file has the configuration.
+        if let Some(recorder) = &mut this.recorder {
+            // The head of the file has the configuration.
+            recorder.begin(&plan);
+        }
         this.engine.apply(Input::Configured(plan));
         for case in restored {
             this.apply(Input::Restored(case));
@@ -31,6 +34,9 @@ impl RecordedEngine {
 
     /// Records and applies one input; returns the effects in order.
     pub fn apply(&mut self, input: Input) -> Vec<Effect> {
+        if let Input::Configured(plan) = input {
+            return self.reconfigure(plan, None);
+        }
         let Some(recorder) = &mut self.recorder else {
             return self.engine.apply(input);
         };
@@ -40,12 +46,17 @@ impl RecordedEngine {
         effects
     }
 
-    /// Applies a new configuration ([`Input::Configured`]) and records its hash.
+    /// Applies a new configuration ([`Input::Configured`]) and records it: `plan` is kept beside the ledger, and the record names it.
+    /// `config_sha256` is the hash of the configuration file, lower-case hex. Waits for no disk.
     pub fn configure(&mut self, plan: Arc<Plan>, config_sha256: &str) -> Vec<Effect> {
+        self.reconfigure(plan, Some(config_sha256))
+    }
+
+    fn reconfigure(&mut self, plan: Arc<Plan>, config_sha256: Option<&str>) -> Vec<Effect> {
         if let Some(recorder) = &mut self.recorder {
-            recorder.reconfigured(config_sha256);
+            recorder.configured(&plan, config_sha256, &self.engine);
         }
-        self.apply(Input::Configured(plan))
+        self.engine.apply(Input::Configured(plan))
     }
 
     /// The engine, for queries.

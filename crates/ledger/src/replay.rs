@@ -1,5 +1,5 @@
-//! Replays the inputs recorded in the [ledger](crate) through the engine, under the same configuration or another one.
-//! It uses no files and no clock; the engine is the one that runs live.
+//! Replays the inputs recorded in the [ledger](crate) through the engine, under the configuration that held at each moment or under
+//! another one. It uses no clock, and no files but the stored plans; the engine is the one that runs live.
 //!
 //! Under the same configuration the effects are those of the live run, byte for byte: as in the live run, each start is
 //! a new engine to which the recorded cases are restored. Under another configuration the recorded replies and restored
@@ -12,6 +12,9 @@
 //! - A reply about a case that the replay has not opened is counted and changes nothing. So a case opened only by the
 //!   replay never gets a reply and occupies its site until it is withdrawn (`intake.let_go_days`), which can suppress
 //!   later cases there.
+//!
+//! Time whose recorded configuration is not known is not judged: its looks are left out and reported as an [`UnjudgedSpan`]. From the
+//! next start on, the cases that were filed in it are known as the store had them.
 
 pub mod compare;
 mod newness;
@@ -20,6 +23,7 @@ pub mod tune;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     sync::Arc,
 };
 
@@ -27,7 +31,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::newness::CaseNewness;
-use crate::{Entry, FileHead, Reaimed, RecordedEvent};
+use crate::{Entry, FileHead, PlanError, PlanId, PlanReader, Reaimed, RecordedEvent};
+use gridwatch_base::text::counted;
 use gridwatch_engine::{
     BBox, CaseId, CaseState, Effect, Elsewhere, Engine, HeldBackCase, Input, Known, OpenCase, Plan, Resumed, Snapshot,
 };
@@ -71,14 +76,39 @@ pub struct Tally {
     pub not_filed: BTreeMap<String, u64>,
 }
 
+/// Time that was not judged, because the configuration that held in it is not known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnjudgedSpan {
+    /// Time of the first look that was not judged.
+    pub from: Timestamp,
+    /// Time of the last.
+    pub to: Timestamp,
+    /// Number of looks that were not judged.
+    pub looks: u64,
+    /// Why the configuration is not known.
+    pub error: PlanError,
+}
+
+/// What a replay judges with.
+#[derive(Debug, Clone)]
+enum Configuration {
+    /// One plan for everything, and the hash of the configuration that it comes from, if known.
+    Given { plan: Arc<Plan>, sha256: Option<String> },
+    /// The plan that held at each moment, by the records.
+    Recorded(PlanReader),
+}
+
 /// An engine that is fed with recorded inputs.
 #[derive(Debug, Clone)]
 pub struct Replay {
-    plan: Arc<Plan>,
+    configuration: Configuration,
+    /// The plan in force; `None` if it is not known.
+    plan: Option<Arc<Plan>>,
+    /// Name of the recorded plan in force.
+    plan_id: Option<PlanId>,
+    unjudged: Vec<UnjudgedSpan>,
     window: Window,
     engine: Engine,
-    /// Hash of the configuration that `plan` comes from, if known.
-    config_sha256: Option<String>,
     /// Start time and boot id of the current run.
     run: Option<(Timestamp, String)>,
     /// The current run had the same configuration.
@@ -96,14 +126,46 @@ pub struct Replay {
     tally: Tally,
 }
 
+impl UnjudgedSpan {
+    /// What was not judged, why, and what to do about it, as one sentence.
+    pub fn describe(&self) -> String {
+        let Self { from, to, looks, error } = self;
+        let remedy = match error {
+            PlanError::NotRecorded | PlanError::Newer { .. } => "give",
+            PlanError::Missing { .. } | PlanError::Damaged { .. } | PlanError::Io { .. } => {
+                "restore it from a backup of the ledger folder, or give"
+            }
+        };
+        let looks = counted(*looks, "look", "looks");
+        format!(
+            "{looks} from {from} to {to} not judged: {error}; {remedy} --config FILE to judge everything with one configuration"
+        )
+    }
+}
+
 impl Replay {
-    /// A replay under `plan`.
+    /// A replay of everything under `plan`.
     pub fn new(plan: Arc<Plan>, window: Window) -> Self {
+        let engine = engine(Some(&plan));
+        let in_force = Some(Arc::clone(&plan));
+        Self::start(Configuration::Given { plan, sha256: None }, in_force, engine, window)
+    }
+
+    /// A replay of the ledger in `dir` under the configuration that held at each moment: the live cases, byte for byte. See
+    /// [`Replay::unjudged`] for the time for which none is known.
+    pub fn recorded(dir: &Path, window: Window) -> Self {
+        let plans = PlanReader::new(dir);
+        Self::start(Configuration::Recorded(plans), None, Engine::new(), window)
+    }
+
+    fn start(configuration: Configuration, plan: Option<Arc<Plan>>, engine: Engine, window: Window) -> Self {
         Self {
-            engine: engine(&plan),
+            configuration,
             plan,
+            plan_id: None,
+            unjudged: Vec::new(),
             window,
-            config_sha256: None,
+            engine,
             run: None,
             has_live_config: false,
             snapshot_at_run_end: None,
@@ -115,11 +177,13 @@ impl Replay {
         }
     }
 
-    /// Sets the hash of the configuration that the plan comes from. Runs that had this configuration resume from the
-    /// recorded state, byte for byte; other runs resume from the state of the replay.
+    /// Sets the hash of the configuration that the plan of [`Replay::new`] comes from. Runs that had this configuration resume from
+    /// the recorded state, byte for byte; other runs resume from the state of the replay.
     #[must_use]
     pub fn with_config_sha256(mut self, config_sha256: &str) -> Self {
-        self.config_sha256 = Some(config_sha256.to_owned());
+        if let Configuration::Given { sha256, .. } = &mut self.configuration {
+            *sha256 = Some(config_sha256.to_owned());
+        }
         self
     }
 
@@ -131,6 +195,10 @@ impl Replay {
         }
         let is_reported = self.window.from.is_none_or(|from| self.now >= from);
         let input = match entry.event {
+            RecordedEvent::Head(head) if self.is_same_run(&head) => match self.plan_after_loss(&head) {
+                Some(plan) => Input::Configured(plan),
+                None => return Vec::new(),
+            },
             RecordedEvent::Head(head) => {
                 self.start_run(&head, is_reported);
                 return Vec::new();
@@ -153,11 +221,18 @@ impl Replay {
             RecordedEvent::Restored(case) if self.live_only.contains(&case.id) => return Vec::new(),
             RecordedEvent::Restored(case) => Input::Restored(self.cases_at_run_end.remove(&case.id).unwrap_or(case)),
             RecordedEvent::Resumed(recorded) => Input::Resumed(self.resumed(recorded)),
-            RecordedEvent::Configured { .. } => Input::Configured(Arc::clone(&self.plan)),
+            RecordedEvent::Configured { plan, .. } => match self.take_plan(plan) {
+                Some(plan) => Input::Configured(plan),
+                None => return Vec::new(),
+            },
             RecordedEvent::Observed(look) => {
+                let Some(plan) = &self.plan else {
+                    self.leave_out_look(is_reported);
+                    return Vec::new();
+                };
                 if is_reported {
                     self.tally.looks += 1;
-                    self.tally.looks_elsewhere += u64::from(!self.plan.cameras.contains_key(&look.camera));
+                    self.tally.looks_elsewhere += u64::from(!plan.cameras.contains_key(&look.camera));
                 }
                 Input::Observed(look)
             }
@@ -185,21 +260,93 @@ impl Replay {
         &self.tally
     }
 
+    /// The plan in force; `None` while it is not known.
+    pub fn plan(&self) -> Option<&Arc<Plan>> {
+        self.plan.as_ref()
+    }
+
+    /// The engine, for queries.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The time within the window that was not judged, oldest first; none for a replay under a given plan.
+    pub fn unjudged(&self) -> impl Iterator<Item = &UnjudgedSpan> {
+        self.unjudged.iter().filter(|span| span.looks > 0)
+    }
+
+    /// The plan that holds from now on: the given one, or that of the record; `None` if it is not known.
+    fn take_plan(&mut self, recorded: Option<PlanId>) -> Option<Arc<Plan>> {
+        let known = match &mut self.configuration {
+            Configuration::Given { plan, .. } => Ok(Arc::clone(plan)),
+            Configuration::Recorded(plans) => match &recorded {
+                Some(id) => plans.get(id),
+                None => Err(PlanError::NotRecorded),
+            },
+        };
+        self.plan_id = recorded;
+        self.plan = match known {
+            Ok(plan) => Some(plan),
+            Err(error) => {
+                self.not_known(error);
+                None
+            }
+        };
+        self.plan.clone()
+    }
+
+    fn not_known(&mut self, error: PlanError) {
+        let is_same = self.plan.is_none() && self.unjudged.last().is_some_and(|span| span.error == error);
+        if !is_same {
+            self.unjudged.push(UnjudgedSpan {
+                from: self.now,
+                to: self.now,
+                looks: 0,
+                error,
+            });
+        }
+    }
+
+    fn leave_out_look(&mut self, is_reported: bool) {
+        if let Some(span) = self.unjudged.last_mut().filter(|_| is_reported) {
+            if span.looks == 0 {
+                span.from = self.now;
+            }
+            span.to = self.now;
+            span.looks += 1;
+        }
+    }
+
+    fn is_same_run(&self, head: &FileHead) -> bool {
+        let (started_at, boot) = (head.started_at, &head.boot);
+        self.run.as_ref().is_some_and(|run| *run == (started_at, boot.clone()))
+    }
+
+    /// The plan of a file of the current run, if the record of its change was lost.
+    fn plan_after_loss(&mut self, head: &FileHead) -> Option<Arc<Plan>> {
+        let is_recorded = matches!(self.configuration, Configuration::Recorded(_));
+        if is_recorded && head.plan != self.plan_id {
+            return self.take_plan(head.plan.clone());
+        }
+        None
+    }
+
     fn start_run(&mut self, head: &FileHead, is_reported: bool) {
         let run = (head.started_at, head.boot.clone());
-        if self.run.as_ref() == Some(&run) {
-            return;
-        }
         let carried: Vec<OpenCase> = self
             .engine
             .remembered()
             .filter(|c| self.replay_only.contains(&c.id) && is_restorable(c, head.started_at))
             .cloned()
             .collect();
-        let previous = std::mem::replace(&mut self.engine, engine(&self.plan));
+        let plan = self.take_plan(head.plan.clone());
+        let previous = std::mem::replace(&mut self.engine, engine(plan.as_ref()));
         // Before the first run there is no state.
         self.snapshot_at_run_end = self.run.is_some().then(|| previous.snapshot());
-        self.has_live_config = self.config_sha256.as_ref() == Some(&head.config_sha256);
+        self.has_live_config = match &self.configuration {
+            Configuration::Given { sha256, .. } => sha256.as_ref() == Some(&head.config_sha256),
+            Configuration::Recorded(_) => true,
+        };
         self.cases_at_run_end = previous
             .remembered()
             .filter(|_| !self.has_live_config)
@@ -258,9 +405,11 @@ impl Replay {
     }
 }
 
-fn engine(plan: &Arc<Plan>) -> Engine {
+fn engine(plan: Option<&Arc<Plan>>) -> Engine {
     let mut engine = Engine::new();
-    engine.apply(Input::Configured(Arc::clone(plan)));
+    if let Some(plan) = plan {
+        engine.apply(Input::Configured(Arc::clone(plan)));
+    }
     engine
 }
 

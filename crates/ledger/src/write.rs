@@ -4,15 +4,13 @@
 //! Records that cannot be written are dropped and counted, and the failure is logged once. After a minute a new file is
 //! tried; its head states that records before it were lost.
 
+mod thread;
+
 use std::{
-    fs::{self, File, TryLockError},
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+        mpsc::{SyncSender, TrySendError, sync_channel},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -21,13 +19,14 @@ use std::{
 use jiff::Timestamp;
 use metrics::counter;
 
+use self::thread::Writer;
 use super::{
-    LedgerError, Settings,
-    code::{Decoder, Encoder, FileHead, FileOrigin},
-    file::{self, FrameError, FrameReader},
+    LedgerError, PlanId, Settings,
+    code::{self, ConfiguredRecord, Encoder, FileHead, FileOrigin},
+    file,
 };
-use gridwatch_base::{disk, metric};
-use gridwatch_engine::{CaseId, Engine, Input};
+use gridwatch_base::metric;
+use gridwatch_engine::{CaseId, Engine, Input, Plan};
 
 /// A killed process loses at most this much.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
@@ -52,10 +51,52 @@ pub struct RunInfo {
 }
 
 enum WriterJob {
-    /// Start a new file with these bytes; `at` is the time of the newest input.
-    StartFile { at: Timestamp, bytes: Vec<u8> },
+    /// Start a new file.
+    StartFile(Box<NewFile>),
+    /// Store the plan, and append a record of the change.
+    Configured { config_sha256: String, plan: Arc<Plan> },
     /// Append to the current file.
     Append { bytes: Vec<u8>, records: u64 },
+}
+
+/// A file to be started: a header, the head, and frames.
+struct NewFile {
+    /// Time of the newest input.
+    at: Timestamp,
+    /// The same in the precision of the header.
+    started_at: Timestamp,
+    /// Without the name of the plan, which the thread stores.
+    head: FileHead,
+    plan: Arc<Plan>,
+    frames: Vec<u8>,
+}
+
+impl WriterJob {
+    /// Number of inputs that are recorded by it.
+    fn records(&self) -> u64 {
+        match self {
+            Self::StartFile(_) => 0,
+            Self::Append { records, .. } => *records,
+            Self::Configured { .. } => 1,
+        }
+    }
+}
+
+/// The header of a file and its first frame.
+fn file_start(started_at: Timestamp, head: &FileHead) -> Vec<u8> {
+    let mut bytes = file::header(started_at).to_vec();
+    file::frame(&mut bytes, |out| code::head(head, out));
+    bytes
+}
+
+/// The frame of a configuration change.
+fn configured_frame(config_sha256: &str, plan: Option<PlanId>) -> Vec<u8> {
+    let config_sha256 = config_sha256.to_owned();
+    let mut bytes = Vec::new();
+    file::frame(&mut bytes, |out| {
+        code::configured(&ConfiguredRecord { config_sha256, plan }, out)
+    });
+    bytes
 }
 
 /// Records the inputs of an engine. The files are written by another thread.
@@ -70,6 +111,8 @@ pub struct Recorder {
     is_broken: Arc<AtomicBool>,
     file_bytes: u64,
     run: RunInfo,
+    /// The plan in force; `None` before [`Recorder::begin`].
+    plan: Option<Arc<Plan>>,
     encoder: Encoder,
     buffer: Vec<u8>,
     /// Number of records in the buffer.
@@ -87,8 +130,8 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Starts a file for `run`. The thread opens the directory; errors are logged and counted there, and the file is
-    /// tried again.
+    /// A recorder for `run`, which [`RecordedEngine::start`](crate::RecordedEngine::start) begins. The thread opens the directory;
+    /// errors are logged and counted there, and the file is tried again.
     ///
     /// # Errors
     /// If the operating system cannot start a thread.
@@ -116,7 +159,7 @@ impl Recorder {
                 .spawn(move || writer.run(&inbox))?
         };
         let started_at = file::to_header_precision(run.started_at);
-        let mut recorder = Self {
+        Ok(Self {
             jobs: Some(jobs),
             thread: Some(thread),
             is_lossless,
@@ -124,6 +167,7 @@ impl Recorder {
             file_bytes,
             now: run.started_at,
             run,
+            plan: None,
             encoder: Encoder::new(started_at),
             buffer: Vec::new(),
             records: 0,
@@ -132,28 +176,62 @@ impl Recorder {
             flushed: Instant::now(),
             paused_until: None,
             frame: None,
-        };
-        recorder.start_file(FileOrigin::Start, &Engine::new());
-        Ok(recorder)
+        })
     }
 
-    /// Records an input before it is applied to `engine`; [`Recorder::applied`] must follow.
+    /// Starts the first file of the run, which has this plan.
+    pub(super) fn begin(&mut self, plan: &Arc<Plan>) {
+        self.plan = Some(Arc::clone(plan));
+        self.start_file(FileOrigin::Start, &Engine::new());
+    }
+
+    /// Records an input before it is applied to `engine`; [`Recorder::applied`] must follow. A new configuration is recorded by
+    /// [`Recorder::configured`].
     pub(super) fn input(&mut self, input: &Input, engine: &Engine) {
         self.now = time_of(input).unwrap_or(self.now);
+        if self.is_recording(engine) {
+            self.frame = Some(file::open_frame(&mut self.buffer));
+            self.encoder.input(input, &mut self.buffer);
+        }
+    }
+
+    /// Records a new configuration before it is applied to `engine`; `None`: the configuration file is the same.
+    pub(super) fn configured(&mut self, plan: &Arc<Plan>, config_sha256: Option<&str>, engine: &Engine) {
+        let is_recording = self.is_recording(engine);
+        // Also while nothing can be recorded: the head of the next file has it.
+        self.plan = Some(Arc::clone(plan));
+        if let Some(config_sha256) = config_sha256 {
+            config_sha256.clone_into(&mut self.run.config_sha256);
+        }
+        if !is_recording {
+            return;
+        }
+        self.send_buffer(Instant::now());
+        if self.paused_until.is_some() {
+            counter!(metric::LEDGER_LOST).increment(1);
+            return;
+        }
+        let config_sha256 = self.run.config_sha256.clone();
+        self.bytes_sent += configured_frame(&config_sha256, Some(PlanId::placeholder())).len() as u64;
+        self.send(WriterJob::Configured {
+            config_sha256,
+            plan: Arc::clone(plan),
+        });
+    }
+
+    /// Whether an input can be recorded; starts a new file if one is due. If not, the input counts as lost.
+    fn is_recording(&mut self, engine: &Engine) -> bool {
         if let Some(until) = self.paused_until {
             if Instant::now() < until {
                 counter!(metric::LEDGER_LOST).increment(1);
-                return;
+                return false;
             }
             self.paused_until = None;
             self.start_file(FileOrigin::Loss, engine);
         } else if self.bytes_sent + self.buffer.len() as u64 >= self.file_bytes || self.is_file_old() {
             self.start_file(FileOrigin::Rotation, engine);
         }
-        if self.paused_until.is_none() {
-            self.frame = Some(file::open_frame(&mut self.buffer));
-            self.encoder.input(input, &self.run.config_sha256, &mut self.buffer);
-        }
+        self.paused_until.is_none()
     }
 
     /// Completes the record of [`Recorder::input`] with the cases that the engine opened.
@@ -168,11 +246,6 @@ impl Recorder {
                 self.send_buffer(Instant::now());
             }
         }
-    }
-
-    /// Sets the configuration hash for the following records.
-    pub(super) fn reconfigured(&mut self, config_sha256: &str) {
-        config_sha256.clone_into(&mut self.run.config_sha256);
     }
 
     /// Passes on buffered records if a second has passed. To be called about once a second.
@@ -193,27 +266,35 @@ impl Recorder {
         if self.paused_until.is_some() {
             return;
         }
+        let Some(plan) = self.plan.clone() else { return };
         self.started_at = file::to_header_precision(self.now);
         self.encoder = Encoder::new(self.started_at);
-        let mut bytes = file::header(self.started_at).to_vec();
         let head = FileHead {
             started_at: self.run.started_at,
             boot: self.run.boot.clone(),
             config_sha256: self.run.config_sha256.clone(),
+            // The thread stores the plan and puts its name here.
+            plan: Some(PlanId::placeholder()),
             program: env!("CARGO_PKG_VERSION").into(),
             origin,
         };
-        file::frame(&mut bytes, |out| self.encoder.head(&head, out));
+        let mut frames = Vec::new();
         for case in engine.remembered() {
-            file::frame(&mut bytes, |out| self.encoder.known_case(case, out));
+            file::frame(&mut frames, |out| self.encoder.known_case(case, out));
         }
         for held in engine.held_back() {
-            file::frame(&mut bytes, |out| self.encoder.held_back(held, out));
+            file::frame(&mut frames, |out| self.encoder.held_back(held, out));
         }
-        self.bytes_sent = bytes.len() as u64;
+        self.bytes_sent = (file_start(self.started_at, &head).len() + frames.len()) as u64;
         // A new attempt: an error of the previous file no longer matters.
         self.is_broken.store(false, Ordering::Release);
-        self.send(WriterJob::StartFile { at: self.now, bytes });
+        self.send(WriterJob::StartFile(Box::new(NewFile {
+            at: self.now,
+            started_at: self.started_at,
+            head,
+            plan,
+            frames,
+        })));
     }
 
     fn send_buffer(&mut self, now: Instant) {
@@ -242,9 +323,7 @@ impl Recorder {
         }
         if let Err(e) = jobs.try_send(job) {
             let (TrySendError::Full(job) | TrySendError::Disconnected(job)) = e;
-            if let WriterJob::Append { records, .. } = job {
-                counter!(metric::LEDGER_LOST).increment(records);
-            }
+            counter!(metric::LEDGER_LOST).increment(job.records());
             tracing::error!(
                 "Disk too slow for the ledger; records are dropped and cannot be replayed. A new file is tried in a minute"
             );
@@ -291,276 +370,5 @@ pub(super) fn time_of(input: &Input) -> Option<Timestamp> {
         Input::Tick(at) | Input::Reaimed { at, .. } => Some(*at),
         Input::Elsewhere(news) => Some(news.at),
         Input::Configured(_) | Input::Restored(_) | Input::Resumed(_) | Input::EvidenceFailed { .. } => None,
-    }
-}
-
-/// The thread that owns the files.
-struct Writer {
-    settings: Settings,
-    is_broken: Arc<AtomicBool>,
-    /// Set once the directory was opened.
-    directory: Option<Directory>,
-    current: Option<CurrentFile>,
-    is_failing: bool,
-    first_failure: Option<LedgerError>,
-}
-
-/// The locked directory of the ledger.
-struct Directory {
-    /// Held until the writer ends.
-    _lock: File,
-    /// The undamaged files, oldest first.
-    files: Vec<RetainedFile>,
-}
-
-/// The file being written.
-struct CurrentFile {
-    file: File,
-    path: PathBuf,
-    /// Length of its whole records in bytes.
-    length: u64,
-}
-
-/// A file that may be deleted for its age.
-struct RetainedFile {
-    number: u64,
-    path: PathBuf,
-    bytes: u64,
-    started_at: Timestamp,
-}
-
-impl Writer {
-    fn new(settings: Settings, is_broken: Arc<AtomicBool>) -> Self {
-        Self {
-            settings,
-            is_broken,
-            directory: None,
-            current: None,
-            is_failing: false,
-            first_failure: None,
-        }
-    }
-
-    /// Processes jobs until the recorder is dropped; returns the first error.
-    fn run(mut self, inbox: &Receiver<WriterJob>) -> Option<LedgerError> {
-        for job in inbox {
-            let (result, records) = match job {
-                WriterJob::StartFile { at, bytes } => (self.start_file(at, &bytes), 0),
-                WriterJob::Append { records, .. } if self.current.is_none() => {
-                    counter!(metric::LEDGER_LOST).increment(records);
-                    continue;
-                }
-                WriterJob::Append { bytes, records } => (self.append(&bytes), records),
-            };
-            if let Err(error) = result {
-                counter!(metric::LEDGER_LOST).increment(records);
-                self.failed(error);
-            }
-        }
-        if let Err(error) = self.finish() {
-            self.failed(error);
-        }
-        self.first_failure
-    }
-
-    fn failed(&mut self, error: LedgerError) {
-        self.is_broken.store(true, Ordering::Release);
-        self.current = None;
-        if !std::mem::replace(&mut self.is_failing, true) {
-            tracing::error!(%error, "Cannot write the ledger; records are dropped and cannot be replayed. Retrying every minute");
-        }
-        self.first_failure.get_or_insert(error);
-    }
-
-    fn start_file(&mut self, at: Timestamp, bytes: &[u8]) -> Result<(), LedgerError> {
-        self.finish()?;
-        let mut directory = match self.directory.take() {
-            Some(directory) => directory,
-            None => self.open_directory()?,
-        };
-        let created = self.create_file(&mut directory.files, at, bytes);
-        self.directory = Some(directory);
-        self.current = Some(created?);
-        if std::mem::take(&mut self.is_failing) {
-            tracing::info!("Writing the ledger again");
-        }
-        Ok(())
-    }
-
-    fn create_file(
-        &self,
-        files: &mut Vec<RetainedFile>,
-        at: Timestamp,
-        bytes: &[u8],
-    ) -> Result<CurrentFile, LedgerError> {
-        self.remove_expired(files, at)?;
-        let dir = &self.settings.dir;
-        // Damaged files keep their numbers.
-        let newest = file::list(dir)?.last().map_or(0, |f| f.number);
-        let number = newest.max(files.last().map_or(0, |f| f.number)) + 1;
-        let path = dir.join(file::file_name(number));
-        let create = |e| LedgerError::io("create", &path, e);
-        let mut file = File::options()
-            .write(true)
-            .create_new(true)
-            .mode(disk::PRIVATE_FILE)
-            .open(&path)
-            .map_err(create)?;
-        files.push(RetainedFile {
-            number,
-            path: path.clone(),
-            bytes: bytes.len() as u64,
-            started_at: at,
-        });
-        if let Err(e) = file.write_all(bytes) {
-            // An incomplete header would look like damage later.
-            files.pop();
-            let _ = fs::remove_file(&path);
-            return Err(LedgerError::io("write", &path, e));
-        }
-        // Flush the directory, so that the name survives a power cut.
-        File::open(dir).and_then(|d| d.sync_all()).map_err(create)?;
-        let length = bytes.len() as u64;
-        Ok(CurrentFile { file, path, length })
-    }
-
-    fn append(&mut self, bytes: &[u8]) -> Result<(), LedgerError> {
-        let Some(current) = &mut self.current else {
-            return Ok(());
-        };
-        if let Err(e) = current.file.write_all(bytes) {
-            // A partial record would look like damage once a newer file follows. If truncating fails too, it will.
-            let _ = current.file.set_len(current.length);
-            return Err(LedgerError::io("write", &current.path, e));
-        }
-        current.length += bytes.len() as u64;
-        if let Some(directory) = &mut self.directory
-            && let Some(newest) = directory.files.last_mut()
-        {
-            newest.bytes = current.length;
-        }
-        Ok(())
-    }
-
-    fn finish(&mut self) -> Result<(), LedgerError> {
-        match self.current.take() {
-            Some(current) => current
-                .file
-                .sync_all()
-                .map_err(|e| LedgerError::io("flush", &current.path, e)),
-            None => Ok(()),
-        }
-    }
-
-    /// Locks the directory, repairs the end of the newest file and lists the files.
-    fn open_directory(&self) -> Result<Directory, LedgerError> {
-        let dir = &self.settings.dir;
-        disk::create_private_dir(dir).map_err(|e| LedgerError::io("create", dir, e))?;
-        let path = dir.join("ledger.lock");
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(disk::PRIVATE_FILE)
-            .open(&path)
-            .map_err(|e| LedgerError::io("open", &path, e))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(LedgerError::Busy { dir: dir.clone() }),
-            Err(TryLockError::Error(e)) => return Err(LedgerError::io("lock", &path, e)),
-        }
-        if let Some(newest) = file::list(dir)?.iter().rfind(|f| !f.is_damaged) {
-            repair_tail(&newest.path)?;
-        }
-        let mut files: Vec<RetainedFile> = Vec::new();
-        for listed in file::list(dir)?.into_iter().filter(|f| !f.is_damaged) {
-            let before = files.last().map_or(Timestamp::MIN, |f| f.started_at);
-            files.push(RetainedFile {
-                number: listed.number,
-                bytes: fs::metadata(&listed.path).map_or(0, |m| m.len()),
-                // A file with an unreadable header counts as old as the one before it.
-                started_at: FrameReader::open(&listed.path).map_or(before, |f| f.started_at),
-                path: listed.path,
-            });
-        }
-        Ok(Directory { _lock: lock, files })
-    }
-
-    /// Deletes the oldest files while a new one would exceed the size limit, and files that are too old.
-    fn remove_expired(&self, files: &mut Vec<RetainedFile>, at: Timestamp) -> Result<(), LedgerError> {
-        let Settings {
-            file_bytes,
-            keep_bytes,
-            keep_for,
-            ..
-        } = &self.settings;
-        let oldest = at.checked_sub(*keep_for).unwrap_or(Timestamp::MIN);
-        loop {
-            let total: u64 = files.iter().map(|f| f.bytes).sum();
-            // The newest record of a file is older than the start of the next file.
-            let newest_record = files.get(1).map_or(at, |next| next.started_at);
-            let is_expired = total + file_bytes > *keep_bytes || newest_record < oldest;
-            if files.is_empty() || !is_expired {
-                return Ok(());
-            }
-            let old = files.remove(0);
-            fs::remove_file(&old.path).map_err(|e| LedgerError::io("remove", &old.path, e))?;
-            tracing::debug!(file = %old.path.display(), "Deleted old ledger file");
-        }
-    }
-}
-
-/// Cuts off an incomplete record at the end of the newest file, as left by a crash. Renames the file if it is damaged
-/// elsewhere.
-fn repair_tail(path: &std::path::Path) -> Result<(), LedgerError> {
-    let error = match FrameReader::open(path) {
-        Ok(mut frames) => {
-            let mut decoder = Decoder::new(frames.started_at);
-            loop {
-                let offset = frames.offset();
-                match frames.next() {
-                    Ok(None) => return Ok(()),
-                    Ok(Some(payload)) => {
-                        if let Err(reason) = decoder.entry(payload) {
-                            break FrameError::Broken {
-                                offset,
-                                reason,
-                                frame_follows: true,
-                            };
-                        }
-                    }
-                    Err(error) => break error,
-                }
-            }
-        }
-        Err(error) => error,
-    };
-    match error {
-        FrameError::Io(e) => Err(LedgerError::io("read", path, e)),
-        // Written by a newer version: leave it alone.
-        FrameError::Newer(_) => Ok(()),
-        FrameError::Broken {
-            offset,
-            frame_follows: false,
-            ..
-        } if offset >= file::HEADER_BYTES => {
-            let length = fs::metadata(path).map_or(offset, |m| m.len());
-            File::options()
-                .write(true)
-                .open(path)
-                .and_then(|f| {
-                    f.set_len(offset)?;
-                    f.sync_all()
-                })
-                .map_err(|e| LedgerError::io("truncate", path, e))?;
-            tracing::warn!(file = %path.display(), offset, bytes = length - offset, "Newest ledger file ended in an incomplete record, as after a crash; cut it off");
-            Ok(())
-        }
-        FrameError::Broken { offset, reason, .. } => {
-            let renamed_to = file::damaged_name(path);
-            fs::rename(path, &renamed_to).map_err(|e| LedgerError::io("rename", path, e))?;
-            tracing::error!(file = %path.display(), offset, reason, renamed_to = %renamed_to.display(), "Ledger file is damaged; renamed it. Replays read it up to the damage");
-            Ok(())
-        }
     }
 }

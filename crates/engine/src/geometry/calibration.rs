@@ -5,6 +5,8 @@
 
 mod lens_fit;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     super::types::{LonLat, Point},
     Lens, LocalPlane,
@@ -72,7 +74,8 @@ pub enum CalibrationError {
 }
 
 /// Picture-to-ground calibration of one camera.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Calibration {
     plane: LocalPlane,
     /// Boxed because few cameras have one.

@@ -1,5 +1,7 @@
 //! The plane homography: fit, apply, invert, Jacobian.
 
+use serde::{Deserialize, Serialize};
+
 /// Points whose spread across is less than this share of their spread along are collinear. A strip of road 3 % of the
 /// picture high still has 0.04.
 const LINE_RATIO: f64 = 0.01;
@@ -53,7 +55,7 @@ impl Normalised {
 }
 
 /// Maps picture fractions to metres on the plane: [X, Y] = [h0·p, h1·p] / (h2·p), with h2·p = 1 at the pairs' centroid.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Homography([[f64; 3]; 3]);
 
 impl Homography {

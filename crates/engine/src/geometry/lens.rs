@@ -9,6 +9,8 @@
 //! of the ideal picture at any resolution. k₁ < 0 is barrel distortion, typical of wide lenses; k₁ > 0 is pincushion.
 //! Tangential terms are omitted: in commercial cameras they are smaller than the accuracy of a clicked point.
 
+use serde::{Deserialize, Serialize};
+
 /// How far beyond the corners a lens must still map: boxes, and the perturbed points of a fit, may lie slightly
 /// outside.
 const REACH: f64 = 1.02;
@@ -18,13 +20,37 @@ const PRECISION: f64 = 1e-13;
 const STEPS: usize = 80;
 
 /// Radial distortion of one camera.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "StoredLens", into = "StoredLens")]
 pub struct Lens {
     k1: f64,
     k2: f64,
     aspect: f64,
     /// Radius at which the model folds back in the ideal picture, in half diagonals; infinite if it never does.
     fold_radius: f64,
+}
+
+/// The stored form of a lens: what it was made from. (The radius at which it folds may be infinite, which JSON has no number for.)
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredLens {
+    k1: f64,
+    k2: f64,
+    aspect: f64,
+}
+
+impl From<Lens> for StoredLens {
+    fn from(Lens { k1, k2, aspect, .. }: Lens) -> Self {
+        Self { k1, k2, aspect }
+    }
+}
+
+impl TryFrom<StoredLens> for Lens {
+    type Error = &'static str;
+
+    fn try_from(StoredLens { k1, k2, aspect }: StoredLens) -> Result<Self, Self::Error> {
+        Self::new(k1, k2, aspect).ok_or("no lens has these coefficients")
+    }
 }
 
 impl Lens {

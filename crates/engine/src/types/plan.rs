@@ -36,7 +36,8 @@ pub struct Plan {
 
 /// Protects the platform's clerks: how many cases may be filed per calendar day of the city, and how long an unanswered
 /// case keeps its site. Candidates over the cap wait, highest priority first.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Intake {
     /// Cap per camera, over all its presets.
     pub per_camera_day: u32,
@@ -47,7 +48,8 @@ pub struct Intake {
 }
 
 /// What a verification needs to conclude that a case's object is gone or still there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Verification {
     /// Minimum clear looks at an unobstructed place.
     pub looks: u32,
@@ -73,7 +75,8 @@ impl Default for Verification {
 }
 
 /// One camera as the engine sees it: a fixed camera, or one preset of a PTZ camera ([`CameraId::at_preset`]).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CameraPlan {
     /// Scheduled interval between looks.
     pub look_every: Duration,
@@ -90,7 +93,8 @@ pub struct CameraPlan {
 }
 
 /// An approved sign. A camera cannot see legality, only that a sign is new compared with the approved ones.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ApprovedSign {
     /// Label given by the model that recorded it; another label is another object.
     pub label: Label,
@@ -103,7 +107,8 @@ pub struct ApprovedSign {
 }
 
 /// A zone drawn in a camera's picture.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Zone {
     /// Unique within the camera.
     pub id: ZoneId,
@@ -116,7 +121,8 @@ pub struct Zone {
 }
 
 /// What a zone means.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ZoneKind {
     /// Objects anchored here count. A camera without a watch zone for a rule watches its whole picture.
     Watch,
@@ -135,7 +141,8 @@ pub enum ZoneKind {
 }
 
 /// The zone that an object must have left to count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Beyond {
     /// [`ZoneKind::Shop`]. If none is drawn for the rule, nothing counts.
     Shop,
@@ -143,7 +150,8 @@ pub enum Beyond {
 
 /// What a rule's objects stand on or hang from. Decides which point of a box is matched against zones, and how it is
 /// located.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Stands {
     /// The ground: anchored at the foot of the box, located through the calibration.
     #[default]
@@ -154,7 +162,8 @@ pub enum Stands {
 }
 
 /// How objects in a camera's view are located.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Place {
     /// Each box from its foot, through a calibration.
     Calibrated {
@@ -170,7 +179,8 @@ pub enum Place {
 }
 
 /// Fixed location of a view.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FixedPlace {
     /// What the view shows, not where the camera's pole stands.
     pub at: LonLat,
@@ -192,7 +202,8 @@ pub struct Category {
 }
 
 /// Requires an attendant near the object, such as a vendor by the goods.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Attended {
     /// Labels that count as an attendant.
     pub labels: Vec<Label>,
@@ -205,7 +216,8 @@ pub struct Attended {
 }
 
 /// Labels that tell that an object is another rule's.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ExceptLabels {
     /// The labels.
     pub labels: Vec<Label>,
@@ -214,7 +226,8 @@ pub struct ExceptLabels {
 }
 
 /// Score thresholds.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Scores {
     /// A detection with at least this score starts a candidate.
     pub start: f32,
@@ -226,7 +239,8 @@ pub struct Scores {
 ///
 /// It decides which sightings start a candidate. One that has started goes on when the object has become a part of the
 /// background.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Appeared {
     /// Start score of a new object, by day and by night; its keep score applies if it is higher.
     pub new_start: f32,
@@ -303,7 +317,8 @@ impl Rule {
 }
 
 /// A rule: which labels, where, and for how long.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Rule {
     /// Unique id.
     pub id: RuleId,

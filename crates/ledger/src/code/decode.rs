@@ -7,8 +7,9 @@ use serde::{
 };
 
 use super::{
-    APPEARANCES, CONFIGURED, ELSEWHERE, EVIDENCE_FAILED, EXTENDED, Entry, HEAD, HELD_BACK, KNOWN_CASE, LOOK, NEWNESS,
-    NIGHT, NOT_SEARCHED, NUMBERS, REAIMED, REPLY, RESTORED, RESUMED, RecordedEvent, SECOND_LOOK, TEXTS, TICK, VIEWS,
+    APPEARANCES, CONFIGURED, ConfiguredRecord, ELSEWHERE, EVIDENCE_FAILED, EXTENDED, Entry, HEAD, HELD_BACK,
+    KNOWN_CASE, LOOK, NEWNESS, NIGHT, NOT_SEARCHED, NUMBERS, REAIMED, REPLY, RESTORED, RESUMED, RecordedEvent,
+    SECOND_LOOK, TEXTS, TICK, VIEWS,
 };
 use gridwatch_engine::{
     AdvertText, Appearance, BBox, CameraId, CaseId, Detection, Elsewhere, Label, Light, Newness, Observation,
@@ -30,6 +31,15 @@ enum ClaimNews {
 #[serde(rename_all = "snake_case")]
 enum EarlierNews {
     Claimed(IgnoredAny),
+}
+
+/// A [`CONFIGURED`] record, also as earlier versions wrote it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ConfigurationChange {
+    Current(ConfiguredRecord),
+    /// The hash alone.
+    Earlier(String),
 }
 
 /// Why a record cannot be decoded.
@@ -71,9 +81,13 @@ impl Decoder {
             EVIDENCE_FAILED => RecordedEvent::EvidenceFailed { case: bytes.json()? },
             RESTORED => RecordedEvent::Restored(bytes.json()?),
             RESUMED => RecordedEvent::Resumed(bytes.json()?),
-            CONFIGURED => RecordedEvent::Configured {
-                config_sha256: bytes.json()?,
-            },
+            CONFIGURED => {
+                let (config_sha256, plan) = match bytes.json()? {
+                    ConfigurationChange::Current(ConfiguredRecord { config_sha256, plan }) => (config_sha256, plan),
+                    ConfigurationChange::Earlier(config_sha256) => (config_sha256, None),
+                };
+                RecordedEvent::Configured { config_sha256, plan }
+            }
             REAIMED => RecordedEvent::Reaimed(bytes.json()?),
             ELSEWHERE => match bytes.json()? {
                 ClaimNews::Current(news) => RecordedEvent::Elsewhere(news),

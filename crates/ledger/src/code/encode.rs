@@ -6,13 +6,25 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    APPEARANCES, CONFIGURED, ELSEWHERE, EVIDENCE_FAILED, EXTENDED, FileHead, HEAD, HELD_BACK, KNOWN_CASE, LOOK,
-    NEWNESS, NIGHT, NOT_SEARCHED, NUMBERS, REAIMED, REPLY, RESTORED, RESUMED, Reaimed, SECOND_LOOK, TEXTS, TICK,
-    view_code,
+    APPEARANCES, CONFIGURED, ConfiguredRecord, ELSEWHERE, EVIDENCE_FAILED, EXTENDED, FileHead, HEAD, HELD_BACK,
+    KNOWN_CASE, LOOK, NEWNESS, NIGHT, NOT_SEARCHED, NUMBERS, REAIMED, REPLY, RESTORED, RESUMED, Reaimed, SECOND_LOOK,
+    TEXTS, TICK, view_code,
 };
 use gridwatch_engine::{
     BBox, CaseId, HeldBackCase, Input, Light, Newness, Observation, OpenCase, PhoneNumber, RuleId, SecondLookScore,
 };
+
+/// The first record of a file.
+pub(crate) fn head(head: &FileHead, out: &mut Vec<u8>) {
+    out.push(HEAD);
+    json(head, out);
+}
+
+/// A configuration change.
+pub(crate) fn configured(record: &ConfiguredRecord, out: &mut Vec<u8>) {
+    out.push(CONFIGURED);
+    json(record, out);
+}
 
 /// Encodes the records of one file.
 #[derive(Debug)]
@@ -30,11 +42,6 @@ impl Encoder {
         }
     }
 
-    pub(crate) fn head(&mut self, head: &FileHead, out: &mut Vec<u8>) {
-        out.push(HEAD);
-        json(head, out);
-    }
-
     /// A case that the engine holds back when the file is started.
     pub(crate) fn held_back(&self, held: &HeldBackCase, out: &mut Vec<u8>) {
         out.push(HELD_BACK);
@@ -46,12 +53,10 @@ impl Encoder {
         json(case, out);
     }
 
-    pub(crate) fn input(&mut self, input: &Input, config_sha256: &str, out: &mut Vec<u8>) {
+    /// Any input but [`Input::Configured`], for which there is [`configured`].
+    pub(crate) fn input(&mut self, input: &Input, out: &mut Vec<u8>) {
         match input {
-            Input::Configured(_) => {
-                out.push(CONFIGURED);
-                json(config_sha256, out);
-            }
+            Input::Configured(_) => {}
             Input::Restored(case) => {
                 out.push(RESTORED);
                 json(case, out);

@@ -56,7 +56,7 @@ fn looks_are_encoded_compactly_and_exactly() {
         // Steps of ten seconds and a few nanoseconds.
         let input = look(at(STARTED + 10_000_000_007 * i as i128), seen);
         let mut out = Vec::new();
-        encoder.input(&input, "", &mut out);
+        encoder.input(&input, &mut out);
         sizes.push(out.len());
         let Input::Observed(look) = input else { unreachable!() };
         let entry = decoder.entry(&out).unwrap();
@@ -121,7 +121,7 @@ fn phone_numbers_texts_second_looks_and_labels_not_searched_for_survive() {
         };
         let look = Observation { not_searched, ..look };
         let mut out = Vec::new();
-        encoder.input(&Input::Observed(look.clone()), "", &mut out);
+        encoder.input(&Input::Observed(look.clone()), &mut out);
         assert_eq!(decoder.entry(&out).unwrap().event, RecordedEvent::Observed(look));
     }
 }
@@ -135,7 +135,7 @@ fn reaiming_a_camera_survives() {
         camera: camera.clone(),
         at,
     };
-    encoder.input(&input, "", &mut out);
+    encoder.input(&input, &mut out);
     let decoded = decoder.entry(&out).unwrap().event;
     assert_eq!(decoded, RecordedEvent::Reaimed(Reaimed { camera, at }));
 }
@@ -156,6 +156,34 @@ fn a_claim_that_an_earlier_version_recorded_is_read_and_has_no_effect() {
 }
 
 #[test]
+fn a_configuration_change_survives_and_one_of_an_earlier_version_is_read() {
+    let decode = |payload: &[u8]| Decoder::new(at(STARTED)).entry(payload).map(|entry| entry.event);
+    let plan = Some(PlanId::placeholder());
+    let record = ConfiguredRecord {
+        config_sha256: "ab".into(),
+        plan: plan.clone(),
+    };
+    let mut payload = Vec::new();
+    configured(&record, &mut payload);
+    let config_sha256 = String::from("ab");
+    assert_eq!(decode(&payload), Ok(RecordedEvent::Configured { config_sha256, plan }));
+
+    let earlier = |json: &str| {
+        let mut payload = vec![CONFIGURED];
+        encode::varint(json.len() as u128, &mut payload);
+        payload.extend_from_slice(json.as_bytes());
+        decode(&payload)
+    };
+    let (config_sha256, plan) = (String::from("cd"), None);
+    assert_eq!(
+        earlier(r#""cd""#),
+        Ok(RecordedEvent::Configured { config_sha256, plan })
+    );
+    // It would name a file elsewhere.
+    assert!(earlier(r#"{"config_sha256":"cd","plan":"../../etc/passwd"}"#).is_err());
+}
+
+#[test]
 fn view_codes_match_the_table() {
     for (code, view) in VIEWS.into_iter().enumerate() {
         assert_eq!(usize::from(view_code(view)), code);
@@ -169,7 +197,7 @@ proptest! {
         let (mut encoder, mut decoder) = (Encoder::new(at(STARTED)), Decoder::new(at(STARTED)));
         for at in [at(a), at(b)] {
             let mut out = Vec::new();
-            encoder.input(&Input::Tick(at), "", &mut out);
+            encoder.input(&Input::Tick(at), &mut out);
             prop_assert_eq!(decoder.entry(&out).unwrap().event, RecordedEvent::Tick(at));
         }
     }
@@ -212,7 +240,7 @@ fn newness_survives_and_costs_nothing_where_it_is_unknown() {
         };
         look.view = View::Moved;
         let mut out = Vec::new();
-        encoder.input(&Input::Observed(look.clone()), "", &mut out);
+        encoder.input(&Input::Observed(look.clone()), &mut out);
         sizes.push(out.len());
         let decoded = decoder.entry(&out).unwrap();
         assert_eq!(decoded.event, RecordedEvent::Observed(look));
@@ -229,11 +257,7 @@ fn a_look_with_fields_of_a_later_version_is_refused() {
         since: None,
     });
     let mut out = Vec::new();
-    encoder.input(
-        &look(at(STARTED), vec![Detection { newness, ..garbage() }]),
-        "",
-        &mut out,
-    );
+    encoder.input(&look(at(STARTED), vec![Detection { newness, ..garbage() }]), &mut out);
     // The extension byte follows the kind, the camera's name, the time and the view byte.
     let extension = out.iter().position(|b| *b == NEWNESS).unwrap();
     out[extension] |= 0x40;
