@@ -39,6 +39,8 @@ mod overlay;
 mod pictures;
 mod private;
 pub mod reference;
+#[cfg(all(feature = "gst", feature = "ort"))]
+pub mod reload;
 pub mod replay;
 #[cfg(all(feature = "gst", feature = "ort"))]
 pub mod run;
@@ -121,6 +123,8 @@ pub enum Command {
     #[cfg(all(feature = "gst", feature = "ort"))]
     Run(run::RunArgs),
     #[cfg(all(feature = "gst", feature = "ort"))]
+    Reload(reload::ReloadArgs),
+    #[cfg(all(feature = "gst", feature = "ort"))]
     Try(try_out::TryArgs),
     Init(init::InitArgs),
     #[cfg(all(feature = "gst", feature = "ort"))]
@@ -172,6 +176,8 @@ impl Command {
         match self {
             #[cfg(all(feature = "gst", feature = "ort"))]
             Self::Run(args) => run::run(args),
+            #[cfg(all(feature = "gst", feature = "ort"))]
+            Self::Reload(args) => reload::run(&args),
             #[cfg(all(feature = "gst", feature = "ort"))]
             Self::Try(args) => try_out::run(&args),
             Self::Init(args) => init::run(&args),

@@ -19,6 +19,7 @@ mod pinned_frames;
 mod readiness;
 mod receive;
 mod record;
+pub(crate) mod reload;
 mod runtime;
 mod sites;
 mod start;
@@ -29,7 +30,7 @@ mod view_monitor;
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
         mpsc,
     },
@@ -40,7 +41,11 @@ use std::{
 use jiff::Timestamp;
 use metrics::{counter, gauge};
 
-pub use self::error::StartError;
+pub use self::{
+    error::StartError,
+    messages::RemovedView,
+    reload::{ReloadOccasion, ReloadOutcome, ReloadReport, ReloadRequest, Reloader},
+};
 pub(crate) use self::{
     looks::view_name,
     receive::{CameraSource, receive_camera},
@@ -48,8 +53,9 @@ pub(crate) use self::{
 use self::{
     looks::{LookScheduler, WatchedCamera},
     messages::CoreEvent,
-    models::WorkerReport,
+    models::ManagerMessage,
     readiness::{CameraSight, OutboxSight},
+    reload::{control, watch},
     runtime::OwnedRuntime,
 };
 use crate::telemetry::{Health, Readiness};
@@ -59,7 +65,7 @@ use gridwatch_config::Config;
 use gridwatch_contract::{
     CameraHealth, ClockHealth, HealthMessage, HeldBackCase, SCHEMA_VERSION, SignedChainHead, When,
 };
-use gridwatch_engine::NodeId;
+use gridwatch_engine::{CameraId, NodeId};
 use gridwatch_link::{LinkHandle, LinkState};
 use gridwatch_store::{Store, StoreError};
 
@@ -95,27 +101,24 @@ const SIGNING: &str = "signing";
 
 /// A running daemon.
 pub struct Daemon {
-    config: Arc<Config>,
     shared: Arc<Shared>,
-    receivers: Receivers,
-    threads: Threads,
-    events: tokio::sync::mpsc::Sender<CoreEvent>,
-    link: LinkHandle,
-}
-
-/// The running receivers and their runtime.
-struct Receivers {
-    sources: Vec<CameraSource>,
+    /// Owns the receivers and the link, which another configuration replaces.
+    reloader: Arc<Reloader>,
+    /// What brings changed configurations to the reloader.
+    watching: Vec<tokio::task::JoinHandle<()>>,
     /// Wakes the look workers when a camera has a new picture.
     waker: tokio::task::JoinHandle<()>,
-    runtime: OwnedRuntime,
+    /// Runs the receivers.
+    receiving: OwnedRuntime,
+    threads: Threads,
+    events: tokio::sync::mpsc::Sender<CoreEvent>,
 }
 
 /// The threads, in the order in which they stop.
 struct Threads {
     look_workers: Vec<JoinHandle<()>>,
     models: JoinHandle<()>,
-    to_models: mpsc::Sender<WorkerReport>,
+    to_models: mpsc::Sender<ManagerMessage>,
     evidence_worker: JoinHandle<()>,
     core: JoinHandle<()>,
 }
@@ -126,18 +129,22 @@ struct Shared {
     health: Arc<Health>,
     pinned: Arc<AtomicU64>,
     outbox: Mutex<Store>,
-    link: tokio::sync::watch::Receiver<LinkState>,
-    config: Arc<Config>,
+    /// `None` while it is replaced, and after the stop.
+    link: Mutex<Option<LinkHandle>>,
+    link_state: tokio::sync::watch::Sender<LinkState>,
+    /// The configuration in force.
+    config: RwLock<Arc<Config>>,
 }
 
 impl Daemon {
     /// Current figures.
     pub fn snapshot(&self) -> DaemonSnapshot {
-        let cameras = &self.shared.looks.cameras;
+        let set = self.shared.looks.cameras();
+        let cameras = &set.cameras;
         DaemonSnapshot {
             cameras: cameras.len(),
             cameras_live: cameras.iter().filter(|c| c.slot.state().is_receiving()).count(),
-            looks: cameras.iter().map(|c| c.looks.load(Ordering::Relaxed)).sum(),
+            looks: cameras.iter().map(|c| c.looked.looks.load(Ordering::Relaxed)).sum(),
             pinned: self.shared.pinned.load(Ordering::Relaxed) as usize,
             outbox: self.shared.outbox_depth(),
         }
@@ -150,7 +157,40 @@ impl Daemon {
 
     /// The state of the broker connection.
     pub fn link(&self) -> tokio::sync::watch::Receiver<LinkState> {
-        self.link.state()
+        self.shared.link_state.subscribe()
+    }
+
+    /// Puts other configurations into force.
+    pub fn reloader(&self) -> Arc<Reloader> {
+        Arc::clone(&self.reloader)
+    }
+
+    /// Takes requests of `gridwatch reload` until the stop and, with `watch_files`, reloads the configuration when one of its files changes.
+    pub fn watch_configuration(&mut self, watch_files: bool) {
+        match control::listen(&self.shared.config().state_dir) {
+            Ok(listener) => {
+                let serving = control::serve(listener, self.reloader());
+                self.watching.push(tokio::spawn(serving));
+            }
+            Err(error) => {
+                tracing::error!(%error, "Cannot create the control socket; `gridwatch reload` cannot reach this daemon, SIGHUP can");
+            }
+        }
+        if watch_files {
+            self.watching.push(tokio::spawn(watch::watch(self.reloader())));
+        }
+    }
+
+    /// Reads the configuration again, as on SIGHUP.
+    pub fn reload(&self) {
+        let reloader = self.reloader();
+        tokio::task::spawn_blocking(move || {
+            reloader.reload(&ReloadRequest {
+                file: None,
+                dry_run: false,
+                occasion: ReloadOccasion::Signal,
+            })
+        });
     }
 
     /// Publishes a health message every minute, and logs when the box becomes ready or stops being so, until `stop`
@@ -173,7 +213,7 @@ impl Daemon {
                     }
                 }
                 _ = every.tick() => match serde_json::to_value(self.health_message()) {
-                    Ok(message) => self.link.publish_health(&message),
+                    Ok(message) => self.shared.publish_health(&message),
                     Err(error) => tracing::error!(%error, "Cannot serialize the health message; please report this bug"),
                 },
             }
@@ -181,30 +221,26 @@ impl Daemon {
     }
 
     fn health_message(&self) -> HealthMessage {
-        let now = Timestamp::now();
-        let camera = |c: &WatchedCamera| {
-            let last = c.last_look.load(Ordering::Relaxed);
+        let (now, config) = (Timestamp::now(), self.shared.config());
+        let camera = |c: &Arc<WatchedCamera>| {
+            let last = c.looked.last_look.load(Ordering::Relaxed);
             CameraHealth {
                 local_id: c.id.to_string(),
                 state: c.slot.state().as_str().to_owned(),
-                view: c
-                    .last_view
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .map(|v| looks::view_name(v).to_owned()),
-                looks: c.looks.load(Ordering::Relaxed),
+                view: c.looked.last_view().map(|v| looks::view_name(v).to_owned()),
+                looks: c.looked.looks.load(Ordering::Relaxed),
                 last_look_age_s: (last != 0).then(|| (now.as_millisecond() - last) as f64 / 1000.0),
             }
         };
         HealthMessage {
             schema_version: SCHEMA_VERSION,
-            node_id: self.config.node.to_string(),
-            at: When::new(now, &self.config.timezone),
+            node_id: config.node.to_string(),
+            at: When::new(now, &config.timezone),
             clock: clock::read().ok().map(ClockHealth::new),
-            chain: self.shared.chain_head(&self.config.node, now),
+            chain: self.shared.chain_head(&config.node, now),
             outbox_depth: self.shared.outbox_depth(),
             held_back: self.shared.held_back(),
-            cameras: self.shared.looks.cameras.iter().map(camera).collect(),
+            cameras: self.shared.looks.cameras().cameras.iter().map(camera).collect(),
         }
     }
 
@@ -212,21 +248,26 @@ impl Daemon {
     /// finished; messages that the broker has not acknowledged stay in the outbox.
     pub async fn stop(self) {
         let Self {
-            config: _,
             shared,
-            receivers,
+            reloader,
+            watching,
+            waker,
+            receiving,
             threads,
             events,
-            link,
         } = self;
-        drop(receivers.sources);
-        receivers.waker.abort();
-        shared.looks.stop();
+        watching.into_iter().for_each(|task| task.abort());
+        control::remove(&shared.config().state_dir);
+        waker.abort();
         let core = threads.core;
+        let looks = Arc::clone(&shared.looks);
         join(move || {
+            // After a reload in progress. The receivers end here.
+            drop(reloader.close());
+            looks.stop();
             threads.look_workers.into_iter().for_each(|w| join_thread("look", w));
             // Only now: until then it frees the sessions that workers put down.
-            let _ = threads.to_models.send(WorkerReport::Stop);
+            let _ = threads.to_models.send(ManagerMessage::Stop);
             join_thread("models", threads.models);
             // The core closes the evidence worker's queue on `Stop`, and still handles its last events.
             let _ = events.blocking_send(CoreEvent::Stop);
@@ -235,11 +276,22 @@ impl Daemon {
         })
         .await;
         // The core commits and acknowledges the replies that still arrive, until the link ends and closes the inbox.
-        link.shutdown().await;
+        let link = shared.link().take();
+        if let Some(link) = link {
+            link.shutdown().await;
+        }
         join(move || join_thread("core", core)).await;
-        drop(receivers.runtime);
+        drop(receiving);
         tracing::info!("Stopped");
     }
+}
+
+/// A gauge of a camera that is no longer configured would stay at its last value.
+fn clear_camera_gauges(camera: &CameraId) {
+    for state in CameraState::NAMES {
+        gauge!(metric::CAMERA_STATE, "camera" => camera.to_string(), "state" => state).set(0.0);
+    }
+    gauge!(metric::VIEW_MOVED, "camera" => camera.to_string()).set(0.0);
 }
 
 fn log_readiness(now: &Readiness) {
@@ -268,20 +320,38 @@ fn join_thread(name: &str, thread: JoinHandle<()>) {
 }
 
 impl Shared {
+    /// The configuration in force.
+    fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn link(&self) -> MutexGuard<'_, Option<LinkHandle>> {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish_health(&self, message: &serde_json::Value) {
+        if let Some(link) = &*self.link() {
+            link.publish_health(message);
+        }
+    }
+
     fn refresh_readiness(&self) {
-        let (now, zone) = (Timestamp::now(), &self.config.timezone);
+        let config = self.config();
+        let (now, zone) = (Timestamp::now(), &config.timezone);
         let stretch = self.looks.stretch();
-        let cameras: Vec<CameraSight> = self.looks.cameras.iter().map(|c| c.sight(stretch)).collect();
+        let set = self.looks.cameras();
+        let cameras: Vec<CameraSight> = set.cameras.iter().map(|c| c.sight(stretch)).collect();
         let blind = readiness::blind(&cameras, zone, now);
-        let broker = &self.config.broker;
+        let broker = &config.broker;
         let address = format!("{}:{}", broker.host, broker.port);
-        let link = self.link.borrow().clone();
+        let link = self.link_state.borrow().clone();
         let (blocks_cameras, blocks_broker) = (
-            readiness::cameras_blocker(&blind, cameras.len(), self.config.telemetry.max_blind_share),
+            readiness::cameras_blocker(&blind, cameras.len(), config.telemetry.max_blind_share),
             readiness::broker_blocker(&link, &self.outbox_sight(), &address, zone, now),
         );
         let mut degraded = blind;
         degraded.extend(readiness::broker_impairment(&link, &address));
+        degraded.extend(self.health.configuration());
         self.health.set_blocker("cameras", blocks_cameras);
         self.health.set_blocker("broker", blocks_broker);
         self.health.set_degraded(degraded);
@@ -311,12 +381,13 @@ impl Shared {
         let store = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
         // The core reports a store that cannot be read.
         let held_back = store.held_back(MAX_HELD_BACK).unwrap_or_default();
+        let config = self.config();
         let told = held_back.into_iter().map(|(case_id, held)| HeldBackCase {
             case_id,
             other_node_id: held.node_id,
             other_case_id: held.case_id,
             filed: held.is_filed,
-            since: When::new(held.since, &self.config.timezone),
+            since: When::new(held.since, &config.timezone),
         });
         told.collect()
     }
@@ -343,7 +414,7 @@ impl Shared {
     fn refresh(&self) {
         self.refresh_readiness();
         gauge!(metric::STRETCH).set(self.looks.stretch());
-        for camera in &self.looks.cameras {
+        for camera in &self.looks.cameras().cameras {
             let id = camera.id.to_string();
             let state = camera.slot.state();
             for name in CameraState::NAMES {

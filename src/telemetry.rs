@@ -9,7 +9,7 @@ use std::{
     io::IsTerminal,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
@@ -19,7 +19,12 @@ use metrics::{describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde::Serialize;
 use tokio::net::TcpListener;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry,
+    layer::{Layered, SubscriberExt as _},
+    reload,
+    util::SubscriberInitExt as _,
+};
 
 pub use self::server::serve;
 use gridwatch_base::{error::Class, metric};
@@ -61,27 +66,68 @@ impl TelemetryError {
     }
 }
 
+/// The layer below the log's format.
+type Filtered = Layered<reload::Layer<EnvFilter, Registry>, Registry>;
+
+/// Writes events in the configured format.
+type LogFormatter = Box<dyn Layer<Filtered> + Send + Sync>;
+
+/// Changes filter and format of the logs while the program runs.
+static LOGS: OnceLock<(
+    reload::Handle<EnvFilter, Registry>,
+    reload::Handle<LogFormatter, Filtered>,
+)> = OnceLock::new();
+
 /// Starts logging to standard error.
 ///
 /// # Errors
 /// If the filter does not parse, or logging was started before.
 pub fn start_logs(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
+    let (filter, change_filter) = reload::Layer::new(parse(filter)?);
+    let (formatter, change_format) = reload::Layer::new(formatter(format));
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(formatter)
+        .try_init()
+        .map_err(|_| TelemetryError::Twice)?;
+    LOGS.set((change_filter, change_format))
+        .map_err(|_| TelemetryError::Twice)
+}
+
+/// Changes the logs' format and filter. An invalid filter changes nothing; [`check_filter`] tells.
+pub(crate) fn change_logs(format: LogFormat, filter: &str) {
+    if let (Some((change_filter, change_format)), Ok(filter)) = (LOGS.get(), parse(filter)) {
+        // They fail only if the subscriber is gone.
+        let _ = change_filter.reload(filter);
+        let _ = change_format.reload(formatter(format));
+    }
+}
+
+/// Tests a log filter.
+///
+/// # Errors
+/// It does not parse.
+pub(crate) fn check_filter(filter: &str) -> Result<(), TelemetryError> {
+    parse(filter).map(drop)
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, TelemetryError> {
     // Their INFO lines are about themselves and alarm without cause; a filter that names these targets still wins.
-    let with_quiet = format!("ort=warn,{filter}");
-    let filter = EnvFilter::try_new(with_quiet).map_err(|e| TelemetryError::Filter {
+    EnvFilter::try_new(format!("ort=warn,{filter}")).map_err(|e| TelemetryError::Filter {
         filter: filter.to_owned(),
         reason: e.to_string(),
-    })?;
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    })
+}
+
+fn formatter(format: LogFormat) -> LogFormatter {
+    let logs = tracing_subscriber::fmt::layer()
         // No escape codes in a file or the journal.
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match format {
-        LogFormat::Text => logs.with_target(false).try_init(),
-        LogFormat::Json => logs.json().try_init(),
+        LogFormat::Text => logs.with_target(false).boxed(),
+        LogFormat::Json => logs.json().boxed(),
     }
-    .map_err(|_| TelemetryError::Twice)
 }
 
 /// Histogram buckets, in seconds, for work that takes milliseconds.
@@ -204,6 +250,11 @@ fn describe() {
         READY,
         "1 while a problem in front of the cameras would be filed, as /readyz says"
     );
+    describe_counter!(CONFIG_RELOADS, "Reloads of the configuration, by outcome");
+    describe_gauge!(
+        CONFIG_REJECTED,
+        "1 while the configuration files were changed and have faults, so that the configuration before is in force"
+    );
     describe_gauge!(OUTBOX_DEPTH, "Messages waiting in the outbox");
     describe_gauge!(
         OUTBOX_QUARANTINED,
@@ -252,6 +303,8 @@ pub struct Health {
     last_beat: AtomicU64,
     blockers: Mutex<BTreeMap<&'static str, String>>,
     degraded: Mutex<Vec<String>>,
+    /// Why the configuration in force is not the one of the file.
+    configuration: Mutex<Option<String>>,
 }
 
 /// The core counts as stuck after this long without a beat; it beats at least once a second.
@@ -265,6 +318,7 @@ impl Default for Health {
             last_beat: AtomicU64::new(0),
             blockers: Mutex::default(),
             degraded: Mutex::default(),
+            configuration: Mutex::default(),
         }
     }
 }
@@ -304,6 +358,19 @@ impl Health {
     /// Replaces the list of what is impaired without making the box unready, such as single cameras.
     pub fn set_degraded(&self, reasons: Vec<String>) {
         *self.degraded.lock().unwrap_or_else(PoisonError::into_inner) = reasons;
+    }
+
+    /// Notes why the configuration in force is not the one of the file; `None` if it is.
+    pub fn set_configuration(&self, note: Option<String>) {
+        *self.configuration.lock().unwrap_or_else(PoisonError::into_inner) = note;
+    }
+
+    /// Why the configuration in force is not the one of the file.
+    pub fn configuration(&self) -> Option<String> {
+        self.configuration
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn blockers(&self) -> MutexGuard<'_, BTreeMap<&'static str, String>> {

@@ -18,6 +18,9 @@ use gridwatch_config as config;
 /// broker has not acknowledged stay in the outbox and are sent at the next start. A second signal ends it at once; nothing that
 /// was filed is lost.
 ///
+/// A changed configuration takes effect while it runs: when one of its files changes, on SIGHUP, and on `gridwatch reload`. One with faults does
+/// not; the one before stays in force, and log and /readyz say why.
+///
 /// Run `gridwatch check --config FILE` first. Cases, evidence, keys and the ledger are written to `node.state_dir`; logs go to
 /// standard error. Under systemd the daemon reports readiness and answers the watchdog (see edge-deploy/gridwatch.service).
 #[derive(Debug, clap::Args)]
@@ -28,6 +31,9 @@ pub struct RunArgs {
     /// Configuration file; configs/edge.toml is an annotated example.
     #[arg(long, short, value_name = "FILE")]
     config: PathBuf,
+    /// Do not read the configuration again when one of its files changes; only on SIGHUP and `gridwatch reload`.
+    #[arg(long)]
+    no_watch: bool,
 }
 
 /// Runs the daemon.
@@ -49,9 +55,9 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failure> {
         // Installed before anything starts, and the start runs on a thread of its own: a model or disk that hangs holds up no signal.
         let mut stop = StopSignal::listen()?;
         let start = tokio::task::spawn_blocking(move || Handle::current().block_on(Daemon::start(config, metrics)));
-        let daemon = tokio::select! {
+        let mut daemon = tokio::select! {
             started = start => started.map_err(|e| Failure::new(Class::Bug, format!("the start failed: {e}")))??,
-            signal = stop.wait() => {
+            signal = stop.wait(|| tracing::warn!("SIGHUP ignored: the daemon is still starting")) => {
                 // What is committed is durable at any moment, and nothing else is to be finished yet.
                 tracing::info!(signal, "Stopped before the start was complete");
                 exit_at_once();
@@ -60,7 +66,8 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failure> {
         // No-op unless systemd started us (NOTIFY_SOCKET).
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         let watching = tokio::spawn(watchdog(daemon.health()));
-        let signal = daemon.until(stop.wait()).await;
+        daemon.watch_configuration(!args.no_watch);
+        let signal = daemon.until(stop.wait(|| daemon.reload())).await;
         tracing::info!(signal, "Shutting down");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         watching.abort();

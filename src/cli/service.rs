@@ -74,16 +74,14 @@ impl StopSignal {
         })
     }
 
-    /// Waits for SIGTERM or SIGINT and returns its name.
-    pub async fn wait(&mut self) -> &'static str {
+    /// Waits for SIGTERM or SIGINT and returns its name. At each SIGHUP, `reload` is called.
+    pub async fn wait(&mut self, reload: impl Fn()) -> &'static str {
         let [user1, user2] = &mut self.user;
         loop {
             tokio::select! {
                 _ = self.term.recv() => return "SIGTERM",
                 _ = self.interrupt.recv() => return "SIGINT",
-                _ = self.hang_up.recv() => {
-                    tracing::warn!("SIGHUP ignored: the configuration is read at start only; restart the daemon to apply a changed one");
-                }
+                _ = self.hang_up.recv() => reload(),
                 _ = user1.recv() => tracing::warn!("SIGUSR1 ignored: it has no meaning for gridwatch"),
                 _ = user2.recv() => tracing::warn!("SIGUSR2 ignored: it has no meaning for gridwatch"),
             }

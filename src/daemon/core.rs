@@ -2,7 +2,7 @@
 //! thread decides or commits. So it needs no locks, and the order of events is the order of the history.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         mpsc::{self, Sender},
@@ -20,11 +20,12 @@ use super::{
     held_places::{HeldPlaces, absorb_rejected},
     inbox::{Inbox, NoEvent},
     looks::LookScheduler,
-    messages::{CoreEvent, EvidenceJob},
+    messages::{CoreEvent, EvidenceJob, NewConfiguration, PictureJob, RemovedView},
     pinned_frames::{FrameKey, PinnedFrame, PinnedFrames},
     record::{ModelDescriptor, RecordBuilder},
+    start,
 };
-use crate::telemetry::Health;
+use crate::{audit, telemetry::Health};
 use gridwatch_base::{error::Class, metric};
 use gridwatch_config::Config;
 use gridwatch_contract::When;
@@ -60,7 +61,7 @@ pub(super) struct Core {
     pub(super) engine: RecordedEngine,
     pub(super) store: Store,
     pub(super) config: Arc<Config>,
-    pub(super) records: RecordBuilder,
+    pub(super) records: Arc<RecordBuilder>,
     pub(super) pinned: PinnedFrames,
     /// Where looks are requested, and what the change maps are told.
     pub(super) looks: Arc<LookScheduler>,
@@ -82,7 +83,12 @@ pub(super) struct Core {
 /// A decision of the engine to be stored.
 pub(super) enum Commit {
     /// A new case with its pictures.
-    Case(Box<Case>, Vec<EvidencePicture>, Arc<[ModelDescriptor]>),
+    Case(
+        Box<Case>,
+        Vec<EvidencePicture>,
+        Arc<[ModelDescriptor]>,
+        Arc<RecordBuilder>,
+    ),
     /// A change of state that this box decided.
     Revision(Revision),
     /// A case of this box that another box filed first.
@@ -269,7 +275,8 @@ impl Core {
                 case,
                 pictures,
                 detected_by,
-            } => self.commit(Commit::Case(case, pictures, detected_by)),
+                records,
+            } => self.commit(Commit::Case(case, pictures, detected_by, records)),
             CoreEvent::VerificationReady { answer, pictures } => self.commit(Commit::Verified(answer, pictures)),
             CoreEvent::Claim(news) => self.apply_claim(news),
             CoreEvent::EvidenceDelayed { reason, is_disk_full } => {
@@ -279,6 +286,7 @@ impl Core {
                 self.health.block(STORAGE, reason);
             }
             CoreEvent::EvidenceFailed { case } => self.apply(Input::EvidenceFailed { case }, None),
+            CoreEvent::Configured(new) => self.configure(*new),
             CoreEvent::Stop => {}
         }
     }
@@ -362,13 +370,14 @@ impl Core {
         let first = self.pinned.unpin((case.camera.clone(), case.first_seen_at));
         let confirming = self.pinned.unpin((case.camera.clone(), case.confirmed_at));
         let id = case.id.clone();
-        let job = first.zip(confirming).map(|(first, confirming)| EvidenceJob::Case {
+        let job = first.zip(confirming).map(|(first, confirming)| PictureJob::Case {
             case,
             first,
             confirming,
+            records: Arc::clone(&self.records),
         });
         let sent = match (job, &self.evidence) {
-            (Some(job), Some(evidence)) => evidence.send(job).is_ok(),
+            (Some(job), Some(evidence)) => evidence.send(EvidenceJob::Pictures(job)).is_ok(),
             _ => false,
         };
         if !sent {
@@ -382,9 +391,12 @@ impl Core {
         let look = look.filter(|((_, at), _)| answer.is_look && *at == answer.at);
         match (look, &self.evidence) {
             (Some((_, pinned)), Some(evidence)) => {
-                let look = pinned.clone();
-                if let Err(mpsc::SendError(EvidenceJob::Verified { answer, .. })) =
-                    evidence.send(EvidenceJob::Verified { answer, look })
+                let job = PictureJob::Verified {
+                    answer,
+                    look: pinned.clone(),
+                };
+                if let Err(mpsc::SendError(EvidenceJob::Pictures(PictureJob::Verified { answer, .. }))) =
+                    evidence.send(EvidenceJob::Pictures(job))
                 {
                     self.commit(Commit::Verified(answer, Vec::new()));
                 }
@@ -449,6 +461,76 @@ impl Core {
         if let Some(revision) = yielded {
             self.commit(Commit::Yielded(revision));
         }
+    }
+
+    /// Puts another configuration into force, between two inputs of the engine. Cases that are confirmed already are filed by the one that
+    /// confirmed them.
+    fn configure(&mut self, new: NewConfiguration) {
+        let NewConfiguration {
+            config,
+            evidence,
+            occasion,
+            done,
+        } = new;
+        let mut removed: BTreeMap<CameraId, RemovedView> = BTreeMap::new();
+        let gone = self
+            .config
+            .plan
+            .cameras
+            .keys()
+            .filter(|view| !config.plan.cameras.contains_key(*view));
+        for view in gone {
+            let open = self.engine.engine().open_cases().filter(|case| case.camera == *view);
+            let open_cases = open.map(|case| case.id.clone()).collect();
+            let view = view.clone();
+            let ended = RemovedView {
+                view: view.clone(),
+                candidates: 0,
+                open_cases,
+            };
+            removed.insert(view, ended);
+        }
+        if let Some(worker) = &self.evidence {
+            // Its thread ends after the core.
+            let _ = worker.send(EvidenceJob::Update(Box::new(evidence)));
+        }
+        if self.config.ledger != config.ledger {
+            match start::recorder(&config, Timestamp::now()) {
+                Ok(recorder) => self.engine.record_with(recorder, &self.config.plan),
+                Err(error) => tracing::error!(%error, "Cannot change the ledger; it is written as before"),
+            }
+        }
+        let shared_sites = self.config.broker.share_sites;
+        self.records = Arc::new(RecordBuilder::new(&config));
+        self.config = config;
+        for effect in self
+            .engine
+            .configure(Arc::clone(&self.config.plan), &self.config.config_sha256)
+        {
+            if let Effect::NotFiled { camera, .. } = &effect
+                && let Some(view) = removed.get_mut(camera)
+            {
+                view.candidates += 1;
+            }
+            self.carry_out(effect, None);
+        }
+        if shared_sites && !self.config.broker.share_sites {
+            self.end_hold_backs();
+        }
+        // The views' change maps may be new.
+        self.held_places = HeldPlaces::default();
+        self.hold_open_cases();
+        let configuration = audit::NewConfiguration {
+            sha256: &self.config.config_sha256,
+            file: &self.config.file,
+            to_syslog: self.config.audit_to_syslog,
+            occasion,
+        };
+        if let Err(error) = audit::record_configuration(&mut self.store, &configuration) {
+            tracing::error!(%error, "Cannot record the changed configuration in the audit log; it is in force all the same");
+        }
+        // The reload may have been given up waiting.
+        let _ = done.send(removed.into_values().collect());
     }
 
     /// Sites are no longer shared: nothing is held back for other boxes any more.
@@ -518,19 +600,18 @@ impl Core {
                 .apply_reply(&incoming.message, incoming.reply.at, revision.as_ref(), form)
                 .map(drop),
             Commit::Verified(answer, pictures) => {
-                let pictures = self.records.verification_evidence(&self.config, pictures);
+                let pictures = self.records.verification_evidence(pictures);
                 self.store
                     .record_verification(answer, pictures, &self.config.timezone, form)?;
                 counter!(metric::VERIFIED, "finding" => answer.finding.as_str()).increment(1);
                 tracing::info!(case = %answer.case, finding = answer.finding.as_str(), looks = answer.looks, "Case verified");
                 Ok(())
             }
-            Commit::Case(case, pictures, detected_by) => {
-                let Some(record) = self.records.case_record(&self.config, case, pictures, detected_by) else {
+            Commit::Case(case, pictures, detected_by, records) => {
+                let Some(record) = records.case_record(case, pictures, detected_by) else {
                     return Err(StoreError::InvalidEvidence {
                         case: case.id.clone(),
-                        what: "its camera is no longer configured, or none of the models that searched the look detects its labels"
-                            .into(),
+                        what: "none of the models that searched the look detects its labels".into(),
                     });
                 };
                 self.store.commit_case(&record, case, form)?;

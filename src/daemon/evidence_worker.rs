@@ -18,7 +18,7 @@ use metrics::{counter, histogram};
 use tokio::sync::mpsc::Sender;
 
 use super::{
-    messages::{CoreEvent, EvidenceJob},
+    messages::{CoreEvent, EvidenceJob, PictureJob},
     pinned_frames::PinnedFrame,
 };
 use gridwatch_base::{error::Class, metric};
@@ -43,6 +43,13 @@ pub(super) struct EvidenceWorker {
     pub(super) mask_detector: Option<TiledDetector>,
     /// Encrypted originals; `None` if the configuration keeps none.
     pub(super) vault: Option<Vault>,
+}
+
+/// What a changed configuration changes for the worker; what is `None` stays as it is.
+pub(super) struct EvidenceUpdate {
+    pub(super) settings: BTreeMap<CameraId, evidence::Settings>,
+    pub(super) mask_detector: Option<Option<TiledDetector>>,
+    pub(super) decoder: Option<Decoder>,
 }
 
 /// Why evidence pictures could not be made.
@@ -88,7 +95,7 @@ impl EvidenceJobError {
     }
 }
 
-impl EvidenceJob {
+impl PictureJob {
     /// True if the platform gets its answer without pictures rather than late: a finding shows no face.
     fn is_answered_without(&self, error: &EvidenceJobError) -> bool {
         matches!((self, error), (Self::Verified { .. }, EvidenceJobError::Mask(_)))
@@ -98,11 +105,12 @@ impl EvidenceJob {
 impl EvidenceWorker {
     /// Runs until the queue is closed and every job has ended.
     pub(super) fn run(mut self, jobs: &Receiver<EvidenceJob>, core: &Sender<CoreEvent>) {
-        let mut waiting: Vec<EvidenceJob> = Vec::new();
+        let mut waiting: Vec<PictureJob> = Vec::new();
         let mut open = true;
         while open || !waiting.is_empty() {
             match jobs.recv_timeout(RETRY) {
-                Ok(job) => waiting.push(job),
+                Ok(EvidenceJob::Pictures(job)) => waiting.push(job),
+                Ok(EvidenceJob::Update(update)) => self.update(*update),
                 Err(RecvTimeoutError::Timeout) => {}
                 // Shutting down with a full disk: the problems are confirmed again after the restart.
                 Err(RecvTimeoutError::Disconnected) if !open => return,
@@ -112,8 +120,24 @@ impl EvidenceWorker {
         }
     }
 
+    fn update(&mut self, update: EvidenceUpdate) {
+        let EvidenceUpdate {
+            settings,
+            mask_detector,
+            decoder,
+        } = update;
+        // Those of views that were removed stay: a job that is retried may need them.
+        self.settings.extend(settings);
+        if let Some(mask_detector) = mask_detector {
+            self.mask_detector = mask_detector;
+        }
+        if let Some(decoder) = decoder {
+            self.decoder = decoder;
+        }
+    }
+
     /// Returns the job if it should be retried.
-    fn try_job(&mut self, job: EvidenceJob, core: &Sender<CoreEvent>) -> Option<EvidenceJob> {
+    fn try_job(&mut self, job: PictureJob, core: &Sender<CoreEvent>) -> Option<PictureJob> {
         let result = match self.make_pictures(&job) {
             Err(error) if error.class() == Class::Transient && !job.is_answered_without(&error) => {
                 tracing::error!(case = %job.case(), %error, "Cannot make evidence pictures yet; retrying");
@@ -126,16 +150,25 @@ impl EvidenceWorker {
             result => result,
         };
         let event = match (job, result) {
-            (EvidenceJob::Case { case, confirming, .. }, Ok(pictures)) => CoreEvent::EvidenceReady {
+            (
+                PictureJob::Case {
+                    case,
+                    confirming,
+                    records,
+                    ..
+                },
+                Ok(pictures),
+            ) => CoreEvent::EvidenceReady {
                 case,
                 pictures,
                 detected_by: confirming.detected_by,
+                records,
             },
-            (EvidenceJob::Case { case, .. }, Err(error)) => {
+            (PictureJob::Case { case, .. }, Err(error)) => {
                 tracing::error!(case = %case.id, %error, "Case dropped: cannot make its evidence pictures");
                 CoreEvent::EvidenceFailed { case: case.id }
             }
-            (EvidenceJob::Verified { answer, .. }, result) => {
+            (PictureJob::Verified { answer, .. }, result) => {
                 if let Err(error) = &result {
                     tracing::error!(case = %answer.case, %error, "Verification reported without pictures: cannot make them");
                 }
@@ -150,7 +183,7 @@ impl EvidenceWorker {
         None
     }
 
-    fn make_pictures(&mut self, job: &EvidenceJob) -> Result<Vec<EvidencePicture>, EvidenceJobError> {
+    fn make_pictures(&mut self, job: &PictureJob) -> Result<Vec<EvidencePicture>, EvidenceJobError> {
         // Without its settings the picture's privacy zones are unknown, and it must not be published.
         let settings = self
             .settings
@@ -158,10 +191,11 @@ impl EvidenceWorker {
             .ok_or_else(|| EvidenceJobError::UnknownCamera(job.camera().clone()))?
             .clone();
         let pictures = match job {
-            EvidenceJob::Case {
+            PictureJob::Case {
                 case,
                 first,
                 confirming,
+                ..
             } => {
                 let (first, confirming) = (self.decode_look(first)?, self.decode_look(confirming)?);
                 let shots = (first.shot(case.first_box), confirming.shot(case.confirmed_box));
@@ -171,7 +205,7 @@ impl EvidenceWorker {
                 }
                 pictures
             }
-            EvidenceJob::Verified { answer, look } => {
+            PictureJob::Verified { answer, look } => {
                 let decoded = self.decode_look(look)?;
                 let mut pictures = evidence::verification_pictures(&decoded.shot(answer.bbox), &settings)?;
                 self.store_original(&decoded, &mut pictures)?;

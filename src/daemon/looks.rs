@@ -1,13 +1,13 @@
 //! The look workers: threads that take the most overdue camera, decode its newest picture, assess the view, run the models
 //! and send the result to the core. No look is queued before it starts, and nothing is decided here.
 
+mod camera;
 mod worker;
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -17,135 +17,30 @@ use metrics::histogram;
 use tokio::sync::mpsc::Sender;
 
 use self::worker::CurrentLook;
-pub(super) use self::worker::LookWorker;
-use super::{
-    messages::CoreEvent,
-    models::WorkerModels,
-    new_regions::NewRegions,
-    readiness::CameraSight,
-    text_reader::ViewText,
-    view_monitor::{CurrentPreset, ViewMonitor},
+pub(super) use self::{
+    camera::{CameraSet, WatchedCamera},
+    worker::{LookWorker, WorkerUpdate},
 };
+use super::messages::CoreEvent;
 use gridwatch_base::metric;
-use gridwatch_camera::{
-    schedule::{Pick, Schedule},
-    slot::Slot,
-};
-use gridwatch_config as config;
-use gridwatch_config::Config;
-use gridwatch_custody::vault::VaultKey;
-use gridwatch_engine::{BBox, CameraId, Point, RuleId, View};
-
-/// One view of a camera: a preset, or the only view of a camera without presets.
-struct WatchedView {
-    view: CameraId,
-    /// Polygons whose detections are dropped; they are masked in every picture.
-    privacy: Vec<Vec<Point>>,
-    /// When and where text is read, and what was read.
-    text: ViewText,
-    new_regions: NewRegions,
-}
-
-/// One camera's state for the look workers.
-pub(super) struct WatchedCamera {
-    pub(super) id: CameraId,
-    presets: Vec<WatchedView>,
-    pub(super) slot: Arc<Slot>,
-    view_monitor: Mutex<ViewMonitor>,
-    current_preset: Arc<CurrentPreset>,
-    /// The slot's sequence number of the picture last looked at.
-    looked_seq: AtomicU64,
-    /// Unix milliseconds: the engine requested a picture taken at this time or later; 0: no request.
-    look_from: AtomicI64,
-    /// Second looks that the engine requested for the next look: view, rule and place.
-    second_looks: Mutex<Vec<(CameraId, RuleId, BBox)>>,
-    pub(super) looks: AtomicU64,
-    /// Capture time of the newest picture looked at, Unix milliseconds; 0 before the first look.
-    pub(super) last_look: AtomicI64,
-    pub(super) last_view: Mutex<Option<View>>,
-    /// Capture time of the newest picture with a clear view of a preset, Unix milliseconds; 0 before the first.
-    last_clear: AtomicI64,
-    period: Duration,
-    away: Duration,
-}
-
-impl WatchedCamera {
-    pub(super) fn new(config: &Config, camera: &config::Camera, slot: Arc<Slot>, key: &Arc<VaultKey>) -> Self {
-        let view_monitor = ViewMonitor::new(config, camera, key);
-        Self {
-            id: camera.id.clone(),
-            slot,
-            presets: camera
-                .presets
-                .iter()
-                .map(|p| WatchedView {
-                    view: p.view.clone(),
-                    privacy: p.privacy.clone(),
-                    text: ViewText::of(config, camera, p),
-                    new_regions: NewRegions::new(config),
-                })
-                .collect(),
-            current_preset: view_monitor.current_preset(),
-            view_monitor: Mutex::new(view_monitor),
-            looked_seq: AtomicU64::new(0),
-            look_from: AtomicI64::new(0),
-            second_looks: Mutex::default(),
-            looks: AtomicU64::new(0),
-            last_look: AtomicI64::new(0),
-            last_view: Mutex::new(None),
-            last_clear: AtomicI64::new(0),
-            period: camera.look_every,
-            away: match camera.aim {
-                config::Aim::Tour { away } => away,
-                config::Aim::Fixed | config::Aim::Unwatched => Duration::ZERO,
-            },
-        }
-    }
-
-    /// What readiness needs to know, with the looks `stretch` times as far apart as configured.
-    pub(super) fn sight(&self, stretch: f64) -> CameraSight {
-        let last_clear = self.last_clear.load(Ordering::Relaxed);
-        CameraSight {
-            id: self.id.to_string(),
-            state: self.slot.state(),
-            view: *self.last_view.lock().unwrap_or_else(PoisonError::into_inner),
-            last_clear: Timestamp::from_millisecond(last_clear).ok().filter(|_| last_clear != 0),
-            period: self.period.mul_f64(stretch.clamp(1.0, MAX_STRETCH)),
-            away: self.away,
-        }
-    }
-
-    fn view_monitor(&self) -> MutexGuard<'_, ViewMonitor> {
-        self.view_monitor.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn second_looks(&self) -> MutexGuard<'_, Vec<(CameraId, RuleId, BBox)>> {
-        self.second_looks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// True if there is a picture that was not looked at and, where the engine requested one, that is late enough for it.
-    fn has_new_picture(&self) -> bool {
-        let requested = self.look_from.load(Ordering::Relaxed);
-        // A request far in the future was made before the clock was set back.
-        let waits = requested != 0 && requested - Timestamp::now().as_millisecond() < MAX_LOOK_AHEAD_MS;
-        self.slot.seq() != self.looked_seq.load(Ordering::Relaxed)
-            && (!waits
-                || self
-                    .slot
-                    .latest()
-                    .is_some_and(|(_, p)| p.captured_at().as_millisecond() >= requested))
-    }
-}
+use gridwatch_camera::schedule::{Pick, Schedule};
+use gridwatch_engine::{BBox, CameraId, RuleId, View};
 
 /// The schedule and the cameras, shared by the look workers.
 pub(super) struct LookScheduler {
-    pub(super) cameras: Vec<WatchedCamera>,
-    /// Index of the camera and of its preset, by view.
-    by_view: BTreeMap<CameraId, (usize, usize)>,
-    schedule: Mutex<Schedule>,
+    scheduled: Mutex<Scheduled>,
     changed: Condvar,
     stopping: AtomicBool,
     start: Instant,
+}
+
+/// What a reload of the configuration replaces in one step.
+struct Scheduled {
+    /// Its indices are those of `set`.
+    schedule: Schedule,
+    set: Arc<CameraSet>,
+    /// What each worker takes over before its next look.
+    updates: Vec<Option<WorkerUpdate>>,
 }
 
 /// A box whose looks are farther apart than this many times what is configured does not see its cameras.
@@ -162,22 +57,44 @@ const MAX_SECOND_LOOKS: usize = 8;
 const MAX_WAIT: Duration = Duration::from_millis(500);
 
 impl LookScheduler {
-    pub(super) fn new(cameras: Vec<WatchedCamera>, periods: &[Duration]) -> Self {
+    pub(super) fn new(set: CameraSet, workers: usize) -> Self {
+        let periods: Vec<Duration> = set.cameras.iter().map(|c| c.period).collect();
         Self {
-            by_view: cameras
-                .iter()
-                .enumerate()
-                .flat_map(|(i, c)| {
-                    let presets = c.presets.iter().enumerate();
-                    presets.map(move |(preset, p)| (p.view.clone(), (i, preset)))
-                })
-                .collect(),
-            cameras,
-            schedule: Mutex::new(Schedule::new(periods)),
+            scheduled: Mutex::new(Scheduled {
+                schedule: Schedule::new(&periods),
+                set: Arc::new(set),
+                updates: (0..workers).map(|_| None).collect(),
+            }),
             changed: Condvar::new(),
             stopping: AtomicBool::new(false),
             start: Instant::now(),
         }
+    }
+
+    /// The cameras.
+    pub(super) fn cameras(&self) -> Arc<CameraSet> {
+        Arc::clone(&self.scheduled().set)
+    }
+
+    /// Replaces the cameras and, where given, what each worker works with. No look starts while `meanwhile` runs, so what it changes and
+    /// the new cameras take effect together; a look in progress ends as it began.
+    pub(super) fn replace<T>(
+        &self,
+        set: CameraSet,
+        updates: impl Iterator<Item = WorkerUpdate>,
+        meanwhile: impl FnOnce() -> T,
+    ) -> T {
+        let mut scheduled = self.scheduled();
+        let done = meanwhile();
+        let before = Arc::clone(&scheduled.set);
+        let cameras: Vec<_> = set.cameras.iter().map(|c| (before.index(&c.id), c.period)).collect();
+        scheduled.schedule.replace(self.start.elapsed(), &cameras);
+        scheduled.set = Arc::new(set);
+        for (waiting, update) in scheduled.updates.iter_mut().zip(updates) {
+            waiting.get_or_insert_default().add(update);
+        }
+        self.changed.notify_all();
+        done
     }
 
     /// Wakes a worker: a camera has a new picture.
@@ -193,20 +110,23 @@ impl LookScheduler {
 
     /// Schedules a look at `view` no later than `by`. Ignored if the camera stands at another preset.
     pub(super) fn look_by(&self, view: &CameraId, by: Timestamp) {
-        if let Some(&(i, preset)) = self.by_view.get(view)
-            && self.cameras[i].current_preset.get() == Some(preset)
+        let mut scheduled = self.scheduled();
+        if let Some((i, preset)) = scheduled.set.view(view)
+            && scheduled.set.cameras[i].current_preset.get() == Some(preset)
         {
-            self.cameras[i].look_from.store(by.as_millisecond(), Ordering::Relaxed);
+            let looked = &scheduled.set.cameras[i].looked;
+            looked.look_from.store(by.as_millisecond(), Ordering::Relaxed);
             let ahead = Duration::try_from(by.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO);
-            self.schedule().look_by(i, self.start.elapsed() + ahead);
+            scheduled.schedule.look_by(i, self.start.elapsed() + ahead);
             self.changed.notify_one();
         }
     }
 
     /// Requests a second look at `place` in `view` with the next look.
     pub(super) fn second_look_at(&self, view: CameraId, rule: RuleId, place: BBox) {
-        if let Some(&(i, _)) = self.by_view.get(&view) {
-            let mut requests = self.cameras[i].second_looks();
+        let set = self.cameras();
+        if let Some((i, _)) = set.view(&view) {
+            let mut requests = set.cameras[i].looked.second_looks();
             if requests.len() < MAX_SECOND_LOOKS {
                 requests.push((view, rule, place));
             }
@@ -215,55 +135,59 @@ impl LookScheduler {
 
     /// The boxes of the open cases of `view`: what is new there stays new.
     pub(super) fn hold(&self, view: &CameraId, boxes: Vec<BBox>) {
-        if let Some(new_regions) = self.new_regions(view) {
+        if let Some(new_regions) = self.cameras().new_regions(view) {
             new_regions.hold(boxes);
         }
     }
 
     /// What `view` shows in `bbox` belongs to its background.
     pub(super) fn absorb(&self, view: &CameraId, bbox: BBox) {
-        if let Some(new_regions) = self.new_regions(view) {
+        if let Some(new_regions) = self.cameras().new_regions(view) {
             new_regions.absorb(bbox);
         }
     }
 
-    fn new_regions(&self, view: &CameraId) -> Option<&NewRegions> {
-        let (camera, preset) = self.by_view.get(view)?;
-        Some(&self.cameras[*camera].presets[*preset].new_regions)
-    }
-
     /// Factor by which every period is stretched under overload; 1: not stretched.
     pub(super) fn stretch(&self) -> f64 {
-        self.schedule().stretch()
+        self.scheduled().schedule.stretch()
     }
 
-    fn schedule(&self) -> MutexGuard<'_, Schedule> {
-        self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
+    fn scheduled(&self) -> MutexGuard<'_, Scheduled> {
+        self.scheduled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the next camera to look at; returns its index and how late the look is, or `None` when stopping. A worker takes
-    /// over model changes while it waits, too, so that a replaced model's sessions are freed without waiting for a look.
-    fn next(&self, models: &mut WorkerModels) -> Option<(usize, Duration)> {
-        let mut schedule = self.schedule();
+    /// Waits for the next camera to look at; `None` when stopping. A worker takes over changes while it waits, too, so that a replaced
+    /// model's sessions are freed without waiting for a look.
+    fn next(&self, index: usize, worker: &mut LookWorker) -> Option<PlannedLook> {
+        let mut scheduled = self.scheduled();
         loop {
             if self.stopping.load(Ordering::Relaxed) {
                 return None;
             }
-            if !models.is_current() {
-                drop(schedule);
-                models.update();
-                schedule = self.schedule();
+            let update = scheduled.updates.get_mut(index).and_then(Option::take);
+            if update.is_some() || !worker.models.is_current() {
+                drop(scheduled);
+                worker.update(update.unwrap_or_default());
+                scheduled = self.scheduled();
+                continue;
             }
             let now = self.start.elapsed();
-            match schedule.next(now, |i| self.cameras[i].has_new_picture()) {
-                Pick::Look { camera, late } => return Some((camera, late)),
+            let Scheduled { schedule, set, .. } = &mut *scheduled;
+            match schedule.next(now, |i| set.cameras[i].has_new_picture()) {
+                Pick::Look { camera, late } => {
+                    return Some(PlannedLook {
+                        camera: Arc::clone(&set.cameras[camera]),
+                        set: Arc::clone(set),
+                        late,
+                    });
+                }
                 Pick::Wait(until) => {
                     let wait = until.map_or(MAX_WAIT, |until| {
                         until.saturating_sub(now).clamp(Duration::from_millis(1), MAX_WAIT)
                     });
-                    schedule = self
+                    scheduled = self
                         .changed
-                        .wait_timeout(schedule, wait)
+                        .wait_timeout(scheduled, wait)
                         .unwrap_or_else(PoisonError::into_inner)
                         .0;
                 }
@@ -271,11 +195,18 @@ impl LookScheduler {
         }
     }
 
-    /// Runs one worker until the scheduler stops or the core is gone.
-    pub(super) fn work(&self, mut worker: LookWorker, core: &Sender<CoreEvent>) {
-        while let Some((i, late)) = self.next(&mut worker.models) {
+    /// The look at `camera` has ended. The cameras may have been replaced meanwhile.
+    fn done(&self, camera: &CameraId) {
+        let mut scheduled = self.scheduled();
+        if let Some(i) = scheduled.set.index(camera) {
+            scheduled.schedule.done(i);
+        }
+    }
+
+    /// Runs worker `index` until the scheduler stops or the core is gone.
+    pub(super) fn work(&self, index: usize, mut worker: LookWorker, core: &Sender<CoreEvent>) {
+        while let Some(PlannedLook { camera, set, late }) = self.next(index, &mut worker) {
             histogram!(metric::LATENESS).record(late.as_secs_f64());
-            let camera = &self.cameras[i];
             // Sent without the monitor's lock, since a full inbox makes this wait.
             let event = camera.view_monitor().process_requests();
             if let Some(event) = event
@@ -284,17 +215,17 @@ impl LookScheduler {
                 return;
             }
             let event = camera.slot.latest().and_then(|(seq, picture)| {
-                camera.looked_seq.store(seq, Ordering::Relaxed);
-                let is_requested = camera.look_from.swap(0, Ordering::Relaxed) != 0;
+                camera.looked.seq.store(seq, Ordering::Relaxed);
+                let is_requested = camera.looked.look_from.swap(0, Ordering::Relaxed) != 0;
                 let look = CurrentLook {
-                    index: i,
-                    camera,
+                    set: &set,
+                    camera: &camera,
                     at: picture.captured_at(),
                     is_requested,
                 };
                 worker.look(look, picture)
             });
-            self.schedule().done(i);
+            self.done(&camera.id);
             if let Some(event) = event
                 && core.blocking_send(event).is_err()
             {
@@ -302,6 +233,15 @@ impl LookScheduler {
             }
         }
     }
+}
+
+/// A look that is due.
+struct PlannedLook {
+    camera: Arc<WatchedCamera>,
+    /// The cameras that it belongs to.
+    set: Arc<CameraSet>,
+    /// How long it has waited for a worker.
+    late: Duration,
 }
 
 /// The view's name in metrics, logs and health messages.
@@ -319,29 +259,42 @@ pub(crate) fn view_name(view: View) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::thread;
+    use std::{collections::BTreeMap, thread};
 
     use super::*;
     use crate::daemon::test_config::{demo_config, make_tour};
-    use gridwatch_config::raw;
+    use gridwatch_camera::slot::Slot;
+    use gridwatch_config::{Config, raw};
+    use gridwatch_custody::vault::VaultKey;
 
-    /// A scheduler of the first camera, and the camera's first view.
+    fn slots(config: &Config) -> BTreeMap<CameraId, Arc<Slot>> {
+        let slot = |c: &gridwatch_config::Camera| (c.id.clone(), Slot::new(c.id.clone(), Arc::default()));
+        config.cameras.iter().map(slot).collect()
+    }
+
+    fn key() -> Arc<VaultKey> {
+        Arc::new(VaultKey::new(&[7; 32]).unwrap())
+    }
+
+    /// A scheduler of the demo's cameras, and the first view.
     fn scheduler(edit: impl FnOnce(&mut raw::File)) -> (Arc<LookScheduler>, CameraId) {
         let dir = tempfile::tempdir().unwrap();
         let config = demo_config(dir.path(), edit);
-        let camera = &config.cameras[0];
-        let slot = Slot::new(camera.id.clone(), Arc::default());
-        let key = Arc::new(VaultKey::new(&[7; 32]).unwrap());
-        let watched = WatchedCamera::new(&config, camera, slot, &key);
-        let view = camera.presets[0].view.clone();
-        (Arc::new(LookScheduler::new(vec![watched], &[camera.look_every])), view)
+        let set = CameraSet::new(&config, &slots(&config), &key(), None);
+        let view = config.cameras[0].presets[0].view.clone();
+        (Arc::new(LookScheduler::new(set, 1)), view)
+    }
+
+    fn look_from(looks: &LookScheduler) -> i64 {
+        looks.cameras().cameras[0].looked.look_from.load(Ordering::Relaxed)
     }
 
     #[test]
     fn a_look_is_requested_while_a_worker_holds_the_view_monitor() {
         let (looks, view) = scheduler(|_| {});
         let by = Timestamp::from_second(1_750_000_000).unwrap();
-        let assessing = looks.cameras[0].view_monitor();
+        let set = looks.cameras();
+        let assessing = set.cameras[0].view_monitor();
         let (done, is_done) = std::sync::mpsc::channel();
         let core = Arc::clone(&looks);
         thread::spawn(move || {
@@ -352,13 +305,39 @@ mod tests {
             .recv_timeout(Duration::from_secs(60))
             .expect("the request does not wait for the view monitor");
         drop(assessing);
-        assert_eq!(looks.cameras[0].look_from.load(Ordering::Relaxed), by.as_millisecond());
+        assert_eq!(look_from(&looks), by.as_millisecond());
     }
 
     #[test]
     fn no_look_is_requested_at_a_preset_where_the_camera_does_not_stand() {
         let (looks, view) = scheduler(make_tour);
         looks.look_by(&view, Timestamp::now());
-        assert_eq!(looks.cameras[0].look_from.load(Ordering::Relaxed), 0);
+        assert_eq!(look_from(&looks), 0);
+    }
+
+    #[test]
+    fn a_camera_keeps_what_it_learned_when_its_configuration_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = demo_config(dir.path(), |_| {});
+        let slots = slots(&old);
+        let before = CameraSet::new(&old, &slots, &key(), None);
+        before.cameras[0].looked.looks.store(7, Ordering::Relaxed);
+        before.cameras[1].looked.looks.store(8, Ordering::Relaxed);
+        let new = demo_config(dir.path(), |file| {
+            file.cameras.remove(2);
+            file.cameras.swap(0, 1);
+            file.cameras[1].look_every = raw::Span(Duration::from_secs(1));
+            file.cameras[1].fixed = false;
+        });
+        let after = CameraSet::new(&new, &slots, &key(), Some((&old, &before)));
+        assert_eq!(after.cameras.len(), 2);
+        let monitors = |set: &CameraSet, id: &CameraId| Arc::as_ptr(&set.get(id).unwrap().monitor());
+        for (camera, looks, is_same_monitor) in [(0, 7, false), (1, 8, true)] {
+            let id = &old.cameras[camera].id;
+            let watched = after.get(id).unwrap();
+            assert_eq!(watched.looked.looks.load(Ordering::Relaxed), looks, "{id}");
+            assert_eq!(monitors(&before, id) == monitors(&after, id), is_same_monitor, "{id}");
+        }
+        assert_eq!(after.get(&old.cameras[0].id).unwrap().period, Duration::from_secs(1));
     }
 }

@@ -3,9 +3,15 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
-use super::{pinned_frames::PinnedFrame, record::ModelDescriptor};
+use super::{
+    evidence_worker::EvidenceUpdate,
+    pinned_frames::PinnedFrame,
+    record::{ModelDescriptor, RecordBuilder},
+};
 use gridwatch_camera::Picture;
+use gridwatch_config::Config;
 use gridwatch_engine::{CameraId, Case, CaseId, Observation, Verified};
 use gridwatch_evidence::EvidencePicture;
 use gridwatch_link::{IncomingReply, SiteNews};
@@ -31,6 +37,8 @@ pub(super) enum CoreEvent {
         pictures: Vec<EvidencePicture>,
         /// The models that searched its confirming look.
         detected_by: Arc<[ModelDescriptor]>,
+        /// Those of the configuration by which it was confirmed.
+        records: Arc<RecordBuilder>,
     },
     /// A verification result with its pictures.
     VerificationReady {
@@ -41,23 +49,56 @@ pub(super) enum CoreEvent {
     EvidenceDelayed { reason: String, is_disk_full: bool },
     /// A case's evidence cannot be made at all.
     EvidenceFailed { case: CaseId },
+    /// Another configuration takes effect.
+    Configured(Box<NewConfiguration>),
     /// No more looks will come: finish the cases in progress.
     Stop,
 }
 
+/// A configuration that takes effect between two events.
+pub(super) struct NewConfiguration {
+    pub(super) config: Arc<Config>,
+    pub(super) evidence: EvidenceUpdate,
+    /// What brought it about, for the audit log.
+    pub(super) occasion: &'static str,
+    /// Told what the change ended, once it is in force.
+    pub(super) done: tokio::sync::oneshot::Sender<Vec<RemovedView>>,
+}
+
+/// A view that is no longer configured, and what was going on there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovedView {
+    /// The view: a camera, or `CAMERA.PRESET`.
+    pub view: CameraId,
+    /// Candidates that were given up.
+    pub candidates: usize,
+    /// Its open cases, which stay open: the platform can still close them, but nothing is looked at again.
+    pub open_cases: Vec<CaseId>,
+}
+
 /// A request of the core for evidence pictures.
 pub(super) enum EvidenceJob {
+    /// Changed settings for the jobs after this one.
+    Update(Box<EvidenceUpdate>),
+    /// A request for pictures.
+    Pictures(PictureJob),
+}
+
+/// The pictures of a case or of a verification.
+pub(super) enum PictureJob {
     /// For a confirmed case: its first and its confirming look.
     Case {
         case: Box<Case>,
         first: PinnedFrame,
         confirming: PinnedFrame,
+        /// Those of the configuration by which it was confirmed.
+        records: Arc<RecordBuilder>,
     },
     /// For a verification result: the look that decided it.
     Verified { answer: Box<Verified>, look: PinnedFrame },
 }
 
-impl EvidenceJob {
+impl PictureJob {
     pub(super) fn case(&self) -> &CaseId {
         match self {
             Self::Case { case, .. } => &case.id,

@@ -1,6 +1,9 @@
 //! Loads, swaps, trials and rolls back model versions: the registry's live versions at the start, and whatever operators request
 //! while the daemon runs. It has a thread of its own, so that sessions are never loaded or freed on a look worker.
 //!
+//! A changed configuration is taken over in two steps: first whatever it needs is loaded, beside what runs, and then it takes effect
+//! or is put aside.
+//!
 //! Requests arrive through the registry's journal, whose length is polled every second; trial results and failures arrive from
 //! the workers. The outcomes are written to the journal, too. So a request made while no daemon runs is carried out at the next
 //! start, and a trial that a restart interrupted starts again.
@@ -22,7 +25,7 @@ use jiff::Timestamp;
 use metrics::{counter, gauge};
 
 use self::pool::{Assignment, Assignments, CameraModels, Challenger, ModelPool, ModelSlot, SecondLookModels};
-pub(super) use self::pool::{WorkerModels, WorkerReport};
+pub(super) use self::pool::{CameraDescriptors, ConfigureRequest, ManagerMessage, WorkerModels};
 use super::{error::StartError, record::ModelDescriptor};
 use gridwatch_base::metric;
 use gridwatch_config as config;
@@ -50,7 +53,7 @@ pub(super) struct ModelManager {
     /// Held while the daemon runs: tells the command line that a daemon uses the registry.
     _watching: File,
     pool: Arc<ModelPool>,
-    inbox: Receiver<WorkerReport>,
+    inbox: Receiver<ManagerMessage>,
     state: RegistryState,
     /// Requests that were answered, even if the journal could not be written: none is carried out twice.
     answered: BTreeSet<String>,
@@ -102,6 +105,17 @@ enum SelfTestPolicy {
 /// A loaded version: its slot, and a session for each worker unless the slot is in use already.
 type LoadedSlot = (Arc<ModelSlot>, Option<Vec<LoadedModel>>);
 
+/// What a configuration needs, loaded but not in use yet.
+struct PreparedModels {
+    config: Arc<Config>,
+    runtime: Runtime,
+    shipped: Vec<Arc<Manifest>>,
+    default_slots: Vec<Arc<ModelSlot>>,
+    camera_slots: BTreeMap<(usize, String), Arc<ModelSlot>>,
+    /// A session for each worker, for each slot that is new.
+    new_sessions: Vec<(usize, Vec<LoadedModel>)>,
+}
+
 impl ModelManager {
     /// Loads the live versions: the registry's, and the configuration's folders for the rest. A registry version that cannot be
     /// used any more is rolled back, and logged as an error.
@@ -111,8 +125,8 @@ impl ModelManager {
     pub(super) fn start(
         config: &Arc<Config>,
         runtime: Runtime,
-        reports: &Sender<WorkerReport>,
-        inbox: Receiver<WorkerReport>,
+        reports: &Sender<ManagerMessage>,
+        inbox: Receiver<ManagerMessage>,
     ) -> Result<(Self, Vec<WorkerModels>), StartError> {
         let registry = Registry::new(&config.state_dir, config.registry.keys.clone());
         let watching = registry.lock_for_daemon()?;
@@ -120,10 +134,6 @@ impl ModelManager {
             .map(|_| ModelSet::new(&runtime, []))
             .collect::<Result<_, _>>()?;
         let (pool, worker_models) = ModelPool::new(model_sets, reports);
-        let mut shipped = Vec::new();
-        for model in &config.models {
-            shipped.push(Arc::clone(Model::load(&model.dir)?.manifest()));
-        }
         let mut models = Self {
             config: Arc::clone(config),
             runtime,
@@ -134,7 +144,7 @@ impl ModelManager {
             state: RegistryState::default(),
             answered: BTreeSet::new(),
             journal_read: 0,
-            shipped,
+            shipped: Vec::new(),
             used_slots: BTreeSet::new(),
             default_slots: Vec::new(),
             camera_slots: BTreeMap::new(),
@@ -142,27 +152,115 @@ impl ModelManager {
             reported_live: BTreeSet::new(),
         };
         models.read_journal();
-        let mut new_sessions = Vec::new();
-        for model in 0..config.models.len() {
-            let slot = models.load_live(model, None, &mut new_sessions)?;
-            if let Some(version) = &slot.version {
-                tracing::info!(model = %config.models[model].id, %version, shipped = %models.shipped[model].version, "Using a version from the registry instead of the configured one");
+        let prepared = models.prepare(config)?;
+        models.take_over(prepared);
+        Ok((models, worker_models))
+    }
+
+    /// Loads what `config` needs and is not loaded yet: the registry's live versions, and the configuration's folders for the rest.
+    fn prepare(&mut self, config: &Arc<Config>) -> Result<PreparedModels, StartError> {
+        let mut prepared = PreparedModels {
+            config: Arc::clone(config),
+            runtime: self.runtime.clone().with(config.inference.clone()),
+            shipped: Vec::new(),
+            default_slots: Vec::new(),
+            camera_slots: BTreeMap::new(),
+            new_sessions: Vec::new(),
+        };
+        for model in &config.models {
+            prepared.shipped.push(Arc::clone(Model::load(&model.dir)?.manifest()));
+        }
+        for (model, config::Model { id, .. }) in config.models.iter().enumerate() {
+            let slot = self.load_live(&mut prepared, model, None)?;
+            if let Some(version) = slot.version.as_ref().filter(|_| !self.is_in_use(&slot)) {
+                tracing::info!(model = id, %version, shipped = %prepared.shipped[model].version, "Using a version from the registry instead of the configured one");
             }
-            models.default_slots.push(slot);
+            prepared.default_slots.push(slot);
         }
         for camera in &config.cameras {
             for &model in &camera.models {
-                let id = camera.id.as_str();
-                if models.history(model).has_own_version(id) {
-                    let slot = models.load_live(model, Some(id), &mut new_sessions)?;
-                    if models.history(model).has_own_version(id) {
-                        models.camera_slots.insert((model, id.to_owned()), slot);
+                let (id, name) = (camera.id.as_str(), &config.models[model].id);
+                if self.state.model(name).has_own_version(id) {
+                    let slot = self.load_live(&mut prepared, model, Some(id))?;
+                    if self.state.model(name).has_own_version(id) {
+                        prepared.camera_slots.insert((model, id.to_owned()), slot);
                     }
                 }
             }
         }
-        models.publish(new_sessions);
-        Ok((models, worker_models))
+        Ok(prepared)
+    }
+
+    /// Puts a configuration into force, from each worker's next look.
+    fn take_over(&mut self, prepared: PreparedModels) {
+        let PreparedModels {
+            config,
+            runtime,
+            shipped,
+            default_slots,
+            camera_slots,
+            new_sessions,
+        } = prepared;
+        for (model, running) in std::mem::take(&mut self.trials) {
+            let now = config.models.iter().position(|m| m.id == self.config.models[model].id);
+            let is_watched = |id: &String| config.cameras.iter().any(|c| c.id.as_str() == id);
+            match now.filter(|_| running.camera.iter().all(is_watched)) {
+                Some(now) => {
+                    self.trials.insert(now, running);
+                }
+                None => {
+                    let challenger = &running.challenger;
+                    let report = Box::new(challenger.trial().report());
+                    let (request, version) = (challenger.request.clone(), challenger.slot.version.clone());
+                    let reason = "the model or the camera is no longer configured".to_owned();
+                    self.refuse(model, &request, &version, reason, Some(report));
+                }
+            }
+        }
+        self.config = config;
+        self.registry = Registry::new(&self.config.state_dir, self.config.registry.keys.clone());
+        self.runtime = runtime;
+        self.shipped = shipped;
+        self.default_slots = default_slots;
+        self.camera_slots = camera_slots;
+        self.publish(new_sessions);
+    }
+
+    /// Loads what another configuration needs, and puts it into force if the decision is that it takes effect.
+    fn configure(&mut self, request: ConfigureRequest) {
+        let ConfigureRequest {
+            config,
+            prepared,
+            decision,
+            done,
+        } = request;
+        let (result, models) = match self.prepare(&config) {
+            Ok(models) => {
+                let of_camera = |camera: &config::Camera| {
+                    let slots = camera
+                        .models
+                        .iter()
+                        .map(|model| models.slot(*model, camera.id.as_str()));
+                    (camera.id.clone(), slots.map(|slot| slot.descriptor.clone()).collect())
+                };
+                (Ok(config.cameras.iter().map(of_camera).collect()), Some(models))
+            }
+            Err(error) => (Err(error), None),
+        };
+        // Whoever asked may have given up.
+        let _ = prepared.send(result);
+        match (models, decision.recv()) {
+            (Some(models), Ok(())) => {
+                self.take_over(models);
+                let _ = done.send(());
+            }
+            // What was loaded is freed.
+            (_, _) => self.used_slots = self.slots().map(|slot| slot.index).collect(),
+        }
+    }
+
+    fn is_in_use(&self, slot: &Arc<ModelSlot>) -> bool {
+        self.slots().any(|used| Arc::ptr_eq(used, slot))
     }
 
     /// Runs until the workers have stopped.
@@ -174,9 +272,10 @@ impl ModelManager {
     fn turn(&mut self, wait: Duration) -> bool {
         self.process_requests();
         match self.inbox.recv_timeout(wait) {
-            Ok(WorkerReport::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
-            Ok(WorkerReport::TrialEnded { request, outcome }) => self.trial_ended(&request, outcome),
-            Ok(WorkerReport::ModelFailing { slot, reason }) => self.model_failing(slot, &reason),
+            Ok(ManagerMessage::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
+            Ok(ManagerMessage::TrialEnded { request, outcome }) => self.trial_ended(&request, outcome),
+            Ok(ManagerMessage::ModelFailing { slot, reason }) => self.model_failing(slot, &reason),
+            Ok(ManagerMessage::Configure(request)) => self.configure(request),
             Err(RecvTimeoutError::Timeout) => {}
         }
         self.pool.clear();
@@ -218,9 +317,14 @@ impl ModelManager {
     }
 
     fn write(&mut self, model: usize, event: Event) {
+        let id = self.id(model).to_owned();
+        self.write_of(&id, event);
+    }
+
+    fn write_of(&mut self, id: &str, event: Event) {
         self.answered.extend(event.answered_request().map(str::to_owned));
         let journal = self.registry.journal();
-        if let Err(error) = journal.append(self.id(model), Timestamp::now(), event) {
+        if let Err(error) = journal.append(id, Timestamp::now(), event) {
             tracing::error!(journal = %journal.path().display(), %error, "Cannot write the outcome to the model journal; the next start will not know it");
         }
         self.read_journal();
@@ -229,15 +333,16 @@ impl ModelManager {
     /// Loads the live version; falls back, version by version, from those that cannot be used.
     fn load_live(
         &mut self,
+        prepared: &mut PreparedModels,
         model: usize,
         camera: Option<&str>,
-        new_sessions: &mut Vec<(usize, Vec<LoadedModel>)>,
     ) -> Result<Arc<ModelSlot>, StartError> {
-        let mut version = self.history(model).live(camera);
+        let id = prepared.config.models[model].id.clone();
+        let mut version = self.state.model(&id).live(camera);
         loop {
-            match self.load_slot(model, &version, SelfTestPolicy::SkipSpeed) {
+            match self.prepare_slot(prepared, model, &version) {
                 Ok((slot, sessions)) => {
-                    new_sessions.extend(sessions.map(|s| (slot.index, s)));
+                    prepared.new_sessions.extend(sessions.map(|s| (slot.index, s)));
                     return Ok(slot);
                 }
                 Err(error) => {
@@ -248,19 +353,18 @@ impl ModelManager {
                             VersionError::Rejected(what) => StartError::ModelMismatch(what),
                         });
                     }
-                    let to = self.history(model).previous_version(camera).flatten();
-                    tracing::error!(model = self.id(model), version = version_name(&version), to = version_name(&to), %error, "Model version cannot be used any more; rolled back to the version before");
-                    counter!(metric::MODEL_CHANGES, "model" => self.id(model).to_owned(), "change" => "rolled_back")
-                        .increment(1);
+                    let to = self.state.model(&id).previous_version(camera).flatten();
+                    tracing::error!(model = id, version = version_name(&version), to = version_name(&to), %error, "Model version cannot be used any more; rolled back to the version before");
+                    counter!(metric::MODEL_CHANGES, "model" => id.clone(), "change" => "rolled_back").increment(1);
                     let event = Event::RolledBack {
                         request: None,
                         from: version,
                         to: to.clone(),
                         camera: camera.map(Into::into),
-                        reason: format!("at daemon start: {error}"),
+                        reason: format!("when the configuration was loaded: {error}"),
                         report: None,
                     };
-                    self.write(model, event);
+                    self.write_of(&id, event);
                     version = to;
                 }
             }
@@ -274,16 +378,60 @@ impl ModelManager {
         version: &Version,
         policy: SelfTestPolicy,
     ) -> Result<LoadedSlot, VersionError> {
-        let loaded = self
-            .slots()
-            .find(|c| c.model == model && c.version == *version)
-            .map(Arc::clone);
-        if let Some(slot) = loaded {
+        let (config, runtime) = (Arc::clone(&self.config), self.runtime.clone());
+        let found = self.find_slot(&config.models[model].id, version, &self.shipped[model], []);
+        if let Some(slot) = found {
             return Ok((slot, None));
         }
+        self.load_into_slot(&config.models[model], version, policy, &runtime)
+    }
+
+    /// The same for a configuration that is being prepared.
+    fn prepare_slot(
+        &mut self,
+        prepared: &PreparedModels,
+        model: usize,
+        version: &Version,
+    ) -> Result<LoadedSlot, VersionError> {
+        let PreparedModels { config, runtime, .. } = prepared;
+        // Sessions of other options are of no use.
+        let is_same_runtime = self.config.inference == config.inference;
+        let new = prepared.default_slots.iter().chain(prepared.camera_slots.values());
+        let found = self
+            .find_slot(&config.models[model].id, version, &prepared.shipped[model], new)
+            .filter(|slot| is_same_runtime || !self.is_in_use(slot));
+        if let Some(slot) = found {
+            return Ok((slot, None));
+        }
+        let policy = SelfTestPolicy::SkipSpeed;
+        self.load_into_slot(&config.models[model], version, policy, runtime)
+    }
+
+    /// The slot that a version is in, among those in use and `others`. The configuration's folder may have another content than when it was
+    /// loaded.
+    fn find_slot<'a>(
+        &'a self,
+        model: &str,
+        version: &Version,
+        shipped: &Manifest,
+        others: impl IntoIterator<Item = &'a Arc<ModelSlot>>,
+    ) -> Option<Arc<ModelSlot>> {
+        let is_it = |slot: &&Arc<ModelSlot>| {
+            slot.model == model && slot.version == *version && (version.is_some() || *slot.manifest == *shipped)
+        };
+        others.into_iter().chain(self.slots()).find(is_it).map(Arc::clone)
+    }
+
+    fn load_into_slot(
+        &mut self,
+        model: &config::Model,
+        version: &Version,
+        policy: SelfTestPolicy,
+        runtime: &Runtime,
+    ) -> Result<LoadedSlot, VersionError> {
         let loaded = self.load(model, version)?;
         if policy != SelfTestPolicy::Skip {
-            let report = selftest::check(&self.runtime, &loaded);
+            let report = selftest::check(runtime, &loaded);
             let counts = |step| policy == SelfTestPolicy::Full || step != Step::Speed;
             if let Some(wrong) = report.refusal_in(counts) {
                 return Err(VersionError::Rejected(format!(
@@ -293,17 +441,17 @@ impl ModelManager {
             }
         }
         let sessions = (0..self.pool.workers())
-            .map(|_| LoadedModel::new(&self.runtime, &loaded))
+            .map(|_| LoadedModel::new(runtime, &loaded))
             .collect::<Result<_, _>>()?;
         let free = (0..).find(|slot| !self.used_slots.contains(slot));
         let slot = free.ok_or_else(|| VersionError::Rejected("no free slot".into()))?;
         self.used_slots.insert(slot);
-        let slot = ModelSlot::new(slot, model, version.clone(), &loaded, &self.runtime);
+        let slot = ModelSlot::new(slot, version.clone(), &loaded, runtime);
         Ok((Arc::new(slot), Some(sessions)))
     }
 
-    fn load(&self, model: usize, version: &Version) -> Result<Model, VersionError> {
-        let config::Model { id, dir } = &self.config.models[model];
+    fn load(&self, model: &config::Model, version: &Version) -> Result<Model, VersionError> {
+        let config::Model { id, dir } = model;
         let loaded = match version {
             Some(version) => self.registry.load(id, version)?,
             None => Model::load(dir)?,
@@ -329,7 +477,8 @@ impl ModelManager {
     fn publish(&mut self, new_sessions: Vec<(usize, Vec<LoadedModel>)>) {
         let used: BTreeSet<usize> = self.slots().map(|c| c.index).collect();
         let gone: Vec<usize> = self.used_slots.difference(&used).copied().collect();
-        let assignments: Assignments = self.config.cameras.iter().map(|c| self.camera_models(c)).collect();
+        let cameras = self.config.cameras.iter();
+        let assignments: Assignments = cameras.map(|c| (c.id.clone(), self.camera_models(c))).collect();
         self.pool.change(assignments, new_sessions, &gone);
         self.used_slots = used;
         let live: BTreeSet<(String, String)> = self
@@ -397,6 +546,14 @@ impl ModelManager {
     pub(super) fn descriptors(&self, camera: &config::Camera) -> Vec<ModelDescriptor> {
         let slots = camera.models.iter().map(|m| self.slot(*m, Some(camera.id.as_str())));
         slots.map(|c| c.descriptor.clone()).collect()
+    }
+}
+
+impl PreparedModels {
+    /// The live version at a camera.
+    fn slot(&self, model: usize, camera: &str) -> &Arc<ModelSlot> {
+        let own = self.camera_slots.get(&(model, camera.to_owned()));
+        own.unwrap_or(&self.default_slots[model])
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is new in a view, for its detections: crops around new regions are searched, detections get their newness, and the core's wishes
 //! about the background reach the view's change map.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::record::ModelDescriptor;
 use gridwatch_config::Config;
@@ -32,15 +32,23 @@ struct ChangeRequests {
 }
 
 impl NewRegions {
-    pub(super) fn new(config: &Config) -> Self {
+    /// Those of a view, with what they were with the configuration before. What close looks found is kept if the same is looked for.
+    pub(super) fn of(config: &Config, before: Option<(&Config, &Arc<Self>)>) -> Arc<Self> {
+        let labels = |config: &Config| -> Vec<Label> {
+            let rules = config.plan.rules.iter();
+            rules.flat_map(|r| r.labels.iter().cloned()).collect()
+        };
         let is_asking = |r: &gridwatch_engine::Rule| r.appeared.is_some() || r.labels.contains(&Label::object());
-        Self {
-            is_wanted: config.plan.rules.iter().any(is_asking),
-            change_map: describe_change_map(),
-            close_looks: Mutex::new(CloseLooks::new(
-                config.plan.rules.iter().flat_map(|r| r.labels.iter().cloned()),
-            )),
-            requests: Mutex::default(),
+        let is_wanted = config.plan.rules.iter().any(is_asking);
+        let same = before.filter(|(old, this)| this.is_wanted == is_wanted && labels(old) == labels(config));
+        match same {
+            Some((_, this)) => Arc::clone(this),
+            None => Arc::new(Self {
+                is_wanted,
+                change_map: describe_change_map(),
+                close_looks: Mutex::new(CloseLooks::new(labels(config).into_iter())),
+                requests: Mutex::default(),
+            }),
         }
     }
 

@@ -23,6 +23,16 @@ pub(crate) enum CameraSource {
     Gst(GstSource),
 }
 
+/// True if a receiver made for one camera does for the other. A login that was corrected is tried at once, though it would be read anew.
+pub(super) fn is_same_stream(a: &config::Camera, b: &config::Camera) -> bool {
+    let settings = |c: &config::Camera| {
+        let login = (c.credentials.clone(), c.credential_source.clone(), c.auth);
+        let trust = (c.ca_file.clone(), c.pin_sha256.clone());
+        (c.url.clone(), login, trust, c.transport, c.source, c.look_every)
+    };
+    settings(a) == settings(b)
+}
+
 /// Receives `camera` into `slot` until the returned source is dropped. What needs native decoders or GStreamer for that runs where `mode` says.
 pub(crate) fn receive_camera(
     camera: &config::Camera,

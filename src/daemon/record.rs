@@ -1,6 +1,6 @@
 //! Builds case records: the engine's decision with the camera, the models, the pictures and the configuration.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,7 @@ pub(super) struct ModelDescriptor {
 
 /// Builds records for one configuration.
 pub(super) struct RecordBuilder {
+    config: Arc<Config>,
     pub(super) form: Form,
     /// Camera and preset by view id.
     views: BTreeMap<CameraId, (config::Camera, config::Preset)>,
@@ -30,8 +31,9 @@ pub(super) struct RecordBuilder {
 }
 
 impl RecordBuilder {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Arc<Config>) -> Self {
         Self {
+            config: Arc::clone(config),
             form: Form {
                 topics: Topics::new(&config.broker.topic_prefix, &config.node),
                 template: config.broker.template.clone(),
@@ -55,11 +57,11 @@ impl RecordBuilder {
     /// configured or none of these models detects the rule's labels, neither of which the engine lets happen.
     pub(super) fn case_record(
         &self,
-        config: &Config,
         case: &Case,
         pictures: &[EvidencePicture],
         detected_by: &[ModelDescriptor],
     ) -> Option<CaseRecord> {
+        let config = &self.config;
         let (camera, preset) = self.views.get(&case.camera)?;
         let labels = self.rules.get(&case.rule)?;
         let mut detectors = detected_by
@@ -94,7 +96,7 @@ impl RecordBuilder {
                 evidence: pictures
                     .iter()
                     .enumerate()
-                    .map(|(i, p)| self.evidence_item(config, i, p))
+                    .map(|(i, p)| self.evidence_item(i, p))
                     .collect(),
                 filed_at: Timestamp::now(),
                 clock: clock::try_read(),
@@ -103,12 +105,12 @@ impl RecordBuilder {
     }
 
     /// The evidence items of a verification look.
-    pub(super) fn verification_evidence(&self, config: &Config, pictures: &[EvidencePicture]) -> Vec<EvidenceItem> {
-        let item = |(i, picture)| self.evidence_item(config, i, picture);
+    pub(super) fn verification_evidence(&self, pictures: &[EvidencePicture]) -> Vec<EvidenceItem> {
+        let item = |(i, picture)| self.evidence_item(i, picture);
         pictures.iter().enumerate().map(item).collect()
     }
 
-    fn evidence_item(&self, config: &Config, index: usize, picture: &EvidencePicture) -> EvidenceItem {
+    fn evidence_item(&self, index: usize, picture: &EvidencePicture) -> EvidenceItem {
         EvidenceItem {
             id: format!("e{}", index + 1),
             role: match picture.role {
@@ -122,7 +124,7 @@ impl RecordBuilder {
             mime: "image/jpeg".into(),
             width: picture.width,
             height: picture.height,
-            captured_at: When::new(picture.captured_at, &config.timezone),
+            captured_at: When::new(picture.captured_at, &self.config.timezone),
             derived_from: picture.derived_from.clone(),
             masked: picture.masked,
             topic_or_uri: self.form.topics.evidence(&picture.sha256),
@@ -214,6 +216,7 @@ mod tests {
             masked: true,
             masked_share: 0.0,
         };
+        let config = Arc::new(config);
         let builder = RecordBuilder::new(&config);
         let network = ModelDescriptor {
             labels: vec!["umbrella".into()],
@@ -222,11 +225,11 @@ mod tests {
         let networks = std::slice::from_ref(&network);
         assert!(
             builder
-                .case_record(&config, &case, std::slice::from_ref(&scene), networks)
+                .case_record(&case, std::slice::from_ref(&scene), networks)
                 .is_none()
         );
         let record = builder
-            .case_record(&config, &case, &[scene], &[network.clone(), describe_change_map()])
+            .case_record(&case, &[scene], &[network.clone(), describe_change_map()])
             .unwrap();
         assert_eq!(
             (record.model.id.as_str(), record.model.sha256.len()),

@@ -2,18 +2,20 @@
 //! the receivers.
 
 use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, atomic::AtomicU64, mpsc},
-    thread::JoinHandle,
-    time::Duration,
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, RwLock, atomic::AtomicU64, mpsc},
+    thread,
 };
 
 use jiff::Timestamp;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::sync::{Notify, mpsc::Sender};
+use tokio::{
+    sync::{Notify, mpsc::Sender, watch},
+    task::JoinHandle,
+};
 
 use super::{
-    Daemon, Receivers, Shared, Threads,
+    Daemon, Shared, Threads,
     activity::Activity,
     core::Core,
     error::StartError,
@@ -21,20 +23,19 @@ use super::{
     filing_gate::FilingGate,
     held_places::HeldPlaces,
     inbox::{Inbox, InboxSenders},
-    looks::{LookScheduler, LookWorker, WatchedCamera},
+    looks::{CameraSet, LookScheduler, LookWorker},
     messages::{CoreEvent, EvidenceJob},
-    models::{ModelManager, WorkerReport},
+    models::{ManagerMessage, ModelManager},
     pictures,
     pinned_frames::PinnedFrames,
-    receive::receive_camera,
     record::RecordBuilder,
+    reload::{Reloader, Running, link_settings},
     runtime::OwnedRuntime,
     sites,
     text_reader::TextReader,
 };
 use crate::{
     audit::{self, NewConfiguration},
-    broker,
     crashes::crash_log,
     decoders,
     telemetry::{self, Health},
@@ -47,10 +48,9 @@ use gridwatch_camera::{
 };
 use gridwatch_config::Config;
 use gridwatch_custody::vault::{Vault, VaultKey};
-use gridwatch_engine::Snapshot;
+use gridwatch_engine::{CameraId, Snapshot};
 use gridwatch_ledger::{RecordedEngine, Recorder, RunInfo};
-use gridwatch_link as link;
-use gridwatch_link::Link;
+use gridwatch_link::{Link, LinkState};
 use gridwatch_model as model;
 use gridwatch_model::TiledDetector;
 use gridwatch_store::Store;
@@ -71,7 +71,6 @@ impl Daemon {
         let storage = open_storage(&config)?;
         let decode_mode = decoders::mode(crash_log(&config)?);
         let models = load_models(&config, &decode_mode)?;
-        let cameras = prepare_cameras(&config, &storage.key);
         let engine = restore_engine(&config, &storage.store)?;
         let (senders, inbox) = Inbox::new().map_err(StartError::Thread)?;
         let InboxSenders {
@@ -79,32 +78,29 @@ impl Daemon {
             replies,
             claims,
         } = senders;
-        let settings = link::Settings {
-            installation: Some(storage.installation),
-            ..broker::link_settings(
-                &config.node,
-                &config.broker,
-                &config.timezone,
-                config.evidence.max_picture_bytes,
-            )
-        };
-        let link = Link::spawn(
-            settings,
-            &storage.store,
-            replies,
-            sites::site_sharing(&config, engine.snapshot.as_ref(), claims),
-        )?;
+        let link_state = watch::Sender::new(LinkState::default());
+        let sharing = sites::site_sharing(&config, sites::yielded_to(engine.snapshot.as_ref()), claims.clone());
+        let settings = link_settings(&config, &storage.installation);
+        let link = Link::prepare(settings, &storage.store)?.start(&link_state, replies.clone(), sharing)?;
+        let new_picture = Arc::new(Notify::new());
+        let slots = config
+            .cameras
+            .iter()
+            .map(|c| (c.id.clone(), Slot::new(c.id.clone(), Arc::clone(&new_picture))));
+        let slots: BTreeMap<CameraId, Arc<Slot>> = slots.collect();
+        let set = CameraSet::new(&config, &slots, &storage.key, None);
         let shared = Arc::new(Shared {
-            looks: cameras.looks,
+            looks: Arc::new(LookScheduler::new(set, config.workers)),
             health: Arc::new(Health::default()),
             pinned: Arc::new(AtomicU64::new(0)),
             outbox: Mutex::new(storage.outbox),
-            link: link.state(),
-            config: Arc::clone(&config),
+            link: Mutex::new(Some(link)),
+            link_state,
+            config: RwLock::new(Arc::clone(&config)),
         });
 
         let (jobs, job_queue) = mpsc::channel();
-        let pinned = PinnedFrames::new(&config.state_dir, storage.key, Arc::clone(&shared.pinned));
+        let pinned = PinnedFrames::new(&config.state_dir, Arc::clone(&storage.key), Arc::clone(&shared.pinned));
         let core = start_core(
             &config,
             &shared,
@@ -120,10 +116,31 @@ impl Daemon {
             vault: storage.vault,
         };
         let to_core = events.clone();
-        let evidence_worker = thread("evidence", move || evidence_worker.run(&job_queue, &to_core))?;
-        let manager = thread("models", move || models.manager.run())?;
+        let evidence_worker = spawn("evidence", move || evidence_worker.run(&job_queue, &to_core))?;
+        let manager = spawn("models", move || models.manager.run())?;
         let look_workers = start_look_workers(&shared.looks, models.look_workers, &events)?;
-        let receivers = start_receivers(&config, cameras.slots, cameras.new_picture, &shared.looks, &decode_mode)?;
+        let receiving = receiving_runtime()?;
+        let waker = wake_for_pictures(&receiving, &new_picture, &shared.looks);
+        let reloader = Reloader {
+            started_with: Arc::clone(&config),
+            shared: Arc::clone(&shared),
+            key: storage.key,
+            decode_mode,
+            runtime: models.runtime,
+            installation: storage.installation,
+            receiving: receiving.handle().clone(),
+            new_picture,
+            to_models: models.reports.clone(),
+            running: Mutex::new(None),
+        };
+        let mut running = Running {
+            sources: BTreeMap::new(),
+            events: events.clone(),
+            replies,
+            claims,
+        };
+        reloader.receive(&config, slots, &mut running)?;
+        let reloader = Arc::new(reloader.with(running));
         if let Some(listener) = listener {
             if let Ok(address) = listener.local_addr() {
                 tracing::info!(%address, "Serving /healthz, /readyz and /metrics");
@@ -140,9 +157,11 @@ impl Daemon {
         );
         shared.health.started();
         Ok(Self {
-            config,
             shared,
-            receivers,
+            reloader,
+            watching: Vec::new(),
+            waker,
+            receiving,
             threads: Threads {
                 look_workers,
                 models: manager,
@@ -151,13 +170,12 @@ impl Daemon {
                 core,
             },
             events,
-            link,
         })
     }
 }
 
 /// Fails if no codec can be decoded with the configured kind of decoder, because then no camera can be looked at.
-fn test_decoders(backend: Backend) -> Result<(), DecodeError> {
+pub(super) fn test_decoders(backend: Backend) -> Result<(), DecodeError> {
     let results = decoders::test(backend, &decoders::mode(CrashLog::default()));
     let works = results.iter().any(|(_, decoded)| decoded.is_ok());
     for (codec, decoded) in results {
@@ -215,7 +233,8 @@ fn open_storage(config: &Config) -> Result<Storage, StartError> {
 /// The loaded models, with a worker for each thread that runs them.
 struct Models {
     manager: ModelManager,
-    reports: mpsc::Sender<WorkerReport>,
+    reports: mpsc::Sender<ManagerMessage>,
+    runtime: model::Runtime,
     look_workers: Vec<LookWorker>,
     mask_detector: Option<TiledDetector>,
 }
@@ -225,7 +244,7 @@ fn load_models(config: &Arc<Config>, decode_mode: &DecodeMode) -> Result<Models,
     let text_readers = TextReader::for_workers(config, &runtime)?;
     let mask_detector = pictures::mask_detector(config, &runtime)?;
     let (reports, inbox) = mpsc::channel();
-    let (manager, worker_models) = ModelManager::start(config, runtime, &reports, inbox)?;
+    let (manager, worker_models) = ModelManager::start(config, runtime.clone(), &reports, inbox)?;
     let look_workers = worker_models.into_iter().zip(text_readers).enumerate();
     let look_workers = look_workers.map(|(i, (models, text_reader))| {
         Ok::<_, StartError>(LookWorker {
@@ -239,34 +258,9 @@ fn load_models(config: &Arc<Config>, decode_mode: &DecodeMode) -> Result<Models,
         look_workers: look_workers.collect::<Result<_, _>>()?,
         manager,
         reports,
+        runtime,
         mask_detector,
     })
-}
-
-/// The cameras, which do not receive yet.
-struct Cameras {
-    looks: Arc<LookScheduler>,
-    /// In the order of the configuration.
-    slots: Vec<Arc<Slot>>,
-    /// Notified by every slot when its camera has a new picture.
-    new_picture: Arc<Notify>,
-}
-
-fn prepare_cameras(config: &Config, key: &Arc<VaultKey>) -> Cameras {
-    let new_picture = Arc::new(Notify::new());
-    let slots: Vec<Arc<Slot>> = config
-        .cameras
-        .iter()
-        .map(|c| Slot::new(c.id.clone(), Arc::clone(&new_picture)))
-        .collect();
-    let watched = config.cameras.iter().zip(&slots);
-    let watched = watched.map(|(c, slot)| WatchedCamera::new(config, c, Arc::clone(slot), key));
-    let periods: Vec<Duration> = config.cameras.iter().map(|c| c.look_every).collect();
-    Cameras {
-        looks: Arc::new(LookScheduler::new(watched.collect(), &periods)),
-        slots,
-        new_picture,
-    }
 }
 
 /// The engine with the cases of the last run.
@@ -291,7 +285,7 @@ fn restore_engine(config: &Config, store: &Store) -> Result<RestoredEngine, Star
 }
 
 /// The ledger's recorder, unless the configuration disables the ledger.
-fn recorder(config: &Config, started_at: Timestamp) -> Result<Option<Recorder>, StartError> {
+pub(super) fn recorder(config: &Config, started_at: Timestamp) -> Result<Option<Recorder>, StartError> {
     let Some(settings) = config.ledger.clone() else {
         return Ok(None);
     };
@@ -318,12 +312,12 @@ fn start_core(
     (store, pinned): (Store, PinnedFrames),
     restored: RestoredEngine,
     channels: CoreChannels,
-) -> Result<JoinHandle<()>, StartError> {
+) -> Result<thread::JoinHandle<()>, StartError> {
     let mut core = Core {
-        gate: FilingGate::new(&store, Arc::clone(&shared.health), shared.link.clone())?,
+        gate: FilingGate::new(&store, Arc::clone(&shared.health), shared.link_state.subscribe())?,
         engine: restored.engine,
         store,
-        records: RecordBuilder::new(config),
+        records: Arc::new(RecordBuilder::new(config)),
         config: Arc::clone(config),
         pinned,
         looks: Arc::clone(&shared.looks),
@@ -342,55 +336,44 @@ fn start_core(
         core.end_hold_backs();
     }
     core.hold_open_cases();
-    thread("core", move || core.run(channels.inbox))
+    spawn("core", move || core.run(channels.inbox))
 }
 
 fn start_look_workers(
     looks: &Arc<LookScheduler>,
     workers: Vec<LookWorker>,
     events: &Sender<CoreEvent>,
-) -> Result<Vec<JoinHandle<()>>, StartError> {
-    let start = |(i, worker)| {
+) -> Result<Vec<thread::JoinHandle<()>>, StartError> {
+    let start = |(i, worker): (usize, LookWorker)| {
         let (looks, events) = (Arc::clone(looks), events.clone());
-        thread(&format!("look-{i}"), move || looks.work(worker, &events))
+        spawn(&format!("look-{i}"), move || looks.work(i, worker, &events))
     };
     workers.into_iter().enumerate().map(start).collect()
 }
 
-fn start_receivers(
-    config: &Config,
-    slots: Vec<Arc<Slot>>,
-    new_picture: Arc<Notify>,
-    looks: &Arc<LookScheduler>,
-    decode_mode: &DecodeMode,
-) -> Result<Receivers, StartError> {
+fn receiving_runtime() -> Result<OwnedRuntime, StartError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("receive")
         .enable_all()
         .build()
         .map_err(StartError::Thread)?;
-    let runtime = OwnedRuntime::new(runtime);
-    let sources = config.cameras.iter().zip(slots);
-    let sources = sources
-        .map(|(c, slot)| receive_camera(c, slot, runtime.handle(), decode_mode))
-        .collect::<Result<_, _>>()?;
-    let looks = Arc::clone(looks);
-    let waker = runtime.handle().spawn(async move {
+    Ok(OwnedRuntime::new(runtime))
+}
+
+/// Wakes a look worker at each new picture.
+fn wake_for_pictures(runtime: &OwnedRuntime, new_picture: &Arc<Notify>, looks: &Arc<LookScheduler>) -> JoinHandle<()> {
+    let (new_picture, looks) = (Arc::clone(new_picture), Arc::clone(looks));
+    runtime.handle().spawn(async move {
         loop {
             new_picture.notified().await;
             looks.wake();
         }
-    });
-    Ok(Receivers {
-        sources,
-        waker,
-        runtime,
     })
 }
 
-fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
-    std::thread::Builder::new()
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>, StartError> {
+    thread::Builder::new()
         .name(name.to_owned())
         .spawn(work)
         .map_err(StartError::Thread)

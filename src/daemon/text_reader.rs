@@ -18,8 +18,8 @@ use metrics::histogram;
 use super::{models::describe, record::ModelDescriptor};
 use gridwatch_base::metric;
 use gridwatch_config as config;
-use gridwatch_config::Config;
-use gridwatch_engine::{BBox, Detection, Label, Point, RuleId, Zone, ZoneKind};
+use gridwatch_config::{Config, OcrSettings};
+use gridwatch_engine::{BBox, Detection, Label, Point, Rule, RuleId, Zone, ZoneKind};
 use gridwatch_frame::Frame;
 use gridwatch_model::{
     Model, ModelError, Runtime,
@@ -32,18 +32,32 @@ use gridwatch_model::{
 /// One worker's reader and the descriptors of its models.
 pub(super) struct TextReader {
     reader: Reader,
+    /// The recogniser first, since a case names the first as its model and the others beside it.
+    models: Arc<[ModelDescriptor]>,
+}
+
+/// What text is looked for.
+pub(super) struct TextRules {
     phrasebook: Phrasebook,
     /// The rules whose second look reads text: their labels and the text that they need.
     second_looks: BTreeMap<RuleId, (Vec<Label>, TextNeeded)>,
-    /// The recogniser first, since a case names the first as its model and the others beside it.
-    models: Arc<[ModelDescriptor]>,
+}
+
+/// A second look at one place.
+pub(super) struct PlaceLook<'a> {
+    pub(super) view: &'a ViewText,
+    pub(super) at: Timestamp,
+    pub(super) frame: &'a Frame,
+    /// The rule that asks for it.
+    pub(super) rule: &'a RuleId,
+    pub(super) place: &'a BBox,
 }
 
 /// The text of one view: when and where it is read, and what was read.
 pub(super) struct ViewText {
     /// `None`: only read in second looks.
     pub(super) schedule: Option<ReadSchedule>,
-    texts: ViewTexts,
+    texts: Arc<ViewTexts>,
 }
 
 /// When and where one view is read.
@@ -61,8 +75,7 @@ const MARGIN: f32 = 0.1;
 impl TextReader {
     /// A reader for each worker; `None`s if nothing is read.
     pub(super) fn for_workers(config: &Config, runtime: &Runtime) -> Result<Vec<Option<Self>>, ModelError> {
-        let is_needed = !config.text_looks.is_empty() || config.cameras.iter().any(|c| c.read_numbers);
-        let Some(reading) = config.reading.as_ref().filter(|_| is_needed) else {
+        let Some(reading) = needed(config) else {
             return Ok((0..config.workers).map(|_| None).collect());
         };
         let (finder, speller) = (Model::load(&reading.finder)?, Model::load(&reading.speller)?);
@@ -71,19 +84,10 @@ impl TextReader {
             ..describe(model, runtime)
         };
         let models: Arc<[ModelDescriptor]> = [reads_text(&speller), reads_text(&finder)].into();
-        let rules = config.plan.rules.iter();
-        let second_looks: BTreeMap<_, _> = rules
-            .filter_map(|rule| {
-                let needed = config.text_looks.get(&rule.id)?;
-                Some((rule.id.clone(), (rule.labels.clone(), *needed)))
-            })
-            .collect();
         (0..config.workers)
             .map(|_| {
                 Ok(Some(Self {
                     reader: Reader::new(runtime, &finder, &speller)?,
-                    phrasebook: reading.phrasebook.clone(),
-                    second_looks: second_looks.clone(),
                     models: Arc::clone(&models),
                 }))
             })
@@ -93,6 +97,7 @@ impl TextReader {
     /// Reads the adverts in the view's parts; returns them as detections, with the models that read them.
     pub(super) fn read(
         &mut self,
+        rules: &TextRules,
         view: &ViewText,
         schedule: &ReadSchedule,
         at: Timestamp,
@@ -103,23 +108,28 @@ impl TextReader {
         let start = Instant::now();
         let lines = self.reader.lines(frame, &schedule.parts)?;
         let lines = view.texts.vote(at, lines);
-        let found = adverts::find(&lines, &self.phrasebook, self.reader.floor());
+        let found = adverts::find(&lines, &rules.phrasebook, self.reader.floor());
         let model = self.reader.manifests()[1].id.clone();
         histogram!(metric::DETECT, "model" => model).record(start.elapsed());
         Ok((found.into_iter().filter_map(WallText::detection), &self.models))
     }
 
-    /// Reads the text at `place` for the second look of `rule`, if that rule reads text: sets the text and the second-look score of the
+    /// Reads the text at a place for the second look of a rule, if that rule reads text: sets the text and the second-look score of the
     /// detections in `found` at that place. Returns the models used. See [`TextLook::read`].
     pub(super) fn second_look_at(
         &mut self,
-        view: &ViewText,
-        at: Timestamp,
-        frame: &Frame,
-        (rule, place): (&RuleId, &BBox),
+        rules: &TextRules,
+        look: PlaceLook<'_>,
         found: &mut [Detection],
     ) -> Result<&[ModelDescriptor], ModelError> {
-        let Some((labels, needed)) = self.second_looks.get(rule) else {
+        let PlaceLook {
+            view,
+            at,
+            frame,
+            rule,
+            place,
+        } = look;
+        let Some((labels, needed)) = rules.second_looks.get(rule) else {
             return Ok(&[]);
         };
         let start = Instant::now();
@@ -130,7 +140,7 @@ impl TextReader {
             labels,
             needed: *needed,
         };
-        if !look.read(&mut self.reader, &self.phrasebook, &view.texts, frame, found)? {
+        if !look.read(&mut self.reader, &rules.phrasebook, &view.texts, frame, found)? {
             return Ok(&[]);
         }
         let model = self.reader.manifests()[1].id.clone();
@@ -139,12 +149,42 @@ impl TextReader {
     }
 }
 
+/// The settings of reading, if anything is read.
+fn needed(config: &Config) -> Option<&OcrSettings> {
+    let is_needed = !config.text_looks.is_empty() || config.cameras.iter().any(|c| c.read_numbers);
+    config.reading.as_ref().filter(|_| is_needed)
+}
+
+/// True if the readers made for one configuration do for the other.
+pub(super) fn are_same_readers(a: &Config, b: &Config) -> bool {
+    let models = |config: &Config| needed(config).map(|r| (r.finder.clone(), r.speller.clone()));
+    a.inference == b.inference && models(a) == models(b)
+}
+
+impl TextRules {
+    /// What text `config` looks for; `None` if nothing is read.
+    pub(super) fn of(config: &Config) -> Option<Self> {
+        let of_rule = |rule: &Rule| {
+            let needed = config.text_looks.get(&rule.id)?;
+            Some((rule.id.clone(), (rule.labels.clone(), *needed)))
+        };
+        Some(Self {
+            phrasebook: needed(config)?.phrasebook.clone(),
+            second_looks: config.plan.rules.iter().filter_map(of_rule).collect(),
+        })
+    }
+}
+
 impl ViewText {
-    /// The text of a preset, of which nothing is known yet.
-    pub(super) fn of(config: &Config, camera: &config::Camera, preset: &config::Preset) -> Self {
+    /// The text of a preset; what was read with the configuration before is kept.
+    pub(super) fn of(config: &Config, camera: &config::Camera, preset: &config::Preset, before: Option<&Self>) -> Self {
+        let schedule = ReadSchedule::of(config, camera, preset);
+        if let (Some(new), Some(old)) = (&schedule, before.and_then(|b| b.schedule.as_ref())) {
+            new.last.store(old.last.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
         Self {
-            schedule: ReadSchedule::of(config, camera, preset),
-            texts: ViewTexts::default(),
+            schedule,
+            texts: before.map_or_else(Arc::default, |b| Arc::clone(&b.texts)),
         }
     }
 }
@@ -212,22 +252,25 @@ mod tests {
     }
 
     /// A reader with the shipped models and words, for the second looks of the rule `wall`, whose label is `flyer`.
-    fn reader(needed: TextNeeded) -> TextReader {
+    fn reader(needed: TextNeeded) -> (TextReader, TextRules) {
         let runtime = gridwatch_model::runtime::init(None).unwrap();
         let model = |name: &str| Model::load(&root().join("models").join(name)).unwrap();
         let (finder, speller) = (model("ppocr_v6_text_det"), model("ppocr_v6_rec"));
-        TextReader {
+        let reader = TextReader {
             reader: Reader::new(&runtime, &finder, &speller).unwrap(),
+            models: [describe(&speller, &runtime)].into(),
+        };
+        let rules = TextRules {
             phrasebook: gridwatch_config::read_adverts(&root().join("configs/adverts/default.toml")).unwrap(),
             second_looks: [("wall".into(), (vec!["flyer".into()], needed))].into(),
-            models: [describe(&speller, &runtime)].into(),
-        }
+        };
+        (reader, rules)
     }
 
     fn view() -> ViewText {
         ViewText {
             schedule: None,
-            texts: ViewTexts::default(),
+            texts: Arc::default(),
         }
     }
 
@@ -237,15 +280,35 @@ mod tests {
     }
 
     /// What the second look of `rule` at the ad in zh-2.jpg, or at a window beside it, finds at `seconds`.
-    fn look(reader: &mut TextReader, view: &ViewText, seconds: i64, rule: &str, place: BBox) -> (Detection, usize) {
+    fn look(
+        reader: &mut (TextReader, TextRules),
+        view: &ViewText,
+        seconds: i64,
+        rule: &str,
+        place: BBox,
+    ) -> (Detection, usize) {
         let mut found = [Detection::new("flyer", 0.6, place)];
-        let at = Timestamp::from_second(1_750_000_000 + seconds).unwrap();
-        let models = reader
-            .second_look_at(view, at, &frame("zh-2.jpg"), (&rule.into(), &place), &mut found)
-            .unwrap();
-        let models = models.len();
+        let models = read(reader, view, seconds, rule, &mut found);
         let [detection] = found;
         (detection, models)
+    }
+
+    fn read(
+        (reader, rules): &mut (TextReader, TextRules),
+        view: &ViewText,
+        seconds: i64,
+        rule: &str,
+        found: &mut [Detection],
+    ) -> usize {
+        let place = found[0].bbox;
+        let look = PlaceLook {
+            view,
+            at: Timestamp::from_second(1_750_000_000 + seconds).unwrap(),
+            frame: &frame("zh-2.jpg"),
+            rule: &rule.into(),
+            place: &place,
+        };
+        reader.second_look_at(rules, look, found).unwrap().len()
     }
 
     fn score(detection: &Detection) -> Option<f32> {
@@ -301,11 +364,7 @@ mod tests {
         look(&mut reader, &view, 0, "wall", AD);
         let mut found = [Detection::new("flyer", 0.6, AD)];
         found[0].set_second_look(&"wall".into(), 0.4);
-        let at = Timestamp::from_second(1_750_000_010).unwrap();
-        let request = (&"wall".into(), &AD);
-        reader
-            .second_look_at(&view, at, &frame("zh-2.jpg"), request, &mut found)
-            .unwrap();
+        read(&mut reader, &view, 10, "wall", &mut found);
         assert_eq!(score(&found[0]), Some(0.4));
     }
 

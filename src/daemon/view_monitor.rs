@@ -168,6 +168,15 @@ impl ViewMonitor {
         }
     }
 
+    /// Saves what was learned since the last save.
+    pub(super) fn save(&self) {
+        for ViewState { id, files, change, .. } in &self.views {
+            if let Some(map) = change {
+                warn_on_error(id, files.save_change(map));
+            }
+        }
+    }
+
     /// Processes the operator's requests since the last look; returns an event if the engine must know.
     pub(super) fn process_requests(&mut self) -> Option<CoreEvent> {
         let mut event = None;
@@ -537,7 +546,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = demo_config(dir.path(), |_| {});
         let mut monitor = ViewMonitor::new(&config, &config.cameras[0], &key());
-        let new_regions = NewRegions::new(&config);
+        let new_regions = NewRegions::of(&config, None);
         let files = monitor.views[0].files.clone();
         let mut buffers = ChangeBuffers::default();
         let [street, with_bag] = street();

@@ -18,6 +18,7 @@ mod lost_database;
 mod model_swap;
 mod moved_camera;
 mod readiness;
+mod reload;
 mod restart;
 mod sites;
 mod small_ads;

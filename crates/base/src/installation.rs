@@ -30,7 +30,7 @@ const MAX_FACT: u64 = 256;
 const MAX_FACT_FILE: u64 = 1 << 16;
 
 /// The identity of this installation.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Installation {
     id: String,
     state_dir: PathBuf,

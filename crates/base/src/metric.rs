@@ -69,6 +69,10 @@ pub const COMMIT: &str = "gridwatch_confirm_to_commit_seconds";
 
 /// Gauge: 1 while a problem in front of the cameras would be filed, as `/readyz` says.
 pub const READY: &str = "gridwatch_ready";
+/// Counter: reloads of the configuration. Label: `outcome`: `applied`, `unchanged` or `rejected`.
+pub const CONFIG_RELOADS: &str = "gridwatch_config_reloads_total";
+/// Gauge: 1 while the configuration files were changed and have faults, so that the configuration before is in force.
+pub const CONFIG_REJECTED: &str = "gridwatch_config_rejected";
 /// Gauge: 1 while the MQTT link is connected and subscribed, otherwise 0.
 pub const LINK_CONNECTED: &str = "gridwatch_link_connected";
 /// Gauge: 1 for what keeps the link from publishing: `unreachable`, `unsuitable` or `duplicate_node_id`. Label: `problem`.

@@ -54,6 +54,20 @@ struct Camera {
 }
 
 impl Camera {
+    fn new(index: usize, period: Duration) -> Self {
+        let period = period.max(Duration::from_millis(1));
+        let phase = period.mul_f64((index as f64 * GOLDEN).fract());
+        Self {
+            period,
+            phase,
+            due: phase,
+            requested_by: None,
+            last: None,
+            busy: false,
+            starved: false,
+        }
+    }
+
     fn due(&self) -> Duration {
         self.requested_by.map_or(self.due, |by| by.min(self.due))
     }
@@ -87,23 +101,31 @@ impl Camera {
 impl Schedule {
     /// A schedule with one camera per period. A zero period counts as one millisecond.
     pub fn new(periods: &[Duration]) -> Self {
-        let camera = |(i, period): (usize, &Duration)| {
-            let period = (*period).max(Duration::from_millis(1));
-            let phase = period.mul_f64((i as f64 * GOLDEN).fract());
-            Camera {
-                period,
-                phase,
-                due: phase,
-                requested_by: None,
-                last: None,
-                busy: false,
-                starved: false,
-            }
-        };
         Self {
-            cameras: periods.iter().enumerate().map(camera).collect(),
+            cameras: periods.iter().enumerate().map(|(i, p)| Camera::new(i, *p)).collect(),
             stretch: 1.0,
         }
+    }
+
+    /// Replaces the cameras: each with the index that it had until now, if it was scheduled, and its period. A camera that stays keeps its
+    /// looks as they are, the one in progress included; with another period it is due as its newest look and that period say. A new one is
+    /// due at once.
+    pub fn replace(&mut self, now: Duration, cameras: &[(Option<usize>, Duration)]) {
+        let replaced = cameras.iter().enumerate().map(|(i, (before, period))| {
+            let new = Camera::new(i, *period);
+            match before.and_then(|before| self.cameras.get(before)) {
+                Some(before) if before.period == new.period => before.clone(),
+                Some(before) => Camera {
+                    due: before.last.map_or(now, |last| last + new.period).max(now),
+                    requested_by: before.requested_by,
+                    last: before.last,
+                    busy: before.busy,
+                    ..new
+                },
+                None => Camera { due: now, ..new },
+            }
+        });
+        self.cameras = replaced.collect();
     }
 
     /// Picks the camera to look at now. `ready` tells whether a camera has a picture that has not been looked at.
@@ -269,6 +291,47 @@ mod tests {
             Pick::Wait(None),
             "missed looks are skipped"
         );
+    }
+
+    #[test]
+    fn replaced_cameras_keep_their_looks_and_new_ones_are_due_at_once() {
+        let mut schedule = Schedule::new(&[ms(10_000), ms(10_000), ms(10_000)]);
+        for camera in [0, 2, 1] {
+            let at = ms([0, 6_180, 2_360][camera]);
+            assert_eq!(schedule.next(at, |i| i == camera), Pick::Look { camera, late: ms(0) });
+        }
+        schedule.done(1);
+        schedule.done(2);
+        schedule.look_by(2, ms(9_000));
+        // The first is removed, the second gets another period, the third moves to its place, and one is added.
+        schedule.replace(
+            ms(8_000),
+            &[(Some(2), ms(10_000)), (Some(1), ms(5_000)), (None, ms(60_000))],
+        );
+        assert_eq!(
+            schedule.next(ms(8_000), |_| true),
+            Pick::Look { camera: 2, late: ms(0) },
+            "the new one"
+        );
+        assert_eq!(schedule.next(ms(8_000), |_| true), Pick::Wait(Some(ms(9_000))));
+        assert_eq!(
+            schedule.next(ms(9_000), |_| true),
+            Pick::Look { camera: 0, late: ms(0) },
+            "the request is kept"
+        );
+        assert_eq!(
+            schedule.next(ms(11_180), |_| true),
+            Pick::Look { camera: 1, late: ms(0) },
+            "5 s after its newest look"
+        );
+        // A look in progress goes on.
+        schedule.replace(ms(20_000), &[(Some(1), ms(7_000))]);
+        assert_eq!(schedule.next(ms(60_000), |_| true), Pick::Wait(None));
+        schedule.done(0);
+        assert!(matches!(
+            schedule.next(ms(60_000), |_| true),
+            Pick::Look { camera: 0, .. }
+        ));
     }
 
     proptest! {

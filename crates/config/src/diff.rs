@@ -6,14 +6,14 @@ mod walk;
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{Camera, Config, Source};
 use gridwatch_engine::CameraId;
 
 /// When a change takes effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Applies {
     /// While the daemon runs.
@@ -32,7 +32,7 @@ impl fmt::Display for Applies {
 }
 
 /// What has happened to a field or an element.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeKind {
     /// The value differs, or is set on one side only.
@@ -50,17 +50,17 @@ pub enum ChangeKind {
 }
 
 /// One difference between two configurations.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Change {
     /// The field or element, by ids: `cameras[gate].zones[pavement].polygon` ([`ElementPath`](crate::element::ElementPath)).
     pub path: String,
     /// What has happened to it.
     pub kind: ChangeKind,
     /// The value before; absent if it was not set, and for secrets and contents of files.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old: Option<Value>,
     /// The value after; absent if it is not set any more, and for secrets and contents of files. Secrets within it are `"***"`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new: Option<Value>,
     /// When it takes effect.
     pub applies: Applies,

@@ -235,7 +235,7 @@ impl Extent {
 /// Rings without the repeated last position: the outline, then the holes.
 pub type Polygon = Vec<Vec<LonLat>>;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 struct Cell {
     code: CellCode,
     polygons: Vec<Polygon>,
@@ -292,6 +292,13 @@ pub struct Grid {
     in_buckets: Vec<u32>,
     /// Computed on first use.
     neighbours: OnceLock<Neighbours>,
+}
+
+/// Two grids are the same if their cells are.
+impl PartialEq for Grid {
+    fn eq(&self, other: &Self) -> bool {
+        self.cells == other.cells
+    }
 }
 
 /// Maximum buckets per side: 1024² starts are 4 MiB, enough for one bucket per cell in a city of a million cells.

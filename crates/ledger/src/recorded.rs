@@ -59,6 +59,15 @@ impl RecordedEngine {
         self.engine.apply(Input::Configured(plan))
     }
 
+    /// Records with `recorder`, or not at all, from the next input on. What was recorded so far is written to its end; the files that follow
+    /// can be replayed by themselves. `plan` is the one in force.
+    pub fn record_with(&mut self, recorder: Option<Recorder>, plan: &Arc<Plan>) {
+        self.recorder = recorder;
+        if let Some(recorder) = &mut self.recorder {
+            recorder.take_over(plan, &self.engine);
+        }
+    }
+
     /// The engine, for queries.
     pub fn engine(&self) -> &Engine {
         &self.engine

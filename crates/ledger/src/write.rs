@@ -185,6 +185,12 @@ impl Recorder {
         self.start_file(FileOrigin::Start, &Engine::new());
     }
 
+    /// Starts the first file in the midst of a run: what came before is recorded elsewhere, or not at all.
+    pub(super) fn take_over(&mut self, plan: &Arc<Plan>, engine: &Engine) {
+        self.plan = Some(Arc::clone(plan));
+        self.start_file(FileOrigin::Loss, engine);
+    }
+
     /// Records an input before it is applied to `engine`; [`Recorder::applied`] must follow. A new configuration is recorded by
     /// [`Recorder::configured`].
     pub(super) fn input(&mut self, input: &Input, engine: &Engine) {

@@ -66,7 +66,7 @@ impl Protocol {
 }
 
 /// Broker connection settings.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// This box's id; part of the topics and of the client id.
     pub node: NodeId,
@@ -97,7 +97,7 @@ pub struct Settings {
 }
 
 /// TLS to the broker.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
     /// By what the broker's certificate is trusted.
     pub trust: ServerTrust,
@@ -270,6 +270,13 @@ pub struct LinkHandle {
 #[derive(Debug)]
 pub struct Link;
 
+/// A link whose settings were found usable, to be started.
+pub struct PreparedLink {
+    connector: wire::Connector,
+    store: Store,
+    runtime: tokio::runtime::Runtime,
+}
+
 impl Link {
     /// Starts the link thread, which publishes `store`'s outbox and sends replies to `replies`. The receiver commits each
     /// reply and then signals its `committed` channel; only then is the reply acknowledged to the broker.
@@ -285,21 +292,52 @@ impl Link {
         replies: mpsc::Sender<IncomingReply>,
         sharing: Option<SiteSharing>,
     ) -> Result<LinkHandle, LinkError> {
-        let connector = wire::Connector::new(settings, store.public_key())?;
-        let store = store.outbox_handle()?;
+        let state = watch::Sender::new(LinkState::default());
+        Self::prepare(settings, store)?.start(&state, replies, sharing)
+    }
+
+    /// Reads what the settings name, without connecting.
+    ///
+    /// # Errors
+    /// As [`Link::spawn`].
+    pub fn prepare(settings: Settings, store: &Store) -> Result<PreparedLink, LinkError> {
+        Ok(PreparedLink {
+            connector: wire::Connector::new(settings, store.public_key())?,
+            store: store.outbox_handle()?,
+            runtime: tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(LinkError::Thread)?,
+        })
+    }
+}
+
+impl PreparedLink {
+    /// Starts the link thread; see [`Link::spawn`]. `state` is told the state of the connection. A link that it takes the place of must
+    /// have been shut down.
+    ///
+    /// # Errors
+    /// [`LinkError::Thread`].
+    pub fn start(
+        self,
+        state: &watch::Sender<LinkState>,
+        replies: mpsc::Sender<IncomingReply>,
+        sharing: Option<SiteSharing>,
+    ) -> Result<LinkHandle, LinkError> {
+        let Self {
+            connector,
+            store,
+            runtime,
+        } = self;
         let (health, health_out) = mpsc::channel(4);
-        let (state_in, state) = watch::channel(LinkState::default());
+        state.send_replace(LinkState::default());
         let channels = Channels {
             replies,
             health: health_out,
-            state: state_in,
+            state: state.clone(),
         };
         let (stop, stopped) = oneshot::channel();
         let (end, ended) = oneshot::channel();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(LinkError::Thread)?;
         thread::Builder::new()
             .name("link".into())
             .spawn(move || {
@@ -311,7 +349,7 @@ impl Link {
             .map_err(LinkError::Thread)?;
         Ok(LinkHandle {
             health,
-            state,
+            state: state.subscribe(),
             stop: Some(stop),
             ended,
         })

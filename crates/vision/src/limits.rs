@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Thresholds for unusable views: dark, blurred, blocked, frozen or moved. While a view is unusable, nothing is confirmed or cleared there.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "View")]
 #[serde(deny_unknown_fields, default)]
 pub struct ViewLimits {

@@ -156,7 +156,8 @@ pub fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
         let stop = StopSignal::listen()?;
         let (received, cases) = mpsc::channel(16);
         let platform = DemoPlatform::start(broker.port, pictures.clone(), received);
-        let daemon = Daemon::start(config, metrics).await?;
+        let mut daemon = Daemon::start(config, metrics).await?;
+        daemon.watch_configuration(true);
         let mut demo = DemoRun {
             args: &args,
             texts,
@@ -216,7 +217,7 @@ impl DemoRun<'_> {
         let mut poll = tokio::time::interval(Duration::from_millis(500));
         loop {
             tokio::select! {
-                signal = self.stop.wait() => {
+                signal = self.stop.wait(|| self.daemon.reload()) => {
                     self.texts.status(&format!("{signal}: stopping."), &format!("收到 {signal}，正在停止。"));
                     return Ok(ExitCode::SUCCESS);
                 }

@@ -7,7 +7,10 @@ use image::{Rgb, RgbImage};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::daemon::test_config::root;
+use crate::daemon::{
+    record::RecordBuilder,
+    test_config::{demo_config, root},
+};
 use gridwatch_camera::Backend;
 use gridwatch_model::{Model, runtime};
 
@@ -16,6 +19,7 @@ mod case_support;
 
 struct Fixture {
     _dir: tempfile::TempDir,
+    records: Arc<RecordBuilder>,
     worker: EvidenceWorker,
     core: Sender<CoreEvent>,
     events: mpsc::Receiver<CoreEvent>,
@@ -48,6 +52,7 @@ impl Fixture {
                 mask_detector: Some(TiledDetector::new(&runtime, &[model]).unwrap()),
                 vault: None,
             },
+            records: Arc::new(RecordBuilder::new(&Arc::new(demo_config(dir.path(), |_| {})))),
             _dir: dir,
             core,
             events,
@@ -55,7 +60,7 @@ impl Fixture {
     }
 
     /// Tries the job of a case whose pictures have this brightness; returns the job if it is held back.
-    fn try_case(&mut self, luma: u8) -> Option<EvidenceJob> {
+    fn try_case(&mut self, luma: u8) -> Option<PictureJob> {
         let case = case_support::case(1);
         let look = |at| {
             let frame = Frame::from_rgb(&RgbImage::from_pixel(64, 64, Rgb([luma; 3])), at).unwrap();
@@ -65,10 +70,11 @@ impl Fixture {
                 detected_by: [].into(),
             }
         };
-        let job = EvidenceJob::Case {
+        let job = PictureJob::Case {
             first: look(case.first_seen_at),
             confirming: look(case.confirmed_at),
             case: Box::new(case),
+            records: Arc::clone(&self.records),
         };
         self.worker.try_job(job, &self.core)
     }

@@ -1,16 +1,19 @@
 //! One look: decoding, the view's health, the models, what is new, and what is written there.
 
 use std::{
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::Instant,
 };
 
 use jiff::Timestamp;
 use metrics::{counter, gauge, histogram};
 
-use super::{WatchedCamera, view_name};
+use super::{CameraSet, WatchedCamera, view_name};
 use crate::daemon::{
-    messages::CoreEvent, models::WorkerModels, record::ModelDescriptor, text_reader::TextReader,
+    messages::CoreEvent,
+    models::WorkerModels,
+    record::ModelDescriptor,
+    text_reader::{PlaceLook, TextReader},
     view_monitor::Assessment,
 };
 use gridwatch_base::metric;
@@ -27,8 +30,7 @@ use gridwatch_vision::change::{ChangeBuffers, occupants};
 /// One look in progress.
 #[derive(Clone, Copy)]
 pub(super) struct CurrentLook<'a> {
-    /// The camera's index in the configuration.
-    pub(super) index: usize,
+    pub(super) set: &'a CameraSet,
     pub(super) camera: &'a WatchedCamera,
     /// The picture's capture time.
     pub(super) at: Timestamp,
@@ -44,6 +46,22 @@ struct LookDetections {
     not_searched: Vec<Label>,
 }
 
+/// What a worker takes over before its next look: what is given replaces what it has.
+#[derive(Default)]
+pub(in crate::daemon) struct WorkerUpdate {
+    pub(in crate::daemon) decoder: Option<Decoder>,
+    /// `Some(None)`: nothing is read any more.
+    pub(in crate::daemon) text_reader: Option<Option<TextReader>>,
+}
+
+impl WorkerUpdate {
+    /// Adds a later update.
+    pub(super) fn add(&mut self, later: Self) {
+        self.decoder = later.decoder.or(self.decoder.take());
+        self.text_reader = later.text_reader.or(self.text_reader.take());
+    }
+}
+
 /// One worker's decoder and models.
 pub(in crate::daemon) struct LookWorker {
     pub(in crate::daemon) decoder: Decoder,
@@ -55,6 +73,20 @@ pub(in crate::daemon) struct LookWorker {
 }
 
 impl LookWorker {
+    /// Takes over an update, and changed models.
+    pub(super) fn update(&mut self, update: WorkerUpdate) {
+        let WorkerUpdate { decoder, text_reader } = update;
+        if let Some(decoder) = decoder {
+            self.decoder = decoder;
+        }
+        if let Some(text_reader) = text_reader {
+            self.text_reader = text_reader;
+        }
+        if !self.models.is_current() {
+            self.models.update();
+        }
+    }
+
     /// Looks at one picture; `None` if the look tells the core nothing.
     pub(super) fn look(&mut self, look: CurrentLook<'_>, picture: Picture) -> Option<CoreEvent> {
         let CurrentLook { camera, at, .. } = look;
@@ -80,8 +112,8 @@ impl LookWorker {
                 return None;
             }
         };
-        camera.looks.fetch_add(1, Ordering::Relaxed);
-        camera.last_look.store(at.as_millisecond(), Ordering::Relaxed);
+        camera.looked.looks.fetch_add(1, Ordering::Relaxed);
+        camera.looked.last_look.store(at.as_millisecond(), Ordering::Relaxed);
         let Assessment {
             view,
             light,
@@ -90,7 +122,7 @@ impl LookWorker {
         } = assessment;
         note_view(camera, view);
         if view == View::Clear && preset.is_some() {
-            camera.last_clear.store(at.as_millisecond(), Ordering::Relaxed);
+            camera.looked.last_clear.store(at.as_millisecond(), Ordering::Relaxed);
         }
         let id = camera.id.to_string();
         let view_label = match (view, preset) {
@@ -146,12 +178,12 @@ impl LookWorker {
 
     fn detect(&mut self, look: CurrentLook<'_>, preset: usize, frame: &Frame) -> Result<LookDetections, LookError> {
         let CurrentLook {
-            index,
+            set,
             camera,
             at,
             is_requested,
         } = look;
-        let (mut found, mut by) = self.models.detect(index, &camera.id, at, frame)?;
+        let (mut found, mut by) = self.models.detect(&camera.id, at, frame)?;
         let can_find_objects = self.look_at_changes(look, preset, frame, &mut found, &mut by);
         let view = preset;
         let preset = &camera.presets[preset];
@@ -162,9 +194,10 @@ impl LookWorker {
         if !can_find_objects {
             not_searched.push(Label::object());
         }
-        match (&mut self.text_reader, schedule) {
-            (Some(reader), Some(schedule)) => {
-                match reader.read(&preset.text, schedule, at, frame) {
+        let text_reader = self.text_reader.as_mut().zip(set.text.as_ref());
+        match (text_reader, schedule) {
+            (Some((reader, rules)), Some(schedule)) => {
+                match reader.read(rules, &preset.text, schedule, at, frame) {
                     Ok((adverts, models)) => {
                         found.extend(adverts);
                         by = by.iter().chain(models).cloned().collect();
@@ -181,20 +214,22 @@ impl LookWorker {
         }
         // Taken out first: the core adds to them under the same lock. Requests for another preset stay.
         let requests: Vec<_> = camera
+            .looked
             .second_looks()
             .extract_if(.., |(view, ..)| *view == preset.view)
             .collect();
         for (_, rule, place) in requests {
-            let seen = self.models.second_look_at(index, frame, &rule, &place, &mut found);
+            let seen = self.models.second_look_at(&camera.id, frame, &rule, &place, &mut found);
             let read = seen.and_then(|mut models| {
-                if let Some(reader) = &mut self.text_reader {
-                    models.extend_from_slice(reader.second_look_at(
-                        &preset.text,
+                if let (Some(reader), Some(rules)) = (&mut self.text_reader, &set.text) {
+                    let look = PlaceLook {
+                        view: &preset.text,
                         at,
                         frame,
-                        (&rule, &place),
-                        &mut found,
-                    )?);
+                        rule: &rule,
+                        place: &place,
+                    };
+                    models.extend_from_slice(reader.second_look_at(rules, look, &mut found)?);
                 }
                 Ok(models)
             });
@@ -240,7 +275,7 @@ impl LookWorker {
         found: &mut Vec<Detection>,
         by: &mut Arc<[ModelDescriptor]>,
     ) -> bool {
-        let CurrentLook { index, camera, .. } = look;
+        let camera = look.camera;
         let new_regions = &camera.presets[preset].new_regions;
         let changes = camera.view_monitor().look_for_changes(
             preset,
@@ -250,7 +285,7 @@ impl LookWorker {
             &mut self.change_buffers,
         );
         let has_searched = new_regions.add(changes.as_ref(), found, |place| {
-            let seen = self.models.close_look_at(index, frame, place);
+            let seen = self.models.close_look_at(&camera.id, frame, place);
             seen.inspect_err(
                 |error| tracing::warn!(camera = %camera.id, %error, "Cannot look closely at what is new; trying again later"),
             )
@@ -322,11 +357,7 @@ fn count_failed(camera: &WatchedCamera, reason: &'static str) {
 }
 
 fn note_view(camera: &WatchedCamera, view: View) {
-    let before = camera
-        .last_view
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .replace(view);
+    let before = camera.looked.last_view().replace(view);
     match (before, view) {
         (Some(old), new) if old == new => {}
         // The view monitor logs these, once it is sure.

@@ -9,7 +9,7 @@ use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
-        mpsc::Sender,
+        mpsc::{Receiver, Sender},
     },
     time::{Duration, Instant},
 };
@@ -17,12 +17,16 @@ use std::{
 use jiff::Timestamp;
 use metrics::{gauge, histogram};
 
-use super::{super::record::ModelDescriptor, describe};
+use super::{
+    super::{error::StartError, record::ModelDescriptor},
+    describe,
+};
 use gridwatch_base::metric;
+use gridwatch_config::Config;
 use gridwatch_engine::{BBox, CameraId, Detection, Label, RuleId};
 use gridwatch_frame::Frame;
 use gridwatch_model::{
-    FrameInput, LoadedModel, Model, ModelError, ModelSet, Runtime,
+    FrameInput, LoadedModel, Manifest, Model, ModelError, ModelSet, Runtime,
     model_diff::ScoreThresholds,
     registry::Version,
     second_look::SecondLook,
@@ -33,22 +37,39 @@ use gridwatch_model::{
 /// read is the camera's fault, and a rollback is final.
 const MAX_FAILURES: u32 = 10;
 
-/// A look worker's message to the model manager.
-pub(in super::super) enum WorkerReport {
+/// A message to the model manager.
+pub(in super::super) enum ManagerMessage {
     /// A trial or shadow run has ended.
     TrialEnded { request: String, outcome: TrialOutcome },
     /// The model in this slot failed [`MAX_FAILURES`] looks in a row.
     ModelFailing { slot: usize, reason: String },
+    /// Load what another configuration needs, and wait for the decision whether it takes effect.
+    Configure(ConfigureRequest),
     /// No more looks will come: stop.
     Stop,
 }
 
+/// A change of the configuration, in two steps: everything that can fail is done before it takes effect.
+pub(in super::super) struct ConfigureRequest {
+    pub(in super::super) config: Arc<Config>,
+    /// Receives the models of each camera, or why they cannot be used, once they are loaded.
+    pub(in super::super) prepared: Sender<Result<CameraDescriptors, StartError>>,
+    /// Whether the change takes effect; it does not if this is dropped.
+    pub(in super::super) decision: Receiver<()>,
+    /// Notified when the workers' next looks use the new models.
+    pub(in super::super) done: Sender<()>,
+}
+
+/// The models that search each camera's looks.
+pub(in super::super) type CameraDescriptors = BTreeMap<CameraId, Vec<ModelDescriptor>>;
+
 /// A loaded version, in the same slot of every worker's model set.
 pub(super) struct ModelSlot {
     pub(super) index: usize,
-    /// Index into `Config::models` of the model that it is a version of.
-    pub(super) model: usize,
+    /// Id of the model that it is a version of.
+    pub(super) model: String,
     pub(super) version: Version,
+    pub(super) manifest: Arc<Manifest>,
     pub(super) descriptor: ModelDescriptor,
     /// The labels that its self-test shows, with the highest score of each; empty without a self-test.
     pub(super) self_tested: ScoreThresholds,
@@ -58,18 +79,19 @@ pub(super) struct ModelSlot {
 
 impl ModelSlot {
     /// `loaded` is the version that is in the slot.
-    pub(super) fn new(index: usize, model: usize, version: Version, loaded: &Model, runtime: &Runtime) -> Self {
+    pub(super) fn new(index: usize, version: Version, loaded: &Model, runtime: &Runtime) -> Self {
         Self {
             index,
-            model,
+            model: loaded.manifest().id.clone(),
             version,
+            manifest: Arc::clone(loaded.manifest()),
             descriptor: describe(loaded, runtime),
             self_tested: loaded.manifest().self_tested_labels(),
             failures: AtomicU32::new(0),
         }
     }
 
-    fn count_failures(&self, result: &Result<Vec<Detection>, ModelError>, reports: &Sender<WorkerReport>) {
+    fn count_failures(&self, result: &Result<Vec<Detection>, ModelError>, reports: &Sender<ManagerMessage>) {
         match result {
             // Load first: a store by every worker on every look would bounce the cache line between cores.
             Ok(_) if self.failures.load(Ordering::Relaxed) != 0 => self.failures.store(0, Ordering::Relaxed),
@@ -78,7 +100,7 @@ impl ModelSlot {
             Err(error) => {
                 if self.failures.fetch_add(1, Ordering::Relaxed) + 1 == MAX_FAILURES {
                     // The manager is gone only during shutdown.
-                    let _ = reports.send(WorkerReport::ModelFailing {
+                    let _ = reports.send(ManagerMessage::ModelFailing {
                         slot: self.index,
                         reason: error.to_string(),
                     });
@@ -138,8 +160,8 @@ impl CameraModels {
     }
 }
 
-/// The models of each camera, in the order of the configuration.
-pub(super) type Assignments = Vec<CameraModels>;
+/// The models of each camera.
+pub(super) type Assignments = BTreeMap<CameraId, CameraModels>;
 
 /// Passes model changes to the workers.
 pub(super) struct ModelPool {
@@ -160,7 +182,7 @@ struct Handoff {
 
 impl ModelPool {
     /// The pool and each worker's models, which are empty until the first change.
-    pub(super) fn new(model_sets: Vec<ModelSet>, reports: &Sender<WorkerReport>) -> (Arc<Self>, Vec<WorkerModels>) {
+    pub(super) fn new(model_sets: Vec<ModelSet>, reports: &Sender<ManagerMessage>) -> (Arc<Self>, Vec<WorkerModels>) {
         let assignments = Arc::new(Assignments::new());
         let handoff = |_: &ModelSet| {
             Mutex::new(Handoff {
@@ -228,7 +250,7 @@ pub(in super::super) struct WorkerModels {
     generation: u64,
     pool: Arc<ModelPool>,
     worker: usize,
-    reports: Sender<WorkerReport>,
+    reports: Sender<ManagerMessage>,
 }
 
 impl WorkerModels {
@@ -254,12 +276,11 @@ impl WorkerModels {
     /// The error of the first model that counts and failed.
     pub(in super::super) fn detect(
         &mut self,
-        camera: usize,
-        id: &CameraId,
+        camera: &CameraId,
         at: Timestamp,
         frame: &Frame,
     ) -> Result<(Vec<Detection>, Arc<[ModelDescriptor]>), ModelError> {
-        let camera_models = &self.assignments[camera];
+        let camera_models = assigned(&self.assignments, camera);
         let mut input = self.model_set.input(frame);
         let mut found = Vec::new();
         let mut detected_by = Arc::clone(&camera_models.detected_by);
@@ -276,7 +297,7 @@ impl WorkerModels {
                 let (own_error, other_error) = (error_text(&own), error_text(&other));
                 let mut trial = challenger.trial();
                 let outcome = trial.look(
-                    id.as_str(),
+                    camera.as_str(),
                     at,
                     trial_input(&own, &own_error, took),
                     trial_input(&other, &other_error, other_took),
@@ -287,7 +308,7 @@ impl WorkerModels {
             };
             if let Some(outcome) = outcome {
                 // The manager is gone only during shutdown.
-                let _ = self.reports.send(WorkerReport::TrialEnded {
+                let _ = self.reports.send(ManagerMessage::TrialEnded {
                     request: challenger.request.clone(),
                     outcome,
                 });
@@ -313,7 +334,7 @@ impl WorkerModels {
     /// The error of the first model that failed.
     pub(in super::super) fn close_look_at(
         &mut self,
-        camera: usize,
+        camera: &CameraId,
         frame: &Frame,
         place: &BBox,
     ) -> Result<Vec<Detection>, ModelError> {
@@ -322,7 +343,7 @@ impl WorkerModels {
         };
         let mut input = self.model_set.input(close.crop());
         let mut found = Vec::new();
-        for assignment in &self.assignments[camera].assignments {
+        for assignment in &assigned(&self.assignments, camera).assignments {
             let start = Instant::now();
             found.extend(input.detect(assignment.slot.index)?);
             histogram!(metric::CLOSE_LOOK, "model" => assignment.slot.descriptor.info.id.clone())
@@ -339,13 +360,14 @@ impl WorkerModels {
     /// The error of the first model that failed; then no detection is changed.
     pub(in super::super) fn second_look_at(
         &mut self,
-        camera: usize,
+        camera: &CameraId,
         frame: &Frame,
         rule: &RuleId,
         place: &BBox,
         found: &mut [Detection],
     ) -> Result<Vec<ModelDescriptor>, ModelError> {
-        let Some(SecondLookModels { slots, labels }) = self.assignments[camera].second_looks.get(rule) else {
+        let second_looks = &assigned(&self.assignments, camera).second_looks;
+        let Some(SecondLookModels { slots, labels }) = second_looks.get(rule) else {
             return Ok(Vec::new());
         };
         let is_there = |d: &&mut Detection| labels.contains(&d.label) && d.bbox.is_part_of(place);
@@ -372,6 +394,12 @@ impl WorkerModels {
         }
         Ok(slots.iter().map(|slot| slot.descriptor.clone()).collect())
     }
+}
+
+fn assigned<'a>(assignments: &'a Assignments, camera: &CameraId) -> &'a CameraModels {
+    assignments
+        .get(camera)
+        .expect("models are assigned to every camera before its looks begin, and looks end before they are taken away")
 }
 
 fn detect_timed(input: &mut FrameInput<'_>, slot: &ModelSlot) -> (Result<Vec<Detection>, ModelError>, Duration) {

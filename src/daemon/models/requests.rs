@@ -157,7 +157,7 @@ impl ModelManager {
         false
     }
 
-    fn refuse(
+    pub(super) fn refuse(
         &mut self,
         model: usize,
         request: &str,
@@ -529,8 +529,9 @@ impl ModelManager {
         let default_slots = self
             .default_slots
             .iter()
-            .filter(|c| c.index == slot)
-            .map(|c| (c.model, None));
+            .enumerate()
+            .filter(|(_, c)| c.index == slot)
+            .map(|(model, _)| (model, None));
         let camera_slots = self
             .camera_slots
             .iter()

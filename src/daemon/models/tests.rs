@@ -8,6 +8,7 @@ use image::{Rgb, RgbImage};
 
 use super::*;
 use crate::daemon::test_config::{demo_config, root};
+use gridwatch_config::raw;
 use gridwatch_engine::{BBox, Detection, RuleId};
 use gridwatch_frame::Frame;
 use gridwatch_model::{
@@ -30,7 +31,7 @@ struct Fixture {
     config: Arc<Config>,
     models: ModelManager,
     worker: WorkerModels,
-    reports: Sender<WorkerReport>,
+    reports: Sender<ManagerMessage>,
     requests: u32,
 }
 
@@ -139,7 +140,7 @@ impl Fixture {
             self.worker.update();
         }
         let id = self.config.cameras[camera].id.clone();
-        let (found, detected_by) = self.worker.detect(camera, &id, Timestamp::now(), &frame_of(luma))?;
+        let (found, detected_by) = self.worker.detect(&id, Timestamp::now(), &frame_of(luma))?;
         let names = detected_by
             .iter()
             .map(|m| format!("{}@{}", m.info.id, m.info.version))
@@ -156,6 +157,37 @@ impl Fixture {
         }
         self.process();
         version
+    }
+
+    /// Prepares the demo's configuration as changed by `edit`, and puts it into force if `takes_effect`.
+    fn configure(&mut self, takes_effect: bool, edit: impl FnOnce(&mut raw::File)) -> Result<(), String> {
+        let config = Arc::new(demo_config(self.dir.path(), edit));
+        let (prepared, is_prepared) = std::sync::mpsc::channel();
+        let (decide, decision) = std::sync::mpsc::channel();
+        let (done, is_done) = std::sync::mpsc::channel();
+        if takes_effect {
+            decide.send(()).unwrap();
+        }
+        drop(decide);
+        let request = ConfigureRequest {
+            config: Arc::clone(&config),
+            prepared,
+            decision,
+            done,
+        };
+        self.reports.send(ManagerMessage::Configure(request)).unwrap();
+        assert!(self.models.turn(Duration::ZERO));
+        let models = is_prepared.recv().unwrap().map_err(|e| e.to_string())?;
+        assert!(
+            models
+                .keys()
+                .eq(config.cameras.iter().map(|c| &c.id).collect::<BTreeSet<_>>())
+        );
+        assert_eq!(is_done.recv().is_ok(), takes_effect);
+        if takes_effect {
+            self.config = config;
+        }
+        Ok(())
     }
 
     fn history(&self) -> ModelState {
@@ -193,7 +225,7 @@ impl Fixture {
     }
 }
 
-fn start(config: &Arc<Config>) -> (ModelManager, WorkerModels, Sender<WorkerReport>) {
+fn start(config: &Arc<Config>) -> (ModelManager, WorkerModels, Sender<ManagerMessage>) {
     let (reports, inbox) = std::sync::mpsc::channel();
     let runtime = runtime::init(None).unwrap_or_else(|e| panic!("{e}"));
     let (models, mut workers) = ModelManager::start(config, runtime, &reports, inbox).unwrap_or_else(|e| panic!("{e}"));
@@ -288,7 +320,7 @@ fn the_configured_model_is_never_rolled_back() {
     for _ in 0..2 {
         fixture
             .reports
-            .send(WorkerReport::ModelFailing {
+            .send(ManagerMessage::ModelFailing {
                 slot: MODEL,
                 reason: "a test".into(),
             })
@@ -538,6 +570,49 @@ fn a_rollback_cancels_a_trial_and_keeps_the_live_version() {
 }
 
 #[test]
+fn a_configuration_takes_effect_only_when_it_is_decided() {
+    let mut fixture = Fixture::new(1);
+    fixture.install("2.0.0", &[]);
+    fixture.request_use(Some("2.0.0"), None, false);
+    fixture.looks(1, 128);
+    assert_eq!(fixture.looks(1, 128), "garbage_nano_416@2.0.0");
+    let slot = |fixture: &Fixture, model: usize| Arc::as_ptr(&fixture.models.default_slots[model]);
+    let (garbage, coco) = (slot(&fixture, 0), slot(&fixture, 1));
+    let slots = fixture.used_slots();
+    let swap = |file: &mut raw::File| {
+        file.models.swap(0, 1);
+        file.cameras.remove(1);
+    };
+
+    fixture.configure(false, swap).unwrap();
+    assert_eq!((slot(&fixture, 0), fixture.used_slots()), (garbage, slots));
+
+    // What is loaded stays loaded, in whatever order the models are.
+    fixture.configure(true, swap).unwrap();
+    assert_eq!((slot(&fixture, 0), slot(&fixture, 1)), (coco, garbage));
+    assert_eq!(fixture.looks(1, 128), "garbage_nano_416@2.0.0");
+    assert_eq!(fixture.used_slots(), slots);
+    assert_eq!(fixture.models.shipped[1].id, GARBAGE);
+}
+
+#[test]
+fn a_trial_goes_on_unless_its_camera_is_taken_away() {
+    let mut fixture = Fixture::new(3);
+    fixture.install("2.0.0", &[]);
+    let second = fixture.config.cameras[1].id.to_string();
+    let request = fixture.request_use(Some("2.0.0"), Some(&second), false);
+    fixture.configure(true, |file| file.models.swap(0, 1)).unwrap();
+    assert!(!fixture.has_outcome(&request));
+    fixture
+        .configure(true, |file| {
+            file.cameras.remove(1);
+        })
+        .unwrap();
+    assert!(fixture.outcome(&request).1.contains("no longer configured"));
+    assert_eq!(fixture.looks(1, 128), SHIPPED);
+}
+
+#[test]
 fn a_second_look_scores_only_the_detections_at_its_place() {
     let mut fixture = Fixture::new(1);
     if !fixture.worker.is_current() {
@@ -546,11 +621,11 @@ fn a_second_look_scores_only_the_detections_at_its_place() {
     let path = root().join("tests/fixtures/pictures/bags.jpg");
     let frame = Frame::from_rgb(&image::open(path).unwrap().into_rgb8(), Timestamp::UNIX_EPOCH).unwrap();
     let id = fixture.config.cameras[0].id.clone();
-    let (mut found, _) = fixture.worker.detect(0, &id, Timestamp::now(), &frame).unwrap();
+    let (mut found, _) = fixture.worker.detect(&id, Timestamp::now(), &frame).unwrap();
     let bags = found.iter().find(|d| d.label.as_str() == "garbage").unwrap().bbox;
     let rule = RuleId::from("garbage");
     let mut look = |rule: &RuleId, place: &BBox, found: &mut [Detection]| {
-        let version = fixture.worker.second_look_at(0, &frame, rule, place, found).unwrap();
+        let version = fixture.worker.second_look_at(&id, &frame, rule, place, found).unwrap();
         version.into_iter().map(|m| m.info.id).collect::<Vec<_>>()
     };
 

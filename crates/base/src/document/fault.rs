@@ -5,10 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// An error or a warning at one place of a file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct Fault {
     /// Path of the field, such as `cameras[3].zones[0].polygon`; empty for the whole file.
     pub path: String,
@@ -50,7 +50,7 @@ impl fmt::Display for Fault {
 }
 
 /// All faults of a file, ordered by line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Faults(pub Vec<Fault>);
 
 impl fmt::Display for Faults {
