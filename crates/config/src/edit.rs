@@ -306,6 +306,7 @@ impl Editor {
         if value.is_null() {
             return Err(invalid(shown, "null is no value in TOML; unset the field instead"));
         }
+        self.expect_one_file(shown, path)?;
         let (file, at) = self.locate(path)?;
         let root = self.edited[file].document.as_table_mut();
         fields::set(root, &at, value).ok_or_else(|| invalid(shown, "there is another value in its place"))
@@ -316,7 +317,9 @@ impl Editor {
     /// # Errors
     /// [`EditError::Path`] or [`EditError::Unknown`].
     pub fn unset(&mut self, path: &str) -> Result<(), EditError> {
-        let (file, at) = self.locate(&path.parse()?)?;
+        let parsed: ElementPath = path.parse()?;
+        self.expect_one_file(path, &parsed)?;
+        let (file, at) = self.locate(&parsed)?;
         fields::remove(self.edited[file].document.as_table_mut(), &at).ok_or_else(|| unknown(path))
     }
 
@@ -388,6 +391,15 @@ impl Editor {
             .iter()
             .position(|file| file.name == name)
             .ok_or_else(|| unknown(name))
+    }
+
+    /// A table or list that several files hold together cannot be set as one.
+    fn expect_one_file(&self, shown: &str, path: &ElementPath) -> Result<(), EditError> {
+        let is_there = |file: &&EditedFile| path.get(&file.value()).is_some();
+        if keys(path).is_some() && self.edited.iter().filter(is_there).count() > 1 {
+            return Err(invalid(shown, "lies in several files; set its fields or elements"));
+        }
+        Ok(())
     }
 
     /// The file in which `path` is or, for a field that is not set, belongs; and the path within it.

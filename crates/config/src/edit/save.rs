@@ -125,20 +125,8 @@ impl Commit<'_> {
         finish(self.main)?;
         let now = ConfigFiles::read(self.main);
         let found = now.revision();
-        let base = self.base.map(|base| (base, base.revision()));
-        if found != expected || base.as_ref().is_some_and(|(_, revision)| *revision != found) {
-            let known = base
-                .filter(|(_, revision)| revision == expected)
-                .map(|(base, _)| base.clone());
-            let before = known.or_else(|| {
-                let state_dir = check::examine(&now, &self.surroundings).state_dir?;
-                Store::new(&state_dir).files_of(self.main, expected)
-            });
-            return Err(EditError::Conflict {
-                expected: expected.into(),
-                changes: before.map(|before| changes_between(&before, &now)),
-                found,
-            });
+        if found != expected || self.base.is_some_and(|base| base.revision() != found) {
+            return Err(self.conflict(&now));
         }
         let new = ConfigFiles::with_contents(self.main, contents);
         let draft = check::examine(&new, &self.surroundings);
@@ -146,6 +134,11 @@ impl Commit<'_> {
             Some(dir) if draft.faults.is_empty() => dir,
             _ => return Err(EditError::Faults(Faults(draft.faults))),
         };
+        // The checks take a moment, in which an editor, which knows no lock, may have saved.
+        let later = ConfigFiles::read(self.main);
+        if later.revision() != found {
+            return Err(self.conflict(&later));
+        }
         let store = Store::new(&state_dir);
         store.prepare()?;
         let before = store.record(&now, None)?;
@@ -166,6 +159,20 @@ impl Commit<'_> {
             revision,
             changes: changes_between(&now, &new),
         })
+    }
+
+    fn conflict(&self, now: &ConfigFiles) -> EditError {
+        let expected = self.request.expected_revision;
+        let base = self.base.filter(|base| base.revision() == expected);
+        let before = base.cloned().or_else(|| {
+            let state_dir = check::examine(now, &self.surroundings).state_dir?;
+            Store::new(&state_dir).files_of(self.main, expected)
+        });
+        EditError::Conflict {
+            expected: expected.into(),
+            found: now.revision(),
+            changes: before.map(|before| changes_between(&before, now)),
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     Faults,
     check::{self, Surroundings},
     diff::Change,
-    files::{CONF_DIR, ConfigFile, ConfigFiles, main_name},
+    files::{CONF_DIR, ConfigFile, ConfigFiles, is_part, main_name},
 };
 use gridwatch_base::{digest::sha256_hex, file};
 
@@ -228,10 +228,12 @@ impl Store {
         let revision = files.revision();
         let mut index = self.read()?;
         if saved_by.is_none() {
-            index.settle(&revision);
+            let is_settled = index.settle(&revision);
             if let Some(newest) = index.versions.last().filter(|newest| newest.revision == revision) {
                 let id = newest.id;
-                self.write(&index)?;
+                if !is_settled {
+                    self.write(&index)?;
+                }
                 return Ok(id);
             }
         }
@@ -302,9 +304,10 @@ impl Store {
                     std::io::Error::new(std::io::ErrorKind::InvalidData, "it was changed since it was stored");
                 return Err(EditError::io("use", &path)(damaged));
             }
-            let is_part = name.starts_with(CONF_DIR);
-            let name = if is_part { name.clone() } else { main_name(main) };
-            contents.insert(name, bytes);
+            // The main file may have another name now. A name from a damaged index must not lead elsewhere.
+            let part = name.strip_prefix(CONF_DIR).and_then(|name| name.strip_prefix('/'));
+            let is_part = part.is_some_and(is_part);
+            contents.insert(if is_part { name.clone() } else { main_name(main) }, bytes);
         }
         Ok(ConfigFiles::with_contents(main, contents))
     }
@@ -346,12 +349,16 @@ impl Store {
 }
 
 impl Index {
-    /// Ends what is pending: it has become the files with this revision, or was interrupted before it was written.
-    fn settle(&mut self, revision: &str) {
+    /// Ends what is pending: it has become the files with this revision, or was interrupted before it was written. True if nothing was.
+    fn settle(&mut self, revision: &str) -> bool {
+        if self.versions.iter().all(|version| !version.is_pending) {
+            return true;
+        }
         self.versions
             .retain(|version| !version.is_pending || version.revision == revision);
         for version in &mut self.versions {
             version.is_pending = false;
         }
+        false
     }
 }

@@ -250,6 +250,16 @@ fn a_field_is_changed_in_the_file_in_which_it_is() {
         editor.text("conf.d/telemetry.toml").unwrap(),
         "[telemetry]\nfilter = \"debug\"\nlog = \"json\"\n"
     );
+    for path in ["cameras", "telemetry"] {
+        folder.write("conf.d/more.toml", "[telemetry]\nmax_blind_share = 0.5\n");
+        let mut editor = open(&folder);
+        let whole = editor.get(path).unwrap().unwrap();
+        let error = editor.set(path, &whole).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!("{path}: lies in several files; set its fields or elements")
+        );
+    }
     // A camera beside others that have files of their own gets one, too.
     let other = json!({ "id": "alley", "url": "rtsp://192.0.2.12/stream", "place": { "lon": 120.001, "lat": 30.001 } });
     editor.add("cameras", &other, None).unwrap();

@@ -10,10 +10,11 @@ use std::{
     collections::BTreeSet,
     env,
     io::{BufRead, BufReader},
+    os::unix::fs::MetadataExt,
     path::PathBuf,
     process::{Child, Command, Stdio},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::json;
@@ -37,7 +38,7 @@ fn saves_without_end() {
     let main = PathBuf::from(env::var_os(MAIN).unwrap());
     for n in 1.. {
         let mut editor = Editor::open(&main).unwrap();
-        let look = json!(format!("{}s", fastrand::u32(1..=3600)));
+        let look = json!(format!("{}ms", fastrand::u32(500..=30_000)));
         // Both cameras always have the same period.
         for camera in ["gate", "lane"] {
             if n % 2 == 0 {
@@ -58,6 +59,12 @@ fn saves_without_end() {
         editor.save(&request).unwrap();
         println!("saved");
     }
+}
+
+/// Which index file there is: another one whenever it is written.
+fn index(folder: &Folder) -> Option<u64> {
+    let metadata = folder.path("state/configurations/index.json").metadata();
+    metadata.ok().map(|metadata| metadata.ino())
 }
 
 fn start(folder: &Folder) -> Child {
@@ -87,7 +94,17 @@ fn killed_at_any_moment_the_old_or_the_new_configuration_is_there_whole() {
             .map_while(Result::ok)
             .filter(|line| line.ends_with("saving"));
         assert!(said.nth(saves).is_some(), "the child has ended");
-        thread::sleep(Duration::from_micros(fastrand::u64(0..100_000)));
+        if n % 2 == 0 {
+            thread::sleep(Duration::from_micros(fastrand::u64(0..50_000)));
+        } else {
+            // The checks take most of a save: from when the version is in the index, its files are written.
+            let before = index(&folder);
+            let until = Instant::now() + Duration::from_secs(60);
+            while index(&folder) == before && Instant::now() < until {
+                thread::yield_now();
+            }
+            thread::sleep(Duration::from_micros(fastrand::u64(0..1500)));
+        }
         child.kill().unwrap();
         child.wait().unwrap();
 
