@@ -12,6 +12,7 @@ pub mod calibrate;
 mod case_place;
 pub mod cases;
 pub mod check;
+pub mod config;
 #[cfg(feature = "gst")]
 pub mod crashes;
 #[cfg(feature = "gst")]
@@ -130,6 +131,7 @@ pub enum Command {
     #[cfg(all(feature = "gst", feature = "ort"))]
     Snapshot(snapshot::SnapshotArgs),
     Check(check::CheckArgs),
+    Config(config::ConfigCommandArgs),
     Calibrate(calibrate::CalibrateArgs),
     #[cfg(feature = "ort")]
     Detect(detect::DetectArgs),
@@ -194,6 +196,7 @@ impl Command {
             #[cfg(feature = "ort")]
             Self::Signs(args) => signs::run(args),
             Self::Check(args) => check::run(args),
+            Self::Config(args) => config::run(&args),
             Self::Calibrate(args) => calibrate::run(&args),
             Self::Cases(args) => Ok(cases::run(&args)?),
             Self::Audit(args) => audit::run(&args),
@@ -317,6 +320,7 @@ macro_rules! failure_from {
 }
 
 failure_from!(
+    gridwatch_config::edit::EditError,
     gridwatch_evidence::EvidenceError,
     cases::CasesError,
     gridwatch_custody::keys::KeyError,

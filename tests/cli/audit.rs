@@ -20,13 +20,16 @@ use crate::filing;
 
 /// Commands that change nothing on the box and take nothing from it that is encrypted there or that only the box has. Those that write files
 /// write what they were given, or what a camera shows to anyone with its password.
-const READ_ONLY: [&str; 34] = [
+const READ_ONLY: [&str; 37] = [
     "audit",
     "boxes list",
     "calibrate",
     "cases list",
     "cases show",
     "check",
+    "config diff",
+    "config history",
+    "config show",
     "crashes list",
     "decode-worker",
     "detect",
@@ -58,7 +61,7 @@ const READ_ONLY: [&str; 34] = [
 ];
 
 /// The commands that are recorded, with arguments that the sample box lets them run with, or refuse or fail for.
-const RECORDED: [(&str, &[&str]); 20] = [
+const RECORDED: [(&str, &[&str]); 21] = [
     (
         "boxes confirm",
         &[
@@ -71,6 +74,7 @@ const RECORDED: [(&str, &[&str]); 20] = [
     ),
     ("boxes remove", &["box-2", "--state", "STATE"]),
     ("cases export", &["CASE", "--out", "OUT/cases", "--state", "STATE"]),
+    ("config restore", &["1", "--config", "CONFIG"]),
     (
         "crashes export",
         &["0123456789abcdef", "--out", "OUT/crash.h264", "--config", "CONFIG"],

@@ -24,6 +24,7 @@ mod cases;
 mod check_duplicate;
 mod check_faulty_settings;
 mod config_check;
+mod config_versions;
 #[cfg(feature = "gst")]
 mod crashes;
 mod detect;

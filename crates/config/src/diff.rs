@@ -9,7 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Camera, Config, Source};
+use crate::{Camera, Config, Source, document::effective};
 use gridwatch_engine::CameraId;
 
 /// When a change takes effect.
@@ -117,6 +117,14 @@ pub fn changes(old: &Config, new: &Config) -> Vec<Change> {
 
 fn find<'c>(cameras: &'c [Camera], id: &CameraId) -> Option<&'c Camera> {
     cameras.iter().find(|c| c.id == *id)
+}
+
+/// What differs between two contents as they are written, with defaults filled in if both satisfy the schema.
+pub(crate) fn contents(old: &Value, new: &Value) -> Vec<Change> {
+    match (effective(old), effective(new)) {
+        (Some(old), Some(new)) => documents(&old, &new),
+        _ => documents(old, new),
+    }
 }
 
 /// What differs between two configurations' contents ([`Config::document`](crate::Config::document), or TOML as JSON), whatever they

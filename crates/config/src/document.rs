@@ -15,12 +15,7 @@ pub struct EffectiveDocument(Arc<Value>);
 impl EffectiveDocument {
     /// That of content that satisfies the schema; the content itself if it does not.
     pub fn of(value: &Value) -> Self {
-        let Ok(file) = serde_json::from_value::<raw::File>(value.clone()) else {
-            return Self(Arc::new(value.clone()));
-        };
-        let mut full = serde_json::to_value(file).unwrap_or_else(|_| value.clone());
-        normalise(&mut full);
-        Self(Arc::new(full))
+        Self(Arc::new(effective(value).unwrap_or_else(|| value.clone())))
     }
 
     /// The content.
@@ -33,6 +28,29 @@ impl fmt::Debug for EffectiveDocument {
     /// Without the content: it names credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("EffectiveDocument(…)")
+    }
+}
+
+/// The content with defaults; `None` if it does not satisfy the schema.
+pub(crate) fn effective(value: &Value) -> Option<Value> {
+    let file: raw::File = serde_json::from_value(value.clone()).ok()?;
+    let mut full = serde_json::to_value(file).ok()?;
+    normalise(&mut full);
+    Some(full)
+}
+
+/// Whether two values mean the same: `1` and `1.0` do.
+pub(crate) fn is_same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) => one == other || one.as_f64() == other.as_f64(),
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| is_same(one, other))
+        }
+        (Value::Object(one), Value::Object(other)) => {
+            let is_same = |(key, one): (&String, &Value)| other.get(key).is_some_and(|other| is_same(one, other));
+            one.len() == other.len() && one.iter().all(is_same)
+        }
+        _ => one == other,
     }
 }
 

@@ -85,14 +85,16 @@ impl ElementPath {
     }
 }
 
-/// The ids of a list's elements: `id`, the box's `node`, or the folder of a model, with `#2` and so on after equal ones. `None` if an
-/// element has none: then the list is one value.
+/// The ids of a list's elements, with `#2` and so on after equal ones. `None` if an element has none: then the list is one value.
 pub(crate) fn ids(list: &[Value]) -> Option<Vec<String>> {
-    let id = |element: &Value| {
-        let mut keys = ["id", "node", "dir"].into_iter();
-        keys.find_map(|key| element.get(key)?.as_str().map(str::to_owned))
-    };
-    numbered(list.iter().map(id))
+    numbered(list.iter().map(|element| id_of(element).map(str::to_owned)))
+}
+
+/// What an element is known by: its `id`, the `node` of a box, or the `dir` of a model.
+pub(crate) fn id_of(element: &Value) -> Option<&str> {
+    ["id", "node", "dir"]
+        .into_iter()
+        .find_map(|key| element.get(key)?.as_str())
 }
 
 /// Tells equal ids apart.

@@ -5,12 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use serde_json::Value;
 use url::Url;
 
-use super::{
-    Checker, FieldPath, Survey,
-    draft::is_or_is_in,
-    rules::{ModelFacts, RuleFacts},
-    section,
-};
+use super::{Checker, FieldPath, Survey, draft::is_or_is_in, models::ModelFacts, rules::RuleFacts, section};
 use crate::{Aim, Camera, Preset, polygon, raw};
 use gridwatch_base::{
     document::{Fault, schema::nearest},

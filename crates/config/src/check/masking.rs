@@ -1,6 +1,6 @@
 //! Masking: whether what has to be masked can be found in the pictures of every camera.
 
-use super::{Checker, rules::ModelFacts, section};
+use super::{Checker, models::ModelFacts, section};
 use gridwatch_evidence as evidence;
 
 /// Cameras named in a message; a box may have two hundred.

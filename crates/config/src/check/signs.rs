@@ -4,7 +4,7 @@ use std::path::Path;
 
 use jiff::{Timestamp, civil::Date};
 
-use super::{Checker, FieldPath, prefixed, rules::ModelFacts, section};
+use super::{Checker, FieldPath, models::ModelFacts, prefixed, section};
 use crate::{Fault, Faults, Preset, raw, schema::MESSAGES};
 use gridwatch_base::{
     document::{Document, schema},

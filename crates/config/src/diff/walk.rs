@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{Applies, Change, ChangeKind};
 use crate::{
+    document::is_same,
     element::{ElementPath, ids},
     schema,
 };
@@ -92,8 +93,10 @@ fn compare(
     applies: Applies,
     changes: &mut Vec<Change>,
 ) {
-    if is_same(old, new) {
-        return;
+    match (old, new) {
+        (Some(old), Some(new)) if is_same(old, new) => return,
+        (None, None) => return,
+        _ => {}
     }
     let applies = if field.needs_restart() {
         Applies::Restart
@@ -173,24 +176,6 @@ fn reordered(
             new: Some(after.into()),
             applies,
         });
-    }
-}
-
-/// Whether two values mean the same: `1` and `1.0` do.
-fn is_same(one: Option<&Value>, other: Option<&Value>) -> bool {
-    match (one, other) {
-        (Some(Value::Number(one)), Some(Value::Number(other))) => one == other || one.as_f64() == other.as_f64(),
-        (Some(Value::Array(one)), Some(Value::Array(other))) => {
-            one.len() == other.len()
-                && one
-                    .iter()
-                    .zip(other)
-                    .all(|(one, other)| is_same(Some(one), Some(other)))
-        }
-        (Some(Value::Object(one)), Some(Value::Object(other))) => {
-            one.len() == other.len() && one.iter().all(|(key, value)| is_same(Some(value), other.get(key)))
-        }
-        (one, other) => one == other,
     }
 }
 

@@ -4,5 +4,7 @@
 mod changes;
 mod conf_d;
 mod credentials;
+mod edits;
 mod sample;
+mod saves;
 mod schema_walk;
