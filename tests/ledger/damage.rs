@@ -5,7 +5,7 @@
 use std::{fs, path::Path, sync::Arc};
 
 use crate::engine_support::{HEAP, at, fixed, garbage, plan, rule};
-use crate::ledger_support::{events, files, look, read, record, recorder, settings, start};
+use crate::ledger_support::{events, files, look, read, record, settings, start};
 use gridwatch_engine::{Input, Plan};
 use gridwatch_ledger::{LedgerError, Reader, RecordedEngine, RecordedEvent, quarantine};
 
@@ -162,7 +162,7 @@ fn a_failing_disk_does_not_stop_the_engine() {
     assert_eq!(broken, unrecorded);
     // The same for a directory in use by another daemon.
     let in_use = dir.path().join("taken");
-    let first = recorder(settings(&in_use), at(0.0));
+    let first = start(settings(&in_use), at(0.0), &street(), vec![]);
     while !in_use.join("ledger-00000001.gwl").exists() {
         std::thread::yield_now();
     }

@@ -197,17 +197,34 @@ impl Engine {
 
     /// What may become a case, by camera and rule; the oldest of a rule first.
     pub fn candidates(&self) -> impl Iterator<Item = CandidateStatus<'_>> {
-        let rules = self.plan.iter().flat_map(|plan| &plan.rules);
-        let rule = move |id: &RuleId| rules.clone().find(|rule| rule.id == *id);
-        let tracks = self.cameras.iter().flat_map(|(camera, state)| {
-            let of_rule = |(rule, tracks)| std::iter::repeat(rule).zip(tracks);
-            state
-                .tracks
-                .iter()
-                .flat_map(of_rule)
-                .map(move |(rule, track)| (camera, rule, track))
-        });
-        tracks.filter_map(move |(camera, id, track)| {
+        self.cameras
+            .iter()
+            .flat_map(|(id, state)| self.candidates_in(id, state))
+    }
+
+    /// The same for one camera.
+    pub fn candidates_of(&self, camera: &CameraId) -> impl Iterator<Item = CandidateStatus<'_>> {
+        let camera = self.cameras.get_key_value(camera);
+        camera.into_iter().flat_map(|(id, state)| self.candidates_in(id, state))
+    }
+
+    /// True if the camera has a tracked object, candidate or not. If not, a look that detects nothing only dates its newest look.
+    pub fn is_tracking(&self, camera: &CameraId) -> bool {
+        let state = self.cameras.get(camera);
+        state.is_some_and(|state| state.tracks.values().any(|tracks| !tracks.is_empty()))
+    }
+
+    fn candidates_in<'a>(
+        &'a self,
+        camera: &'a CameraId,
+        state: &'a CameraState,
+    ) -> impl Iterator<Item = CandidateStatus<'a>> {
+        let rule = |id: &RuleId| self.plan.iter().flat_map(|plan| &plan.rules).find(|r| r.id == *id);
+        let tracks = state
+            .tracks
+            .iter()
+            .flat_map(|(id, tracks)| tracks.iter().map(move |t| (id, t)));
+        tracks.filter_map(move |(id, track)| {
             track.candidate()?;
             let rule = rule(id)?;
             Some(CandidateStatus {

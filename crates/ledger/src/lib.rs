@@ -54,6 +54,7 @@
 
 pub mod places;
 pub mod replay;
+pub mod what_if;
 
 mod code;
 mod file;

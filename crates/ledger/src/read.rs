@@ -14,6 +14,7 @@ use super::{
     code::{Decoder, Entry, FileOrigin, RecordedEvent},
     file::{self, FrameError, FrameReader, LedgerFile, damaged_name},
 };
+use gridwatch_engine::Observation;
 
 /// A damaged file: it was read up to `offset`, then reading continued with the next file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -94,6 +95,45 @@ impl Reader {
             damage: Vec::new(),
             unfinished: 0,
         })
+    }
+
+    /// Opens the ledger in `dir` at the newest file that was started by `from`, whether a run starts with it or not. Objects that were
+    /// there before are seen anew, so a caller reads some time ahead of what it reports.
+    ///
+    /// # Errors
+    /// As [`Reader::open`].
+    pub fn open_near(dir: &Path, from: Timestamp) -> Result<Self, LedgerError> {
+        let mut this = Self::open(dir, None)?;
+        let is_by_then = |f: &LedgerFile| FrameReader::open(&f.path).is_ok_and(|frames| frames.started_at <= from);
+        let first = this.files.iter().rposition(is_by_then).unwrap_or(0);
+        this.files.drain(..first);
+        Ok(this)
+    }
+
+    /// Time of the newest look or tick in the ledger; `None` if there is none. Reads the newest files.
+    ///
+    /// # Errors
+    /// As [`Reader::open`].
+    pub fn newest_time(dir: &Path) -> Result<Option<Timestamp>, LedgerError> {
+        let files = Self::open(dir, None)?.files;
+        for file in files.into_iter().rev() {
+            let mut one = Self {
+                files: VecDeque::from([file]),
+                open: None,
+                damage: Vec::new(),
+                unfinished: 0,
+            };
+            let mut newest = None;
+            while let Some(entry) = one.next_entry()? {
+                if let RecordedEvent::Observed(Observation { at, .. }) | RecordedEvent::Tick(at) = entry.event {
+                    newest = Some(at);
+                }
+            }
+            if newest.is_some() {
+                return Ok(newest);
+            }
+        }
+        Ok(None)
     }
 
     /// The next record; `None` at the end.

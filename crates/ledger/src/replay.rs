@@ -275,6 +275,16 @@ impl Replay {
         self.unjudged.iter().filter(|span| span.looks > 0)
     }
 
+    /// Gives the engine a case of a rule that its plan does not have, as another replay of the same records left it.
+    pub(crate) fn put_case(&mut self, case: OpenCase) {
+        self.engine.apply(Input::Restored(case));
+    }
+
+    /// The other replay opens this case at the next record.
+    pub(crate) fn opened_beside(&mut self, case: &CaseId) {
+        self.replay_only.insert(case.clone());
+    }
+
     /// The plan that holds from now on: the given one, or that of the record; `None` if it is not known.
     fn take_plan(&mut self, recorded: Option<PlanId>) -> Option<Arc<Plan>> {
         let known = match &mut self.configuration {

@@ -317,7 +317,7 @@ impl Rule {
 }
 
 /// A rule: which labels, where, and for how long.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
     /// Unique id.

@@ -43,6 +43,14 @@ pub enum CaseChange {
     },
 }
 
+impl CaseChange {
+    /// The case; of a shifted one that of the new replay.
+    pub fn case(&self) -> &ReplayedCase {
+        let (Self::New { case } | Self::Gone { case, .. } | Self::Shifted { case, .. }) = self;
+        case
+    }
+}
+
 /// The likely reason for a case being gone.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LikelyReason {
@@ -118,7 +126,7 @@ impl Comparison {
         }
     }
 
-    fn opened(&mut self, case: ReplayedCase) {
+    pub(crate) fn opened(&mut self, case: ReplayedCase) {
         let key = (case.camera.clone(), case.rule.clone());
         let same = self
             .old
@@ -133,7 +141,7 @@ impl Comparison {
         }
     }
 
-    fn not_filed(&mut self, key: &(String, String), reason: NotFiled, at: Timestamp) {
+    pub(crate) fn not_filed(&mut self, key: &(String, String), reason: NotFiled, at: Timestamp) {
         let Some(old) = self.old.get_mut(key) else { return };
         let first = old.partition_point(|o| {
             o.case.confirmed_at < at.saturating_sub(MAX_REASON_DISTANCE).unwrap_or(Timestamp::MIN)
@@ -184,10 +192,7 @@ impl Comparison {
             why: o.why,
         }));
         changes.sort_by(|a, b| {
-            let key = |c: &CaseChange| {
-                let (CaseChange::New { case } | CaseChange::Gone { case, .. } | CaseChange::Shifted { case, .. }) = c;
-                (case.confirmed_at, case.case_id.clone())
-            };
+            let key = |c: &CaseChange| (c.case().confirmed_at, c.case().case_id.clone());
             key(a).cmp(&key(b))
         });
         (changes, counts)
@@ -203,7 +208,7 @@ fn is_per_look(reason: NotFiled) -> bool {
 }
 
 /// True if both have the same camera, rule and cell, and their times from first sighting to confirmation overlap.
-fn is_same_problem(a: &ReplayedCase, b: &ReplayedCase) -> bool {
+pub(crate) fn is_same_problem(a: &ReplayedCase, b: &ReplayedCase) -> bool {
     (&a.camera, &a.rule, &a.cell) == (&b.camera, &b.rule, &b.cell)
         && a.first_seen_at <= b.confirmed_at
         && b.first_seen_at <= a.confirmed_at

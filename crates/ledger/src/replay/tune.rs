@@ -352,7 +352,7 @@ pub struct CurvePoint {
 }
 
 impl CurvePoint {
-    fn new(score: f32, cases: &[&ReplayedCase], resolved: &[&ResolvedLabel]) -> Self {
+    pub(crate) fn new(score: f32, cases: &[&ReplayedCase], resolved: &[&ResolvedLabel]) -> Self {
         let is_case_right = |case: &ReplayedCase| nearest(resolved, case).map(|label| label.is_right);
         let right: Vec<&&ReplayedCase> = cases.iter().filter(|c| is_case_right(c) == Some(true)).collect();
         let wrong = cases.iter().filter(|c| is_case_right(c) == Some(false)).count();
@@ -393,7 +393,7 @@ pub struct ChosenThreshold {
 }
 
 /// Chooses among the points that `is_allowed`.
-fn choose(
+pub(crate) fn choose(
     points: &[CurvePoint],
     min_precision: f64,
     is_allowed: impl Fn(&CurvePoint) -> bool,
@@ -427,7 +427,7 @@ fn choose(
 }
 
 /// The label that is nearest to a case in time; of two equally near ones, the one that says right.
-fn nearest<'a>(labels: &[&'a ResolvedLabel], case: &ReplayedCase) -> Option<&'a ResolvedLabel> {
+pub(crate) fn nearest<'a>(labels: &[&'a ResolvedLabel], case: &ReplayedCase) -> Option<&'a ResolvedLabel> {
     let matching = labels.iter().filter_map(|l| Some((l.gap(case)?, !l.is_right, *l)));
     matching
         .min_by_key(|(gap, is_wrong, _)| (*gap, *is_wrong))
@@ -435,13 +435,14 @@ fn nearest<'a>(labels: &[&'a ResolvedLabel], case: &ReplayedCase) -> Option<&'a 
 }
 
 /// A label with the camera, rule, time and box that it refers to.
-struct ResolvedLabel {
+#[derive(Debug)]
+pub(crate) struct ResolvedLabel {
     camera: String,
-    rule: String,
+    pub(crate) rule: String,
     from: Timestamp,
     to: Timestamp,
     bbox: BBox,
-    is_right: bool,
+    pub(crate) is_right: bool,
     /// How new its object was; `None` if no threshold opens a case about it.
     newness: Option<CaseNewness>,
 }
@@ -475,6 +476,23 @@ impl ResolvedLabel {
         let about_it = cases.iter().filter_map(|c| Some((resolved.gap(&c.case)?, c.newness)));
         resolved.newness = about_it.min().map(|(_, newness)| newness);
         Some(resolved)
+    }
+
+    /// The label, if it is about an object or about one of `cases`. Newness is not told.
+    pub(crate) fn among(label: &CaseLabel, cases: &[&ReplayedCase]) -> Option<Self> {
+        let case = match &label.subject {
+            LabelSubject::Case(id) => cases.iter().find(|case| case.case_id.as_str() == id)?,
+            LabelSubject::Object { .. } => return Self::new(label, &BTreeMap::new(), &[]),
+        };
+        Some(Self {
+            camera: case.camera.clone(),
+            rule: case.rule.clone(),
+            from: case.first_seen_at,
+            to: case.confirmed_at,
+            bbox: case.bbox,
+            is_right: label.right,
+            newness: None,
+        })
     }
 
     /// Time between the label and the case; `None` if they are about different objects.
