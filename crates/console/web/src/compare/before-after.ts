@@ -6,11 +6,11 @@ import { html, uniqueId } from "../lib/dom";
 import { translatorOf } from "../lib/i18n";
 
 export class BeforeAfter extends HTMLElement {
-  #frame: HTMLElement | null = null;
+  private frame: HTMLElement | null = null;
 
   connectedCallback(): void {
     const [before, after] = Array.from(this.querySelectorAll("img"));
-    if (this.#frame || !before || !after) return;
+    if (this.frame || !before || !after) return;
     const t = translatorOf(this);
     this.classList.add("gw");
     before.className = "before";
@@ -53,7 +53,7 @@ export class BeforeAfter extends HTMLElement {
       if (frame.hasPointerCapture(event.pointerId)) follow(event);
     });
     this.replaceChildren(frame, range);
-    this.#frame = frame;
+    this.frame = frame;
     show();
   }
 }
