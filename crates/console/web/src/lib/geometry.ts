@@ -19,6 +19,9 @@ export interface Scale {
  */
 const DECIMALS = 1e4;
 
+/** Points that a label's place is chosen from, along each side of the polygon's bounding box. */
+const RASTER = 9;
+
 export function clamp(value: number, low: number, high: number): number {
   return Math.min(Math.max(value, low), high);
 }
@@ -97,4 +100,21 @@ export function labelPoint(polygon: readonly Point[]): Point {
     if (width > best[0]) best = [width, [(crossings[i]! + crossings[i + 1]!) / 2, centroid[1]]];
   }
   return best[1];
+}
+
+/**
+ * The point of `polygon` for its label that keeps clear of the polygons `above` it: of points on a raster, the one nearest to where the label
+ * would be without them. Where they cover everything, it is there anyway.
+ */
+export function clearLabelPoint(polygon: readonly Point[], above: readonly (readonly Point[])[]): Point {
+  const wanted = labelPoint(polygon);
+  const isClear = (point: Point) => !above.some((other) => contains(other, point));
+  if (isClear(wanted)) return wanted;
+  const [xs, ys] = [polygon.map(([x]) => x), polygon.map(([, y]) => y)];
+  const [left, top, width, height] = [Math.min(...xs), Math.min(...ys), Math.max(...xs) - Math.min(...xs), Math.max(...ys) - Math.min(...ys)];
+  const steps = Array.from({ length: RASTER }, (_, i) => (i + 0.5) / RASTER);
+  const raster = steps.flatMap((x) => steps.map((y): Point => [left + x * width, top + y * height]));
+  const unit: Scale = { x: 1, y: 1 };
+  const clear = raster.filter((point) => contains(polygon, point) && isClear(point));
+  return clear.reduce<Point | null>((best, p) => (best && distance(best, wanted, unit) <= distance(p, wanted, unit) ? best : p), null) ?? wanted;
 }

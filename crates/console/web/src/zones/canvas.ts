@@ -1,7 +1,7 @@
 // Zones drawn over the picture, and their editing by mouse, touch, pen and keyboard.
 
 import { reconcile, setAttributes, setText, svg, uniqueId } from "../lib/dom";
-import { type Point, area, contains, distance, labelPoint, middle, settle } from "../lib/geometry";
+import { type Point, area, clearLabelPoint, contains, distance, middle, settle } from "../lib/geometry";
 import type { Translate } from "../lib/i18n";
 import { Loupe } from "../picture/loupe";
 import { type Drag, Stage } from "../picture/stage";
@@ -19,6 +19,8 @@ const KEY_SNAP_REACH = 40;
 const CLOSE_REACH = 12;
 /** Edges shorter than this on the screen have no mark for inserting: it would hide the corners. */
 const SHORTEST_MARKED_EDGE = 48;
+/** Zones up to which labels avoid other zones, at every move of the pointer. */
+const MAX_ARRANGED_LABELS = 40;
 /** An arrow key's step as a fraction of the picture: 2 pixels at 1080p; with Shift 10 times, with Alt a tenth. */
 const STEP = 0.001;
 
@@ -110,9 +112,9 @@ export class ZoneCanvas {
     group.setAttribute("class", ["zone", `kind-${zone.kind}`, isSelected && "is-selected", faults.length > 0 && "has-fault"].filter(Boolean).join(" "));
     group.dataset["zone"] = zone.id;
     const points = this.pointsOf(zone.polygon);
-    const [casing, area, bad, label] = Array.from(group.children) as [Element, Element, Element, SVGTextElement];
+    const [casing, shape, bad, label] = Array.from(group.children) as [Element, Element, Element, SVGTextElement];
     casing.setAttribute("points", points);
-    area.setAttribute("points", points);
+    shape.setAttribute("points", points);
     const edges = faults.flatMap((fault) => (fault.code === "cross" ? [fault.first, fault.second] : []));
     reconcile(
       bad,
@@ -125,7 +127,9 @@ export class ZoneCanvas {
       },
     );
     setText(label, zone.id);
-    label.setAttribute("transform", this.at(labelPoint(zone.polygon), unit));
+    const smaller = store.zones.filter((other) => other !== zone && area(other.polygon) < area(zone.polygon));
+    const above = store.zones.length <= MAX_ARRANGED_LABELS ? smaller.map(({ polygon }) => polygon) : [];
+    label.setAttribute("transform", this.at(clearLabelPoint(zone.polygon, above), unit));
   }
 
   private drawHandles(zone: Zone | null, unit: number): void {

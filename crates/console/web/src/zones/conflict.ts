@@ -195,7 +195,8 @@ function side(name: Side, conflict: Conflict, found: readonly ZoneDifference[], 
       svg("polygon", { class: "area", points: points(zone.polygon) }),
     );
     if (difference) {
-      const label = svg("text", { x: x * width, y: y * height, "font-size": fontSize }, zone.id);
+      const label = svg("text", { x: x * width, y: y * height }, zone.id);
+      label.style.fontSize = `${fontSize}px`;
       group.append(label);
       for (const corner of movedCorners(zone, other ?? null)) {
         group.append(svg("circle", { class: "moved", cx: corner[0] * width, cy: corner[1] * height, r: fontSize / 3 }));

@@ -133,11 +133,10 @@ export class ZoneEditor extends HTMLElement {
     const fallback = this.querySelector("img");
     this.input.name = this.getAttribute("name") ?? "";
     const picture = html("div", { class: "gw-picture" }, canvas.stage.root, canvas.loupe.element);
-    const side = html("div", { class: "zone-side" }, panel.element);
+    const side = html("div", { class: "zone-side" }, panel.element, this.message);
     this.append(
       html("div", { class: "zone-main" }, this.toolbar(store, canvas, layers), picture, this.help()),
       side,
-      this.message,
       this.status.element,
       this.alarm.element,
       this.input,
