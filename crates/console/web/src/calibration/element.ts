@@ -261,6 +261,8 @@ export class GroundCalibration extends HTMLElement {
         return ["is-danger", state.message];
       case "fit": {
         const rms = t("calibration.rms", { rms: state.fit.rms.toFixed(2), step: state.fit.gridStep });
+        const wrong = (this.history?.state ?? []).findIndex((pair) => this.isWrong(pair));
+        if (wrong >= 0) return ["is-warning", `${t("calibration.suspect", { n: wrong + 1 })} ${rms}`];
         return complete === MIN_PAIRS ? ["is-warning", `${rms} ${t("calibration.exact")}`] : ["is-success", rms];
       }
     }

@@ -58,20 +58,21 @@ export class ZonePanel {
 
   private createEntry(key: number): Entry {
     const { store, t } = this.host;
-    const form = new ZoneForm(this.host, key);
+    const place = html("div", { id: uniqueId("zone-form") });
+    let form: ZoneForm | null = null;
     const id = html("span", { class: "zone-id" });
     const kind = html("span", { class: "zone-kind" });
     const badge = html("span", { class: "zone-badge" });
     const button = html(
       "button",
-      { type: "button", class: "zone-name", "aria-controls": form.element.id },
+      { type: "button", class: "zone-name", "aria-controls": place.id },
       html("span", { class: "swatch", "aria-hidden": "true" }),
       id,
       kind,
       badge,
     );
     button.addEventListener("click", () => store.select(store.selected?.key === key ? null : key));
-    const item = html("li", { "data-key": key }, button, form.element);
+    const item = html("li", { "data-key": key }, button, place);
     const entry: Entry = {
       item,
       button,
@@ -84,8 +85,14 @@ export class ZonePanel {
         setText(kind, kindText(t, zone.kind));
         setText(badge, faults > 0 ? t("zone.faults", { count: faults }) : "");
         badge.hidden = faults === 0;
-        form.element.hidden = !isOpen;
-        if (isOpen) form.update(zone);
+        if (isOpen && !form) {
+          form = new ZoneForm(this.host, key);
+          place.append(form.element);
+        } else if (!isOpen && form) {
+          form.element.remove();
+          form = null;
+        }
+        form?.update(zone);
       },
     };
     this.entries.set(item, entry);
@@ -93,9 +100,9 @@ export class ZonePanel {
   }
 }
 
-/** Properties of one zone. Every input is a step of the history. */
+/** Properties of one zone, while its entry is open. Every input is a step of the history. */
 class ZoneForm {
-  readonly element = html("div", { class: "zone-form", id: uniqueId("zone-form") });
+  readonly element = html("div", { class: "zone-form" });
   private readonly id: HTMLInputElement;
   private readonly kind: HTMLSelectElement;
   private readonly schedule: HTMLSelectElement;

@@ -2,6 +2,7 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { launch, openPage } from "../harness/browser";
+import { answerFit } from "../harness/camera";
 import { Harness, WEB } from "../harness/server";
 
 const only = process.argv[2] ?? "";
@@ -58,5 +59,14 @@ await shot("zones-conflict-zh", "/zone-editor?lang=zh&theme=light", {}, async (p
   await page.locator("dialog[open]").waitFor();
 });
 await shot("before-after", "/before-after?lang=zh");
+await shot("hours-light-zh", "/week-grid?lang=zh&theme=light");
+await shot("hours-dark-en", "/week-grid?theme=dark");
+await shot("hours-phone-zh", "/week-grid?lang=zh&theme=light", phone);
+harness.on("POST /api/fit", answerFit);
+const fitted = async (page: import("playwright-core").Page) => page.locator(".ground path").first().waitFor({ state: "attached" });
+await shot("calibration-light-zh", "/calibration?lang=zh&theme=light", {}, fitted);
+await shot("calibration-dark-en", "/calibration?theme=dark", {}, fitted);
+await shot("calibration-phone", "/calibration?theme=light", phone, fitted);
+await shot("live-unsupported-zh", "/live-player?lang=zh&theme=light&codecs=hvc1.1.6.L120.90", {}, async (page) => page.getByRole("button").click());
 await browser.close();
 harness.stop();

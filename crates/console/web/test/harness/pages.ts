@@ -1,6 +1,16 @@
 // Pages that use each module as a page of the console does.
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { groundOf } from "./camera";
+
+const POINT_PLACES: [number, number][] = [
+  [0.05, 0.95],
+  [0.93, 0.96],
+  [0.8, 0.74],
+  [0.22, 0.73],
+  [0.5, 0.85],
+  [0.35, 0.78],
+];
 
 type Page = (query: URLSearchParams) => Promise<string>;
 
@@ -73,6 +83,13 @@ export const LAYERS = {
   ],
 };
 
+export const POINTS = POINT_PLACES.map(([x, y], index) => {
+  const [lon, lat] = groundOf([x, y]);
+  // The last one is 3 m off, as if the wrong kerb had been taken.
+  const wrong = index === POINT_PLACES.length - 1 ? 3 / 111_000 : 0;
+  return { picture: [x, y], ground: [Number(lon.toFixed(7)), Number((lat + wrong).toFixed(7))] };
+});
+
 export const PAGES = new Map<string, Page>([
   [
     "/zone-editor",
@@ -89,6 +106,44 @@ export const PAGES = new Map<string, Page>([
 <script type="application/json">${embedded(data)}</script>
 <img src="${picture}" alt="">
 </zone-editor>`,
+      );
+    },
+  ],
+  [
+    "/week-grid",
+    (query) => {
+      const windows = [
+        { days: ["mon-fri"], from: "06:00", to: "09:30" },
+        { days: ["workday"], from: "06:00", to: "08:30" },
+        { days: ["restday"], from: "06:00", to: "11:00" },
+        { days: ["fri-sat"], from: "22:00", to: "02:00" },
+        { days: ["fri-sat"], from: "18:00", to: "02:00", season: "05-01..10-07" },
+        { from: "12:15", to: "13:00" },
+      ];
+      const data = { windows: query.get("windows") === "none" ? [] : windows };
+      const readonly = query.has("readonly") ? " readonly" : "";
+      return page(query, "week-grid", `<week-grid name="windows"${readonly}><script type="application/json">${embedded(data)}</script></week-grid>`);
+    },
+  ],
+  [
+    "/calibration",
+    (query) => {
+      const data = { picture: "/still.png", crs: "EPSG:4490", max_uncertainty_m: 15, points: query.get("points") === "none" ? [] : POINTS };
+      return page(
+        query,
+        "calibration",
+        `<ground-calibration name="points" fit-url="/api/fit" csrf="token-1"><script type="application/json">${embedded(data)}</script></ground-calibration>`,
+      );
+    },
+  ],
+  [
+    "/live-player",
+    (query) => {
+      const codecs = query.get("codecs");
+      return page(
+        query,
+        "live-player",
+        `<live-player src="/live.mp4" look-every="1"${codecs ? ` codecs="${codecs.replace(/[^\w.]/g, "")}"` : ""}><img src="/still.png" alt="Newest look of gate-east"></live-player>`,
       );
     },
   ],
