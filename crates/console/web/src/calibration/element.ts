@@ -7,6 +7,7 @@ import { History } from "../lib/history";
 import { type TextKey, type Translate, translatorOf } from "../lib/i18n";
 import { type IconName, icon } from "../lib/icons";
 import { property, sendJson, textProperty } from "../lib/request";
+import { UnsavedGuard } from "../lib/unsaved";
 import { CalibrationCanvas } from "./canvas";
 import {
   type Fit,
@@ -51,7 +52,10 @@ export class GroundCalibration extends HTMLElement {
   private readonly rows = html("tbody");
   private readonly refresh: (() => void)[] = [];
 
+  private readonly guard = new UnsavedGuard(this, () => this.history?.isDirty ?? false);
+
   connectedCallback(): void {
+    this.guard.update();
     this.canvas?.stage.connect();
     if (this.history) return;
     this.t = translatorOf(this);
@@ -64,6 +68,7 @@ export class GroundCalibration extends HTMLElement {
   }
 
   disconnectedCallback(): void {
+    this.guard.update();
     this.canvas?.stage.disconnect();
     clearTimeout(this.timer);
     this.request?.abort();
@@ -72,6 +77,12 @@ export class GroundCalibration extends HTMLElement {
   /** The pairs as JSON text, as the form sends them; pairs without a ground point are left out. */
   get value(): string {
     return JSON.stringify(pairsToJson(this.history?.state ?? []));
+  }
+
+  /** For pages that send the value without leaving: the server has the present pairs. */
+  markSaved(): void {
+    this.history?.markSaved(this.history.state);
+    this.guard.update();
   }
 
   /** For a map: sets the ground point of a pair, counted from 0. */
@@ -226,6 +237,7 @@ export class GroundCalibration extends HTMLElement {
 
   private update(): void {
     for (const refresh of this.refresh) refresh();
+    this.guard.update();
     this.ask();
     this.render();
     const value = this.value;

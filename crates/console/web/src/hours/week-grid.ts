@@ -6,6 +6,7 @@ import { History } from "../lib/history";
 import { type TextKey, type Translate, translatorOf } from "../lib/i18n";
 import { type IconName, icon } from "../lib/icons";
 import { property } from "../lib/request";
+import { UnsavedGuard } from "../lib/unsaved";
 import { GridView } from "./grid-view";
 import { ROWS, type Window, gridOf, keptWindows, parseWindows, windowFaults, windowsOf, windowsToJson } from "./schedule";
 import { rowText, windowText } from "./texts";
@@ -21,7 +22,10 @@ export class WeekGrid extends HTMLElement {
   private readonly empty = html("p", { class: "gw-message is-warning" });
   private readonly refresh: (() => void)[] = [];
 
+  private readonly guard = new UnsavedGuard(this, () => this.history?.isDirty ?? false);
+
   connectedCallback(): void {
+    this.guard.update();
     if (this.history) return;
     this.t = translatorOf(this);
     this.classList.add("gw");
@@ -31,6 +35,16 @@ export class WeekGrid extends HTMLElement {
     } catch (error) {
       this.append(html("p", { class: "gw-message is-danger", role: "alert" }, this.t("hours.unreadable", { reason: String(error) })));
     }
+  }
+
+  disconnectedCallback(): void {
+    this.guard.update();
+  }
+
+  /** For pages that send the value without leaving: the server has the present windows. */
+  markSaved(): void {
+    this.history?.markSaved(this.history.state);
+    this.guard.update();
   }
 
   /** The windows as JSON text, as the form sends them. */
@@ -89,6 +103,7 @@ export class WeekGrid extends HTMLElement {
     const { history, t } = this;
     if (!history) return;
     this.view?.render();
+    this.guard.update();
     for (const refresh of this.refresh) refresh();
     const windows = history.state;
     this.empty.hidden = windows.length > 0;

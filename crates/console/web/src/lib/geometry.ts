@@ -104,17 +104,18 @@ export function labelPoint(polygon: readonly Point[]): Point {
 
 /**
  * The point of `polygon` for its label that keeps clear of the polygons `above` it: of points on a raster, the one nearest to where the label
- * would be without them. Where they cover everything, it is there anyway.
+ * would be without them. `half` is half of the label's width and height. Where there is no room, the label is where it would be anyway.
  */
-export function clearLabelPoint(polygon: readonly Point[], above: readonly (readonly Point[])[]): Point {
+export function clearLabelPoint(polygon: readonly Point[], above: readonly (readonly Point[])[], half: Point): Point {
   const wanted = labelPoint(polygon);
-  const isClear = (point: Point) => !above.some((other) => contains(other, point));
+  const corners = ([x, y]: Point): Point[] => [-1, 0, 1].flatMap((i) => [-1, 1].map((j): Point => [x + i * half[0], y + j * half[1]]));
+  const isClear = (point: Point) => !corners(point).some((corner) => above.some((other) => contains(other, corner)));
   if (isClear(wanted)) return wanted;
   const [xs, ys] = [polygon.map(([x]) => x), polygon.map(([, y]) => y)];
   const [left, top, width, height] = [Math.min(...xs), Math.min(...ys), Math.max(...xs) - Math.min(...xs), Math.max(...ys) - Math.min(...ys)];
   const steps = Array.from({ length: RASTER }, (_, i) => (i + 0.5) / RASTER);
   const raster = steps.flatMap((x) => steps.map((y): Point => [left + x * width, top + y * height]));
   const unit: Scale = { x: 1, y: 1 };
-  const clear = raster.filter((point) => contains(polygon, point) && isClear(point));
+  const clear = raster.filter((point) => corners(point).every((corner) => contains(polygon, corner)) && isClear(point));
   return clear.reduce<Point | null>((best, p) => (best && distance(best, wanted, unit) <= distance(p, wanted, unit) ? best : p), null) ?? wanted;
 }

@@ -19,6 +19,8 @@ const KEY_SNAP_REACH = 40;
 const CLOSE_REACH = 12;
 /** Edges shorter than this on the screen have no mark for inserting: it would hide the corners. */
 const SHORTEST_MARKED_EDGE = 48;
+/** Pixels of a letter's width and a line's height in 13 px bold. */
+const [LABEL_LETTER, LABEL_HEIGHT] = [8, 16];
 /** Zones up to which labels avoid other zones, at every move of the pointer. */
 const MAX_ARRANGED_LABELS = 40;
 /** An arrow key's step as a fraction of the picture: 2 pixels at 1080p; with Shift 10 times, with Alt a tenth. */
@@ -129,7 +131,13 @@ export class ZoneCanvas {
     setText(label, zone.id);
     const smaller = store.zones.filter((other) => other !== zone && area(other.polygon) < area(zone.polygon));
     const above = store.zones.length <= MAX_ARRANGED_LABELS ? smaller.map(({ polygon }) => polygon) : [];
-    label.setAttribute("transform", this.at(clearLabelPoint(zone.polygon, above), unit));
+    label.setAttribute("transform", this.at(clearLabelPoint(zone.polygon, above, this.labelSize(zone.id)), unit));
+  }
+
+  /** Half of a label's width and height as fractions of the picture; about, as its font is the browser's. */
+  private labelSize(text: string): Point {
+    const { x, y } = this.stage.scale;
+    return [(text.length * LABEL_LETTER) / 2 / x, LABEL_HEIGHT / 2 / y];
   }
 
   private drawHandles(zone: Zone | null, unit: number): void {

@@ -5,6 +5,7 @@ import { html, setText } from "../lib/dom";
 import { type Translate, translatorOf } from "../lib/i18n";
 import { type IconName, icon } from "../lib/icons";
 import { property, sendJson, textProperty } from "../lib/request";
+import { UnsavedGuard } from "../lib/unsaved";
 import type { Size } from "../picture/view";
 import { ZoneCanvas } from "./canvas";
 import { resolveConflict } from "./conflict";
@@ -22,7 +23,6 @@ export class ZoneEditor extends HTMLElement {
   private revision: string | null = null;
   private pictureUrl: string | null = null;
   private isSaving = false;
-  private isLeaving = false;
   private lastValue = "";
   private knownFaults = "";
   private readonly status = new Announcer();
@@ -33,21 +33,14 @@ export class ZoneEditor extends HTMLElement {
   private kindChoice: HTMLSelectElement | null = null;
   private newButton: HTMLButtonElement | null = null;
 
-  private readonly guard = (event: BeforeUnloadEvent) => {
-    if (!this.store?.isDirty || this.isLeaving) return;
-    event.preventDefault();
-    event.returnValue = "";
-  };
-  /** A form that carries the value leaves with it. */
-  private readonly submitted = () => {
-    this.isLeaving = true;
-  };
+  private readonly guard = new UnsavedGuard(this, () => this.isDirty);
 
   connectedCallback(): void {
-    window.addEventListener("beforeunload", this.guard);
-    this.closest("form")?.addEventListener("submit", this.submitted);
     this.canvas?.stage.connect();
-    if (this.store) return;
+    if (this.store) {
+      this.update();
+      return;
+    }
     this.t = translatorOf(this);
     this.classList.add("gw");
     try {
@@ -59,8 +52,7 @@ export class ZoneEditor extends HTMLElement {
   }
 
   disconnectedCallback(): void {
-    window.removeEventListener("beforeunload", this.guard);
-    this.closest("form")?.removeEventListener("submit", this.submitted);
+    this.guard.update();
     this.canvas?.stage.disconnect();
   }
 
@@ -163,7 +155,8 @@ export class ZoneEditor extends HTMLElement {
     store.notify();
   }
 
-  private async showPicture(url: string | null): Promise<void> {
+  /** Shows a newer picture of the same view. */
+  async showPicture(url: string | null): Promise<void> {
     if (!url || !(await this.canvas?.stage.show(url))) {
       this.say("warning", this.t("picture.failed"));
       return;
@@ -175,6 +168,7 @@ export class ZoneEditor extends HTMLElement {
   private update(): void {
     const store = this.store;
     if (!store) return;
+    this.guard.update();
     for (const refresh of this.refresh) refresh();
     const faults = store.zones.flatMap((zone) => store.faultsFor(zone).map((fault) => `${zone.id}: ${faultText(this.t, fault, zone.polygon.length)}`));
     const text = faults.join(". ");
@@ -260,6 +254,8 @@ export class ZoneEditor extends HTMLElement {
 
   private shortcut(event: KeyboardEvent): void {
     if (!(event.ctrlKey || event.metaKey) || event.altKey || !this.store || this.store.isReadOnly) return;
+    // While two versions are compared, neither changes.
+    if (event.target instanceof Element && event.target.closest("dialog")) return;
     const key = event.key.toLowerCase();
     if (key === "z" && !event.shiftKey) this.store.undo();
     else if (key === "y" || (key === "z" && event.shiftKey)) this.store.redo();

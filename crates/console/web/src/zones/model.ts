@@ -106,8 +106,20 @@ export function zoneFaults(zones: readonly Zone[], context: Context): ZoneFault[
     for (const id of zone.rules) {
       if (!context.rules.some((rule) => rule.id === id)) faults.push({ code: "unknown_rule", id });
     }
-    return [...faults, ...polygonFaults(zone.polygon)];
+    return [...faults, ...shapeFaults(zone.polygon)];
   });
+}
+
+/** Faults by polygon: while one corner is dragged, the other zones are not checked again. */
+const known = new WeakMap<readonly Point[], PolygonFault[]>();
+
+function shapeFaults(polygon: readonly Point[]): PolygonFault[] {
+  let faults = known.get(polygon);
+  if (!faults) {
+    faults = polygonFaults(polygon);
+    known.set(polygon, faults);
+  }
+  return faults;
 }
 
 /** The corners that a fault is shown at; none for one of the whole zone. */

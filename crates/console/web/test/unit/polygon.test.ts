@@ -79,9 +79,12 @@ describe("geometry", () => {
     const horseshoe: Point[] = [[0, 0], [1, 0], [1, 1], [0.7, 1], [0.7, 0.3], [0.3, 0.3], [0.3, 1], [0, 1]];
     assert.ok(contains(horseshoe, labelPoint(horseshoe)));
     const centre: Point[] = [[0.3, 0.3], [0.7, 0.3], [0.7, 0.7], [0.3, 0.7]];
-    const clear = clearLabelPoint(around, [centre]);
-    assert.ok(contains(around, clear) && !contains(centre, clear));
-    assert.deepEqual(clearLabelPoint(around, [around]), labelPoint(around));
+    const clear = clearLabelPoint(around, [centre], [0.1, 0.02]);
+    for (const dx of [-0.1, 0, 0.1]) {
+      const at: Point = [clear[0] + dx, clear[1]];
+      assert.ok(contains(around, at) && !contains(centre, at));
+    }
+    assert.deepEqual(clearLabelPoint(around, [around], [0.1, 0.02]), labelPoint(around));
   });
 
   it("coordinates settle in the picture with four decimals", () => {

@@ -38,9 +38,12 @@ export function hoursSuite(given: Given): void {
     await cell(page, 2, 12).hover();
     await page.mouse.up();
     assert.deepEqual(await windowsOf(page), [{ days: ["mon-tue", "thu-fri"], from: "06:00", to: "09:30" }]);
+    const held = () => page.evaluate(() => !window.dispatchEvent(new Event("beforeunload", { cancelable: true })));
+    assert.ok(await held());
     await page.keyboard.press("Control+z");
     await page.keyboard.press("Control+z");
     assert.deepEqual(await windowsOf(page), []);
+    assert.ok(!(await held()), "nothing is unsaved");
     await page.getByText("Never open").waitFor();
     await page.keyboard.press("Control+y");
     assert.equal((await windowsOf(page)).length, 1);
