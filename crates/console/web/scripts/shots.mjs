@@ -5,5 +5,14 @@ import { build } from "esbuild";
 import { WEB } from "./bundle.mjs";
 
 const outfile = join(WEB, ".test-build", "shots.mjs");
-await build({ absWorkingDir: WEB, entryPoints: ["test/browser/shots.ts"], outfile, bundle: true, platform: "node", format: "esm", packages: "external", logLevel: "warning" });
+await build({
+  absWorkingDir: WEB,
+  entryPoints: ["test/browser/shots.ts"],
+  outfile,
+  bundle: true,
+  platform: "node",
+  format: "esm",
+  packages: "external",
+  logLevel: "warning",
+});
 process.exit(spawnSync(process.execPath, [outfile, ...process.argv.slice(2)], { stdio: "inherit", cwd: WEB }).status ?? 1);

@@ -28,5 +28,8 @@ for (const suite of suites.length > 0 ? suites : ["unit", "browser"]) {
   });
   files.push(...names.map((name) => join(out, suite, name.replace(/\.ts$/, ".mjs"))));
 }
-const { status } = spawnSync(process.execPath, ["--enable-source-maps", "--test", "--test-reporter=spec", ...files], { stdio: "inherit", cwd: WEB });
+const { status } = spawnSync(process.execPath, ["--enable-source-maps", "--test", "--test-reporter=spec", ...files], {
+  stdio: "inherit",
+  cwd: WEB,
+});
 process.exit(status ?? 1);

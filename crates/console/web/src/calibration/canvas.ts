@@ -84,7 +84,10 @@ export class CalibrationCanvas {
         mark.setAttribute("transform", `translate(${x} ${y}) scale(${unit})`);
         mark.setAttribute("class", `pair${pair.ground ? "" : " is-open"}${host.isWrong(pair) ? " is-wrong" : ""}`);
         setText(mark.lastElementChild!, String(index + 1));
-        mark.setAttribute("aria-label", host.t("calibration.mark", { n: index + 1, x: percent(pair.picture[0]), y: percent(pair.picture[1]) }));
+        mark.setAttribute(
+          "aria-label",
+          host.t("calibration.mark", { n: index + 1, x: percent(pair.picture[0]), y: percent(pair.picture[1]) }),
+        );
       },
     );
   }

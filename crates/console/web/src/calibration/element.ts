@@ -115,7 +115,12 @@ export class GroundCalibration extends HTMLElement {
     });
     this.canvas = canvas;
     this.input.name = this.getAttribute("name") ?? "";
-    const columns: TextKey[] = ["calibration.number", isLocal(this.crs) ? "calibration.x" : "calibration.lon", isLocal(this.crs) ? "calibration.y" : "calibration.lat", "calibration.residual"];
+    const columns: TextKey[] = [
+      "calibration.number",
+      isLocal(this.crs) ? "calibration.x" : "calibration.lon",
+      isLocal(this.crs) ? "calibration.y" : "calibration.lat",
+      "calibration.residual",
+    ];
     const table = html(
       "table",
       {},
@@ -173,12 +178,22 @@ export class GroundCalibration extends HTMLElement {
       this.button("fit", "picture.fit", () => canvas.stage.fit()),
       this.button("zoomIn", "picture.zoom_in", () => canvas.stage.zoomIn()),
     ];
-    return html("div", { class: "calibration-tools", role: "group", "aria-label": this.t("zone.tools") }, ...(isReadOnly ? [] : [add, undo, redo]), ...zoom);
+    return html(
+      "div",
+      { class: "calibration-tools", role: "group", "aria-label": this.t("zone.tools") },
+      ...(isReadOnly ? [] : [add, undo, redo]),
+      ...zoom,
+    );
   }
 
   private button(name: IconName, key: TextKey, action: () => void): HTMLButtonElement {
     const text = this.t(key);
-    const button = html("button", { type: "button", class: "gw-button", title: text, "data-action": key }, icon(name), html("span", { class: "gw-hidden" }, text));
+    const button = html(
+      "button",
+      { type: "button", class: "gw-button", title: text, "data-action": key },
+      icon(name),
+      html("span", { class: "gw-hidden" }, text),
+    );
     button.addEventListener("click", () => {
       action();
       this.update();
@@ -230,7 +245,8 @@ export class GroundCalibration extends HTMLElement {
     const index = this.history?.state.findIndex((pair) => pair.key === key) ?? -1;
     const pair = this.history?.state[index];
     for (const row of this.rows.children) row.classList.toggle("is-selected", (row as HTMLElement).dataset["row"] === String(key));
-    if (pair) this.dispatchEvent(new CustomEvent("pair-select", { bubbles: true, detail: { index, picture: pair.picture, ground: pair.ground } }));
+    if (pair)
+      this.dispatchEvent(new CustomEvent("pair-select", { bubbles: true, detail: { index, picture: pair.picture, ground: pair.ground } }));
   }
 
   // Display
@@ -286,7 +302,14 @@ export class GroundCalibration extends HTMLElement {
     const show = html("button", { type: "button", class: "gw-button is-quiet" });
     show.addEventListener("click", () => this.canvas?.focusMark(key));
     const inputs = [0, 1].map(() => {
-      const input = html("input", { class: "gw-input", type: "text", inputmode: "decimal", maxlength: 40, autocomplete: "off", readonly: isReadOnly });
+      const input = html("input", {
+        class: "gw-input",
+        type: "text",
+        inputmode: "decimal",
+        maxlength: 40,
+        autocomplete: "off",
+        readonly: isReadOnly,
+      });
       input.addEventListener("input", () => this.typed(key, inputs as [HTMLInputElement, HTMLInputElement]));
       input.addEventListener("paste", (event) => {
         const both = parseGround(event.clipboardData?.getData("text") ?? "");
@@ -314,7 +337,8 @@ export class GroundCalibration extends HTMLElement {
     const both = parseGround(x.value) ?? (x.value.trim() === "" ? parseGround(y.value) : null);
     const [lon, lat] = both ?? [parseNumber(x.value), parseNumber(y.value)];
     const ground: Ground | null = lon !== null && lat !== null && isGroundInRange([lon, lat], this.crs) ? [lon, lat] : null;
-    const isBad = (input: HTMLInputElement, value: number | null) => input.value.trim() !== "" && (value === null || (lon !== null && lat !== null && ground === null));
+    const isBad = (input: HTMLInputElement, value: number | null) =>
+      input.value.trim() !== "" && (value === null || (lon !== null && lat !== null && ground === null));
     x.setAttribute("aria-invalid", String(isBad(x, lon)));
     y.setAttribute("aria-invalid", String(isBad(y, lat)));
     this.change(key, (pair) => ({ ...pair, ground }), `ground:${key}`);
@@ -340,7 +364,10 @@ export class GroundCalibration extends HTMLElement {
       y.value = "";
     }
     const residual = this.residual(pair);
-    setText(row.querySelector(".residual")!, residual === null ? t("calibration.none") : t("calibration.metres", { value: residual.toFixed(2) }));
+    setText(
+      row.querySelector(".residual")!,
+      residual === null ? t("calibration.none") : t("calibration.metres", { value: residual.toFixed(2) }),
+    );
     row.classList.toggle("is-wrong", this.isWrong(pair));
   }
 

@@ -35,11 +35,24 @@ export class GridView {
 
   constructor(private readonly host: GridHost) {
     const { t } = host;
-    setAttributes(this.element, { "aria-label": t("hours.grid"), "aria-readonly": String(host.isReadOnly), "aria-multiselectable": "true" });
+    setAttributes(this.element, {
+      "aria-label": t("hours.grid"),
+      "aria-readonly": String(host.isReadOnly),
+      "aria-multiselectable": "true",
+    });
     const hours = html("div", { role: "row" }, this.place(html("div", { role: "columnheader", class: "corner" }), HEADER, HEADER));
     hours.firstElementChild!.append(html("span", { class: "gw-hidden" }, t("hours.day")));
     for (let slot = 0; slot < SLOTS; slot += 2) {
-      const header = html("div", { role: "columnheader", class: "hour", tabindex: -1, "aria-label": t("hours.hour", { from: slotText(slot), to: slotText(slot + 2) }) }, String(slot / 2));
+      const header = html(
+        "div",
+        {
+          role: "columnheader",
+          class: "hour",
+          tabindex: -1,
+          "aria-label": t("hours.hour", { from: slotText(slot), to: slotText(slot + 2) }),
+        },
+        String(slot / 2),
+      );
       hours.append(this.place(header, HEADER, slot));
     }
     this.element.append(hours);
@@ -48,7 +61,13 @@ export class GridView {
       line.append(this.place(html("div", { role: "rowheader", class: "day", tabindex: -1 }, rowText(t, name)), row, HEADER));
       this.cells.push(
         Array.from({ length: SLOTS }, (_, slot) => {
-          const cell = html("div", { role: "gridcell", class: slot % 2 === 0 ? "cell on-hour" : "cell", tabindex: -1, "aria-label": cellText(t, row, slot), title: cellText(t, row, slot) });
+          const cell = html("div", {
+            role: "gridcell",
+            class: slot % 2 === 0 ? "cell on-hour" : "cell",
+            tabindex: -1,
+            "aria-label": cellText(t, row, slot),
+            title: cellText(t, row, slot),
+          });
           line.append(this.place(cell, row, slot));
           return cell;
         }),
@@ -167,10 +186,19 @@ export class GridView {
     const step = this.stepOf(event.key);
     if (step) {
       const to = this.neighbour(step);
-      if (event.shiftKey && this.focus.row !== HEADER && this.focus.slot !== HEADER && to.row !== HEADER && to.slot !== HEADER && !this.host.isReadOnly) {
+      if (
+        event.shiftKey &&
+        this.focus.row !== HEADER &&
+        this.focus.slot !== HEADER &&
+        to.row !== HEADER &&
+        to.slot !== HEADER &&
+        !this.host.isReadOnly
+      ) {
         // Carries the state of the cell along.
         const open = this.host.grid()[this.focus.row]![this.focus.slot]!;
-        this.host.edit(this.host.grid().map((line, row) => (row === to.row ? line.map((was, slot) => (slot === to.slot ? open : was)) : line)));
+        this.host.edit(
+          this.host.grid().map((line, row) => (row === to.row ? line.map((was, slot) => (slot === to.slot ? open : was)) : line)),
+        );
       }
       this.moveFocus(to);
     } else if (event.key === "Home" || event.key === "End") {
@@ -183,7 +211,12 @@ export class GridView {
 
   /** Rows and slots that an arrow key goes; on narrow screens days are columns. */
   private stepOf(key: string): readonly [number, number] | null {
-    const steps: Readonly<Record<string, readonly [number, number]>> = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+    const steps: Readonly<Record<string, readonly [number, number]>> = {
+      ArrowUp: [-1, 0],
+      ArrowDown: [1, 0],
+      ArrowLeft: [0, -1],
+      ArrowRight: [0, 1],
+    };
     const step = steps[key];
     if (!step) return null;
     const isTransposed = getComputedStyle(this.element).getPropertyValue("--transposed").trim() === "1";

@@ -81,7 +81,9 @@ function isSeason(season: string): boolean {
   const match = SEASON.exec(season);
   if (!match) return false;
   const [from, to] = [match.slice(1, 3), match.slice(3, 5)].map(([month, day]) => [Number(month), Number(day)] as const);
-  return [from, to].every((date) => date !== undefined && date[0] >= 1 && date[0] <= 12 && date[1] >= 1 && date[1] <= DAYS_OF_MONTH[date[0] - 1]!);
+  return [from, to].every(
+    (date) => date !== undefined && date[0] >= 1 && date[0] <= 12 && date[1] >= 1 && date[1] <= DAYS_OF_MONTH[date[0] - 1]!,
+  );
 }
 
 const DAYS_OF_MONTH = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] as const;
@@ -233,7 +235,7 @@ function weekdayWindows(grid: Grid): Window[] {
 
 /** Whether a range from `from` to midnight and the next day's `morning` make one window: it must be shorter than a day. */
 function continues(from: number, morning: readonly [number, number] | undefined): boolean {
-  return from > 0 && morning !== undefined && morning[0] === 0 && morning[1] < from && morning[1] < SLOTS;
+  return morning !== undefined && morning[0] === 0 && morning[1] < from;
 }
 
 function window(days: readonly string[], from: number, to: number): Window {

@@ -34,4 +34,3 @@ export function slotText(slot: number): string {
 export function cellText(t: Translate, row: number, slot: number): string {
   return t("hours.cell", { day: rowText(t, ROWS[row]!), from: slotText(slot), to: slotText(Math.min(slot + 1, SLOTS)) });
 }
-

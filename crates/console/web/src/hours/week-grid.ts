@@ -126,7 +126,12 @@ export class WeekGrid extends HTMLElement {
     const { t } = this;
     const isKept = keptWindows([window]).length > 0;
     const text = windowText(t, window);
-    const remove = html("button", { type: "button", class: "gw-button is-quiet", title: t("hours.remove", { text }) }, icon("remove"), html("span", { class: "gw-hidden" }, t("hours.remove", { text })));
+    const remove = html(
+      "button",
+      { type: "button", class: "gw-button is-quiet", title: t("hours.remove", { text }) },
+      icon("remove"),
+      html("span", { class: "gw-hidden" }, t("hours.remove", { text })),
+    );
     remove.addEventListener("click", () => {
       this.commit((this.history?.state ?? []).filter((other) => other !== window));
       this.status.say(t("hours.removed", { text }));
@@ -169,7 +174,12 @@ export class WeekGrid extends HTMLElement {
       };
       const faults = windowFaults(window);
       setText(error, faults.map((fault) => t(`hours.fault.${fault}`)).join(" "));
-      for (const [name, { input }] of [["from", from], ["to", to], ["season", season]] as const) input.setAttribute("aria-invalid", String(faults.includes(name)));
+      for (const [name, { input }] of [
+        ["from", from],
+        ["to", to],
+        ["season", season],
+      ] as const)
+        input.setAttribute("aria-invalid", String(faults.includes(name)));
       if (faults.length > 0) return;
       this.commit([...(this.history?.state ?? []), window]);
       this.status.say(t("hours.added", { text: windowText(t, window) }));
@@ -186,7 +196,12 @@ export class WeekGrid extends HTMLElement {
   }
 
   private button(name: IconName, key: "edit.undo" | "edit.redo", action: () => boolean): HTMLButtonElement {
-    const button = html("button", { type: "button", class: "gw-button", title: this.t(key) }, icon(name), html("span", { class: "gw-hidden" }, this.t(key)));
+    const button = html(
+      "button",
+      { type: "button", class: "gw-button", title: this.t(key) },
+      icon(name),
+      html("span", { class: "gw-hidden" }, this.t(key)),
+    );
     button.addEventListener("click", () => {
       action();
       this.render();
@@ -195,7 +210,8 @@ export class WeekGrid extends HTMLElement {
   }
 
   private shortcut(event: KeyboardEvent): void {
-    if (!(event.ctrlKey || event.metaKey) || event.altKey || event.target instanceof HTMLInputElement || this.hasAttribute("readonly")) return;
+    if (!(event.ctrlKey || event.metaKey) || event.altKey || event.target instanceof HTMLInputElement || this.hasAttribute("readonly"))
+      return;
     const key = event.key.toLowerCase();
     if (key === "z" && !event.shiftKey) this.history?.undo();
     else if (key === "y" || (key === "z" && event.shiftKey)) this.history?.redo();

@@ -112,10 +112,17 @@ export function clearLabelPoint(polygon: readonly Point[], above: readonly (read
   const isClear = (point: Point) => !corners(point).some((corner) => above.some((other) => contains(other, corner)));
   if (isClear(wanted)) return wanted;
   const [xs, ys] = [polygon.map(([x]) => x), polygon.map(([, y]) => y)];
-  const [left, top, width, height] = [Math.min(...xs), Math.min(...ys), Math.max(...xs) - Math.min(...xs), Math.max(...ys) - Math.min(...ys)];
+  const [left, top, width, height] = [
+    Math.min(...xs),
+    Math.min(...ys),
+    Math.max(...xs) - Math.min(...xs),
+    Math.max(...ys) - Math.min(...ys),
+  ];
   const steps = Array.from({ length: RASTER }, (_, i) => (i + 0.5) / RASTER);
   const raster = steps.flatMap((x) => steps.map((y): Point => [left + x * width, top + y * height]));
   const unit: Scale = { x: 1, y: 1 };
   const clear = raster.filter((point) => corners(point).every((corner) => contains(polygon, corner)) && isClear(point));
-  return clear.reduce<Point | null>((best, p) => (best && distance(best, wanted, unit) <= distance(p, wanted, unit) ? best : p), null) ?? wanted;
+  return (
+    clear.reduce<Point | null>((best, p) => (best && distance(best, wanted, unit) <= distance(p, wanted, unit) ? best : p), null) ?? wanted
+  );
 }

@@ -40,7 +40,7 @@ export class History<S> {
   /** Makes `state` the present one. The same object as before is no step. */
   commit(state: S, mergeKey: string | null = null): void {
     if (state === this.present.state) return;
-    const merges = mergeKey !== null && mergeKey === this.present.mergeKey && this.present.state !== this.saved;
+    const merges = mergeKey !== null && mergeKey === this.present.mergeKey;
     if (!merges) {
       this.past.push(this.present);
       if (this.past.length > LIMIT) this.past.shift();

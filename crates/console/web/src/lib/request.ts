@@ -14,7 +14,13 @@ export interface Reply {
  * Sends `body` as JSON. `token` goes into `X-CSRF-Token`. Never throws: without a reply the status is 0. An abort by `signal` is no reply
  * either.
  */
-export async function sendJson(method: "POST" | "PUT", url: string, body: unknown, token: string | null, signal?: AbortSignal): Promise<Reply> {
+export async function sendJson(
+  method: "POST" | "PUT",
+  url: string,
+  body: unknown,
+  token: string | null,
+  signal?: AbortSignal,
+): Promise<Reply> {
   const controller = new AbortController();
   const timer = setTimeout(() => controller.abort(), TIMEOUT_MS);
   const abort = () => controller.abort();

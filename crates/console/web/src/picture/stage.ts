@@ -42,12 +42,13 @@ export class Stage {
   /** Holds everything that the loupe magnifies. */
   readonly content = svg("g");
   private readonly image = svg("image", { x: 0, y: 0, preserveAspectRatio: "none", "aria-hidden": "true" });
-  private readonly observer = new ResizeObserver(() => this.handlers.viewChanged?.());
+  private readonly observer = new ResizeObserver(() => this.changed());
   private readonly pointers = new Map<number, readonly [number, number]>();
   private gesture: Gesture | null = null;
   private pinch: { distance: number; centre: readonly [number, number] } | null = null;
   private view: View = WHOLE;
   private naturalSize: Size = DEFAULT_SIZE;
+  private measured: Scale | null = null;
 
   constructor(private readonly handlers: StageHandlers) {
     this.content.append(this.image);
@@ -103,18 +104,18 @@ export class Stage {
     this.naturalSize = size;
     this.view = WHOLE;
     this.applySize();
-    this.handlers.viewChanged?.();
+    this.changed();
   }
 
   /** Pixels on the screen per whole picture. */
   get scale(): Scale {
-    const matrix = this.root.getScreenCTM();
-    return { x: (matrix?.a ?? 1) * this.size.width, y: (matrix?.d ?? 1) * this.size.height };
+    const { x, y } = this.pixels();
+    return { x: x * this.size.width, y: y * this.size.height };
   }
 
   /** Units of the SVG per pixel on the screen. */
   get unit(): number {
-    return 1 / (this.root.getScreenCTM()?.a || 1);
+    return 1 / (this.pixels().x || 1);
   }
 
   /** A fraction in units of the SVG. */
@@ -171,7 +172,22 @@ export class Stage {
     if (view.x === this.view.x && view.y === this.view.y && view.zoom === this.view.zoom) return;
     this.view = view;
     this.applyView();
+    this.changed();
+  }
+
+  private changed(): void {
+    this.measured = null;
     this.handlers.viewChanged?.();
+  }
+
+  /** Pixels on the screen per unit. Measured once after each change: asking the browser between two drawings makes it lay out the page. */
+  private pixels(): Scale {
+    if (!this.measured) {
+      const matrix = this.root.getScreenCTM();
+      if (!matrix) return { x: 1, y: 1 };
+      this.measured = { x: matrix.a, y: matrix.d };
+    }
+    return this.measured;
   }
 
   private applySize(): void {
@@ -181,6 +197,7 @@ export class Stage {
   }
 
   private applyView(): void {
+    this.measured = null;
     this.root.setAttribute("viewBox", viewBox(this.view, this.size));
     this.root.classList.toggle("is-zoomed", this.isZoomed);
   }

@@ -36,16 +36,32 @@ export interface CanvasHost {
   viewChanged(size: Size): void;
 }
 
+/** What the drawing of a zone depends on; its label avoids the committed zones. */
+interface Drawn {
+  readonly zone: Zone;
+  readonly committed: readonly Zone[];
+  readonly isSelected: boolean;
+  readonly unit: number;
+  readonly size: Size;
+  readonly faults: string;
+}
+
 export class ZoneCanvas {
   readonly stage: Stage;
   readonly loupe: Loupe;
+  private readonly drawn = new WeakMap<Element, Drawn>();
   private readonly behind = svg("g");
   private readonly zonesLayer = svg("g");
   private readonly draftLayer = svg("g", { class: "draft" });
   private readonly snapMark = svg("g", { class: "snap-mark", "aria-hidden": "true" }, svg("circle", { r: 9 }));
   private readonly body = svg("polygon", { class: "body", tabindex: 0, role: "button" });
   private readonly handles = svg("g", { class: "handles" });
-  private readonly cross = svg("g", { class: "cross", tabindex: 0, role: "button" }, svg("circle", { r: 14 }), svg("path", { d: "M-22 0h44M0-22v44" }));
+  private readonly cross = svg(
+    "g",
+    { class: "cross", tabindex: 0, role: "button" },
+    svg("circle", { r: 14 }),
+    svg("path", { d: "M-22 0h44M0-22v44" }),
+  );
 
   constructor(private readonly host: CanvasHost) {
     const { t } = host;
@@ -100,23 +116,34 @@ export class ZoneCanvas {
       this.zonesLayer,
       ordered,
       ({ key }) => String(key),
-      () => svg("g", {}, svg("polygon", { class: "casing" }), svg("polygon", { class: "area" }), svg("g", { class: "bad-edges" }), svg("text")),
+      () =>
+        svg("g", {}, svg("polygon", { class: "casing" }), svg("polygon", { class: "area" }), svg("g", { class: "bad-edges" }), svg("text")),
       (group, zone) => this.drawZone(group, zone, zone === selected, unit),
     );
     this.drawHandles(isDrawing ? null : selected, unit);
     this.drawDraft(unit);
-    this.body.setAttribute("aria-label", selected ? t("zone.body", { id: selected.id, kind: kindText(t, selected.kind) }) : t("zone.picture"));
+    this.body.setAttribute(
+      "aria-label",
+      selected ? t("zone.body", { id: selected.id, kind: kindText(t, selected.kind) }) : t("zone.picture"),
+    );
   }
 
   private drawZone(group: SVGGElement, zone: Zone, isSelected: boolean, unit: number): void {
     const { store } = this.host;
     const faults = store.faultsFor(zone);
-    group.setAttribute("class", ["zone", `kind-${zone.kind}`, isSelected && "is-selected", faults.length > 0 && "has-fault"].filter(Boolean).join(" "));
+    // While one zone is dragged, the others are as they were.
+    const state: Drawn = { zone, committed: store.committed, isSelected, unit, size: this.stage.size, faults: JSON.stringify(faults) };
+    const before = this.drawn.get(group);
+    if (before && (Object.keys(state) as (keyof Drawn)[]).every((name) => before[name] === state[name])) return;
+    this.drawn.set(group, state);
+    group.setAttribute(
+      "class",
+      ["zone", `kind-${zone.kind}`, isSelected && "is-selected", faults.length > 0 && "has-fault"].filter(Boolean).join(" "),
+    );
     group.dataset["zone"] = zone.id;
     const points = this.pointsOf(zone.polygon);
     const [casing, shape, bad, label] = Array.from(group.children) as [Element, Element, Element, SVGTextElement];
-    casing.setAttribute("points", points);
-    shape.setAttribute("points", points);
+    for (const polygon of [casing, shape]) setAttributes(polygon, { points });
     const edges = faults.flatMap((fault) => (fault.code === "cross" ? [fault.first, fault.second] : []));
     reconcile(
       bad,
@@ -131,7 +158,7 @@ export class ZoneCanvas {
     setText(label, zone.id);
     const smaller = store.zones.filter((other) => other !== zone && area(other.polygon) < area(zone.polygon));
     const above = store.zones.length <= MAX_ARRANGED_LABELS ? smaller.map(({ polygon }) => polygon) : [];
-    label.setAttribute("transform", this.at(clearLabelPoint(zone.polygon, above, this.labelSize(zone.id)), unit));
+    setAttributes(label, { transform: this.at(clearLabelPoint(zone.polygon, above, this.labelSize(zone.id)), unit) });
   }
 
   /** Half of a label's width and height as fractions of the picture; about, as its font is the browser's. */
@@ -146,7 +173,7 @@ export class ZoneCanvas {
     const editable = zone !== null && !store.isReadOnly;
     this.body.toggleAttribute("hidden", !editable);
     this.body.style.display = editable ? "" : "none";
-    if (zone) this.body.setAttribute("points", this.pointsOf(polygon));
+    if (zone) setAttributes(this.body, { points: this.pointsOf(polygon) });
     const faults = zone ? store.faultsFor(zone) : [];
     const wrong = new Set(faults.flatMap((fault) => cornersOf(fault, polygon.length)));
     const scale = this.stage.scale;
@@ -181,10 +208,12 @@ export class ZoneCanvas {
               svg("path", { d: "M-2.500 0h5M0-2.500v5" }),
             ),
       (group, { type, index, point }) => {
-        group.setAttribute("transform", this.at(point, unit));
+        setAttributes(group, { transform: this.at(point, unit) });
         if (type === "edge" || !zone) return;
         group.classList.toggle("is-wrong", wrong.has(index));
-        const texts = faults.filter((fault) => cornersOf(fault, polygon.length).includes(index)).map((f) => faultText(t, f, polygon.length));
+        const texts = faults
+          .filter((fault) => cornersOf(fault, polygon.length).includes(index))
+          .map((f) => faultText(t, f, polygon.length));
         group.setAttribute("aria-label", [cornerText(t, zone, index), ...texts].join(". "));
       },
     );
@@ -200,20 +229,24 @@ export class ZoneCanvas {
       this.markSnap(null);
       return;
     }
-    this.cross.setAttribute("transform", this.at(draft.cursor, unit));
+    setAttributes(this.cross, { transform: this.at(draft.cursor, unit) });
     const path = [...draft.points, draft.cursor];
     const line = svg("polyline", { class: "casing", points: this.pointsOf(path) });
     const area = svg("polygon", { class: "area", points: this.pointsOf(path) });
     const outline = svg("polyline", { class: "outline", points: this.pointsOf(draft.points.length > 0 ? path : []) });
     const dots = draft.points.map((point, index) =>
-      svg("g", { class: index === 0 ? "dot first" : "dot", transform: this.at(point, unit) }, svg("circle", { r: index === 0 && draft.points.length >= 3 ? CLOSE_REACH - 2 : 5 })),
+      svg(
+        "g",
+        { class: index === 0 ? "dot first" : "dot", transform: this.at(point, unit) },
+        svg("circle", { r: index === 0 && draft.points.length >= 3 ? CLOSE_REACH - 2 : 5 }),
+      ),
     );
     this.draftLayer.replaceChildren(area, line, outline, ...dots);
   }
 
   private markSnap(snapped: Snapped | null): void {
     this.snapMark.style.display = snapped?.to ? "" : "none";
-    if (snapped?.to) this.snapMark.setAttribute("transform", this.at(snapped.point, this.stage.unit));
+    if (snapped?.to) setAttributes(this.snapMark, { transform: this.at(snapped.point, this.stage.unit) });
   }
 
   private pointsOf(points: readonly Point[]): string {
@@ -550,4 +583,3 @@ function stepOf(event: KeyboardEvent): Point | null {
       return null;
   }
 }
-

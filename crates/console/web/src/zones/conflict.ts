@@ -1,7 +1,7 @@
 // Two versions of a view's zones side by side, after someone else saved first. A person chooses zone by zone; nothing is overwritten unseen.
 
 import { html, setAttributes, svg, uniqueId } from "../lib/dom";
-import { type Point, labelPoint } from "../lib/geometry";
+import { type Point, area, clearLabelPoint } from "../lib/geometry";
 import type { Translate } from "../lib/i18n";
 import type { Size } from "../picture/view";
 import { type ZoneDifference, differences, merged } from "./diff";
@@ -54,7 +54,8 @@ export function resolveConflict(host: HTMLElement, conflict: Conflict, t: Transl
   const list = html("ul", { class: "differences" }, ...rows.map(({ element }) => element));
   const highlight = (event: Event) => {
     const id = event.target instanceof Element ? event.target.closest<HTMLElement>("[data-difference]")?.dataset["difference"] : undefined;
-    for (const group of pictures.querySelectorAll<SVGElement>("[data-zone]")) group.classList.toggle("is-pointed", group.dataset["zone"] === id);
+    for (const group of pictures.querySelectorAll<SVGElement>("[data-zone]"))
+      group.classList.toggle("is-pointed", group.dataset["zone"] === id);
   };
   list.addEventListener("pointerover", highlight);
   list.addEventListener("focusin", highlight);
@@ -181,15 +182,23 @@ function side(name: Side, conflict: Conflict, found: readonly ZoneDifference[], 
   const zones = conflict[name];
   const points = (polygon: readonly Point[]) => polygon.map(([x, y]) => `${x * width},${y * height}`).join(" ");
   // Texts are drawn in pixels of the picture; a side is about a third of a window wide.
-  const fontSize = Math.round(width / 32);
-  const drawing = svg("svg", { class: "conflict-picture", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": t(`conflict.${name}`) });
+  const fontSize = Math.round(width / 40);
+  const drawing = svg("svg", {
+    class: "conflict-picture",
+    viewBox: `0 0 ${width} ${height}`,
+    role: "img",
+    "aria-label": t(`conflict.${name}`),
+  });
   if (conflict.picture) drawing.append(svg("image", { href: conflict.picture, width, height, preserveAspectRatio: "none" }));
   for (const zone of zones) {
     const difference = found.find(({ id }) => id === zone.id);
-    const [x, y] = labelPoint(zone.polygon);
+    const smaller = zones.filter((other) => other !== zone && area(other.polygon) < area(zone.polygon)).map(({ polygon }) => polygon);
+    const half: Point = [(zone.id.length * fontSize * 0.6) / 2 / width, fontSize / 2 / height];
+    const [x, y] = clearLabelPoint(zone.polygon, smaller, half);
     const group = svg("g", { class: `zone kind-${zone.kind}${difference ? " differs" : ""}`, "data-zone": zone.id });
     const other = difference && (name === "mine" ? difference.theirs : difference.mine);
-    if (other && difference.fields.includes("polygon")) group.append(svg("polygon", { class: "other-version", points: points(other.polygon) }));
+    if (other && difference.fields.includes("polygon"))
+      group.append(svg("polygon", { class: "other-version", points: points(other.polygon) }));
     group.append(
       svg("polygon", { class: "casing", points: points(zone.polygon) }),
       svg("polygon", { class: "area", points: points(zone.polygon) }),

@@ -170,7 +170,9 @@ export class ZoneEditor extends HTMLElement {
     if (!store) return;
     this.guard.update();
     for (const refresh of this.refresh) refresh();
-    const faults = store.zones.flatMap((zone) => store.faultsFor(zone).map((fault) => `${zone.id}: ${faultText(this.t, fault, zone.polygon.length)}`));
+    const faults = store.zones.flatMap((zone) =>
+      store.faultsFor(zone).map((fault) => `${zone.id}: ${faultText(this.t, fault, zone.polygon.length)}`),
+    );
     const text = faults.join(". ");
     if (text !== this.knownFaults) this.alarm.say(faults[0] ? text : this.t("zone.no_faults"));
     this.knownFaults = text;
@@ -178,7 +180,9 @@ export class ZoneEditor extends HTMLElement {
     if (value === this.lastValue) return;
     this.lastValue = value;
     this.input.value = value;
-    this.dispatchEvent(new CustomEvent("change", { bubbles: true, detail: { zones: zonesToJson(store.committed), hasFaults: store.hasFaults } }));
+    this.dispatchEvent(
+      new CustomEvent("change", { bubbles: true, detail: { zones: zonesToJson(store.committed), hasFaults: store.hasFaults } }),
+    );
   }
 
   // Toolbar
@@ -218,7 +222,13 @@ export class ZoneEditor extends HTMLElement {
     });
     const group = (...children: HTMLElement[]) => html("div", { class: "tool-group" }, ...children);
     const editing = store.isReadOnly ? [] : [group(kind, create, hint, cancel), group(undo, redo, snap)];
-    return html("div", { class: "zone-tools", role: "group", "aria-label": t("zone.tools") }, ...editing, group(out, fit, into), layers.controls);
+    return html(
+      "div",
+      { class: "zone-tools", role: "group", "aria-label": t("zone.tools") },
+      ...editing,
+      group(out, fit, into),
+      layers.controls,
+    );
   }
 
   private startDrawing(): void {
@@ -320,7 +330,9 @@ export class ZoneEditor extends HTMLElement {
       await this.showConflict(body).catch(() => this.say("danger", t("save.failed", { status })));
     } else if (status === 422) {
       const faults = property(body, "faults");
-      const texts = (Array.isArray(faults) ? faults : []).map((fault: unknown) => [textProperty(fault, "path"), textProperty(fault, "message")].filter(Boolean).join(": "));
+      const texts = (Array.isArray(faults) ? faults : []).map((fault: unknown) =>
+        [textProperty(fault, "path"), textProperty(fault, "message")].filter(Boolean).join(": "),
+      );
       this.say("danger", [t("save.refused"), ...texts].join(" "));
     } else if (status === 401 || status === 403) {
       this.say("danger", t("save.login"));
@@ -351,4 +363,3 @@ function choices(value: unknown): Choice[] {
     return id === null ? [] : [{ id, label: textProperty(item, "label") ?? id }];
   });
 }
-

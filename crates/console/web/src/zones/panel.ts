@@ -60,6 +60,7 @@ export class ZonePanel {
     const { store, t } = this.host;
     const place = html("div", { id: uniqueId("zone-form") });
     let form: ZoneForm | null = null;
+    let shown: { readonly zone: Zone; readonly faults: number } | null = null;
     const id = html("span", { class: "zone-id" });
     const kind = html("span", { class: "zone-kind" });
     const badge = html("span", { class: "zone-badge" });
@@ -79,6 +80,9 @@ export class ZonePanel {
       update: (zone) => {
         const isOpen = store.selected?.key === key;
         const faults = store.faultsFor(zone).length;
+        // Nothing of a closed entry has changed while another zone is dragged.
+        if (!isOpen && !form && shown?.zone === zone && shown.faults === faults) return;
+        shown = { zone, faults };
         item.className = ["zone-entry", `kind-${zone.kind}`, isOpen && "is-open"].filter(Boolean).join(" ");
         button.setAttribute("aria-expanded", String(isOpen));
         setText(id, zone.id || t("zone.unnamed"));
@@ -131,7 +135,10 @@ class ZoneForm {
     this.id.addEventListener("input", () => {
       store.change(key, (zone) => ({ ...zone, id: this.id.value.trim() }), `id:${key}`);
     });
-    this.kind = select("kind", KINDS.map((kind) => ({ id: kind, label: kindText(t, kind) })));
+    this.kind = select(
+      "kind",
+      KINDS.map((kind) => ({ id: kind, label: kindText(t, kind) })),
+    );
     this.kind.addEventListener("change", () => this.changeKind(this.kind.value as ZoneKind));
     this.schedule = select("schedule", [{ id: "", label: t("zone.schedule.choose") }, ...store.context.schedules]);
     this.schedule.addEventListener("change", () => {
@@ -146,7 +153,15 @@ class ZoneForm {
       html(
         "table",
         {},
-        html("thead", {}, html("tr", {}, ...[t("zone.corner"), "x %", "y %", ""].map((text) => html(text ? "th" : "td", text ? { scope: "col" } : {}, text)))),
+        html(
+          "thead",
+          {},
+          html(
+            "tr",
+            {},
+            ...[t("zone.corner"), "x %", "y %", ""].map((text) => html(text ? "th" : "td", text ? { scope: "col" } : {}, text)),
+          ),
+        ),
         this.corners,
       ),
     );
@@ -180,7 +195,10 @@ class ZoneForm {
     this.kind.value = zone.kind;
     setText(this.element.querySelector(".zone-about")!, t(`zone.about.${zone.kind}`));
     this.scheduleField.hidden = zone.kind !== "permitted" && zone.schedule === null;
-    this.showSchedule(zone, faults.some(({ code }) => code === "no_schedule" || code === "unknown_schedule"));
+    this.showSchedule(
+      zone,
+      faults.some(({ code }) => code === "no_schedule" || code === "unknown_schedule"),
+    );
     this.showRules(zone);
     this.showCorners(zone);
     const messages = [
@@ -246,7 +264,11 @@ class ZoneForm {
       zone.polygon,
       (_, index) => String(index),
       (_, index) => {
-        const go = html("button", { type: "button", class: "gw-button is-quiet", "aria-label": t("zone.corner.show", { n: index + 1 }) }, String(index + 1));
+        const go = html(
+          "button",
+          { type: "button", class: "gw-button is-quiet", "aria-label": t("zone.corner.show", { n: index + 1 }) },
+          String(index + 1),
+        );
         go.addEventListener("click", () => this.host.focusCorner(index));
         return html(
           "tr",

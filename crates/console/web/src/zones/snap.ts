@@ -34,12 +34,7 @@ export function snap(point: Point, others: readonly (readonly Point[])[], scale:
     const meeting = nearest(point, crossings.map(settle), scale, reach);
     return { point: meeting ?? settle(onBorder), to: meeting ? "edge" : "border" };
   }
-  const onEdge = nearest(
-    point,
-    edges.map(([a, b]) => nearestOnSegment(point, a, b, scale)).filter(isInside),
-    scale,
-    reach,
-  );
+  const onEdge = nearest(point, edges.map(([a, b]) => nearestOnSegment(point, a, b, scale)).filter(isInside), scale, reach);
   return onEdge ? { point: settle(onEdge), to: "edge" } : { point: free, to: null };
 }
 

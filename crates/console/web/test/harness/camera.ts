@@ -34,7 +34,8 @@ export function fitOf(points: { picture: Pair; ground: Pair }[]): object {
     const [lon, lat] = groundOf(picture);
     return Math.hypot((lon - ground[0]) * METRES_PER_DEGREE.lon, (lat - ground[1]) * METRES_PER_DEGREE.lat);
   });
-  const line = (from: Pair, to: Pair) => Array.from({ length: 21 }, (_, i) => pictureOf([from[0] + ((to[0] - from[0]) * i) / 20, from[1] + ((to[1] - from[1]) * i) / 20]));
+  const line = (from: Pair, to: Pair) =>
+    Array.from({ length: 21 }, (_, i) => pictureOf([from[0] + ((to[0] - from[0]) * i) / 20, from[1] + ((to[1] - from[1]) * i) / 20]));
   const across = [8, 9, 10, 11, 12, 13, 14, 16, 18, 20].map((ahead) => line([-12, ahead], [12, ahead]));
   const along = Array.from({ length: 25 }, (_, i) => line([i - 12, 6], [i - 12, 20]));
   return {

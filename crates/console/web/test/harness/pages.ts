@@ -50,11 +50,59 @@ export const SCHEDULES = [
 
 /** Zones on the demo's street. */
 export const ZONES = [
-  { id: "pavement", kind: "watch", polygon: [[0, 0.72], [0.99, 0.7], [1, 1], [0, 1]] },
-  { id: "doorstep", kind: "exclude", polygon: [[0.04, 0.7], [0.22, 0.7], [0.22, 0.78], [0.03, 0.78]], rules: ["garbage"] },
-  { id: "bins", kind: "container", polygon: [[0.56, 0.72], [0.82, 0.73], [0.82, 0.9], [0.58, 0.9]] },
-  { id: "stalls", kind: "permitted", polygon: [[0.3, 0.76], [0.5, 0.76], [0.52, 0.95], [0.27, 0.95]], rules: ["vendor"], schedule: "market" },
-  { id: "window", kind: "privacy", polygon: [[0.77, 0.04], [0.88, 0.04], [0.88, 0.56], [0.78, 0.55]] },
+  {
+    id: "pavement",
+    kind: "watch",
+    polygon: [
+      [0, 0.72],
+      [0.99, 0.7],
+      [1, 1],
+      [0, 1],
+    ],
+  },
+  {
+    id: "doorstep",
+    kind: "exclude",
+    polygon: [
+      [0.04, 0.7],
+      [0.22, 0.7],
+      [0.22, 0.78],
+      [0.03, 0.78],
+    ],
+    rules: ["garbage"],
+  },
+  {
+    id: "bins",
+    kind: "container",
+    polygon: [
+      [0.56, 0.72],
+      [0.82, 0.73],
+      [0.82, 0.9],
+      [0.58, 0.9],
+    ],
+  },
+  {
+    id: "stalls",
+    kind: "permitted",
+    polygon: [
+      [0.3, 0.76],
+      [0.5, 0.76],
+      [0.52, 0.95],
+      [0.27, 0.95],
+    ],
+    rules: ["vendor"],
+    schedule: "market",
+  },
+  {
+    id: "window",
+    kind: "privacy",
+    polygon: [
+      [0.77, 0.04],
+      [0.88, 0.04],
+      [0.88, 0.56],
+      [0.78, 0.55],
+    ],
+  },
 ];
 
 /** Foot points around two places, as a week of looks leaves them; the same in every run. */
@@ -69,7 +117,9 @@ function footPoints(): number[][] {
     const angle = random() * 2 * Math.PI;
     return [x + radius * Math.cos(angle), Math.min(0.999, y + radius * Math.sin(angle) * 0.5)];
   };
-  return Array.from({ length: 3000 }, (_, i) => (i % 3 === 0 ? around(0.68, 0.84, 0.06) : i % 3 === 1 ? around(0.4, 0.86, 0.09) : around(0.5, 0.9, 0.25)))
+  return Array.from({ length: 3000 }, (_, i) =>
+    i % 3 === 0 ? around(0.68, 0.84, 0.06) : i % 3 === 1 ? around(0.4, 0.86, 0.09) : around(0.5, 0.9, 0.25),
+  )
     .filter((p) => p.every((c) => c! >= 0 && c! <= 1))
     .map((p) => p.map((c) => Math.round(c * 1e4) / 1e4));
 }
@@ -122,7 +172,11 @@ export const PAGES = new Map<string, Page>([
       ];
       const data = { windows: query.get("windows") === "none" ? [] : windows };
       const readonly = query.has("readonly") ? " readonly" : "";
-      return page(query, "week-grid", `<week-grid name="windows"${readonly}><script type="application/json">${embedded(data)}</script></week-grid>`);
+      return page(
+        query,
+        "week-grid",
+        `<week-grid name="windows"${readonly}><script type="application/json">${embedded(data)}</script></week-grid>`,
+      );
     },
   ],
   [

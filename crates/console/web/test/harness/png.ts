@@ -8,7 +8,9 @@ export function testPattern(width: number, height: number): Buffer {
   for (let y = 0; y < height; y += 1) {
     for (let x = 0; x < width; x += 1) {
       const at = y * (1 + width * 3) + 1 + x * 3;
-      const isLine = Math.floor((x * 10) / width) !== Math.floor(((x - 1) * 10) / width) || Math.floor((y * 10) / height) !== Math.floor(((y - 1) * 10) / height);
+      const isLine =
+        Math.floor((x * 10) / width) !== Math.floor(((x - 1) * 10) / width) ||
+        Math.floor((y * 10) / height) !== Math.floor(((y - 1) * 10) / height);
       rows[at] = isLine ? 200 : 40 + (x * 80) / width;
       rows[at + 1] = isLine ? 200 : 60 + (y * 80) / height;
       rows[at + 2] = isLine ? 200 : 90;

@@ -13,7 +13,8 @@ export const WEB = process.cwd();
 const ASSETS = join(WEB, "..", "assets");
 const DEMO_CLIP = join(WEB, "..", "..", "..", "demo", "clips", "street-a.mp4");
 
-export const POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; media-src 'self' blob:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+export const POLICY =
+  "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; media-src 'self' blob:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 export interface Received {
   readonly method: string;
@@ -69,7 +70,12 @@ export class Harness {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
     const text = Buffer.concat(chunks).toString("utf8");
-    const received = { method: request.method ?? "GET", path: url.pathname, headers: request.headers, body: text ? (JSON.parse(text) as unknown) : null };
+    const received = {
+      method: request.method ?? "GET",
+      path: url.pathname,
+      headers: request.headers,
+      body: text ? (JSON.parse(text) as unknown) : null,
+    };
     const answer = this.answers.get(`${received.method} ${url.pathname}`);
     if (answer) {
       this.received.push(received);

@@ -42,7 +42,11 @@ describe("history", () => {
   });
 
   it("does what a list of states and an index do", () => {
-    const action = fc.oneof(fc.nat(1000).map((n) => ({ commit: n })), fc.constant("undo" as const), fc.constant("redo" as const));
+    const action = fc.oneof(
+      fc.nat(1000).map((n) => ({ commit: n })),
+      fc.constant("undo" as const),
+      fc.constant("redo" as const),
+    );
     fc.assert(
       fc.property(fc.array(action, { maxLength: 60 }), (actions) => {
         const history = new History<{ n: number }>({ n: -1 });

@@ -33,8 +33,12 @@ describe("dictionaries", () => {
     await read("src");
     const text = sources.join("\n");
     // `zone.kind.watch` may be written as `zone.kind.${kind}`.
-    const isUsed = (key: string) => text.includes(`"${key}"`) || text.includes(`\`${key.replace(/\.[^.]+$/, ".$")}`) || /^help\.\w+\.keys$/.test(key);
-    assert.deepEqual(Object.keys(en!).filter((key) => !isUsed(key)), []);
+    const isUsed = (key: string) =>
+      text.includes(`"${key}"`) || text.includes(`\`${key.replace(/\.[^.]+$/, ".$")}`) || /^help\.\w+\.keys$/.test(key);
+    assert.deepEqual(
+      Object.keys(en!).filter((key) => !isUsed(key)),
+      [],
+    );
   });
 
   it("are filled by name", () => {
@@ -75,11 +79,31 @@ describe("live", () => {
     assert.deepEqual(steer([{ start: 100, end: 104.5 }], 102, 1.1), { rate: 1.1, seekTo: null });
     assert.deepEqual(steer([{ start: 100, end: 103.9 }], 102, 1.1), { rate: 1, seekTo: null });
     assert.deepEqual(steer([{ start: 100, end: 120 }], 102, 1), { rate: 1, seekTo: 118 });
-    assert.deepEqual(steer([{ start: 100, end: 102 }, { start: 103, end: 104 }], 102, 1), { rate: 1, seekTo: 103 });
+    assert.deepEqual(
+      steer(
+        [
+          { start: 100, end: 102 },
+          { start: 103, end: 104 },
+        ],
+        102,
+        1,
+      ),
+      { rate: 1, seekTo: 103 },
+    );
   });
 
   it("a jump ends inside the last range", () => {
-    assert.deepEqual(steer([{ start: 0, end: 5 }, { start: 59.5, end: 60 }], 5, 1), { rate: 1, seekTo: 59.5 });
+    assert.deepEqual(
+      steer(
+        [
+          { start: 0, end: 5 },
+          { start: 59.5, end: 60 },
+        ],
+        5,
+        1,
+      ),
+      { rate: 1, seekTo: 59.5 },
+    );
   });
 
   it("trims what was played, in large steps", () => {
@@ -119,10 +143,45 @@ describe("calibration", () => {
   });
 
   it("takes only a reply that belongs to the pairs", () => {
-    const reply = { residuals_m: [0.1, 0.2], rms_m: 0.15, grid: { step_m: 5, lines: [[[0, 0], [1, 1]], [[0, 0]], "x"] }, cells: [{ code: "c", lines: [[[0, 0], [2, -1]]] }] };
+    const reply = {
+      residuals_m: [0.1, 0.2],
+      rms_m: 0.15,
+      grid: {
+        step_m: 5,
+        lines: [
+          [
+            [0, 0],
+            [1, 1],
+          ],
+          [[0, 0]],
+          "x",
+        ],
+      },
+      cells: [
+        {
+          code: "c",
+          lines: [
+            [
+              [0, 0],
+              [2, -1],
+            ],
+          ],
+        },
+      ],
+    };
     const fit = parseFit(reply, 2)!;
     assert.equal(fit.grid.length, 1);
-    assert.deepEqual(fit.cells, [{ code: "c", lines: [[[0, 0], [2, -1]]] }]);
+    assert.deepEqual(fit.cells, [
+      {
+        code: "c",
+        lines: [
+          [
+            [0, 0],
+            [2, -1],
+          ],
+        ],
+      },
+    ]);
     assert.equal(parseFit(reply, 3), null);
     assert.equal(parseFit({ residuals_m: ["0.1"], rms_m: 1 }, 1), null);
     assert.equal(parseFit(null, 0), null);

@@ -26,15 +26,90 @@ const faults = (corners: Point[]) => polygonFaults(corners).map((fault) => words
 
 describe("faults of a polygon, as polygon.rs has them", () => {
   const cases: [string, Point[], string[]][] = [
-    ["a triangle", [[0.1, 0.1], [0.9, 0.1], [0.5, 0.9]], []],
-    ["a concave one", [[0, 0], [0.5, 0.4], [1, 0], [0.5, 1]], []],
-    ["outside", [[0.1, 0.1], [1.2, 0.1], [0.5, -0.1]], ["point 1 [1.2, 0.1] is outside the image", "point 2 [0.5, -0.1] is outside the image"]],
-    ["crossing", [[0.1, 0.1], [0.9, 0.9], [0.9, 0.1], [0.1, 0.9]], ["edges 0-1 and 2-3 cross"]],
-    ["a repeated corner", [[0.1, 0.1], [0.1, 0.1], [0.9, 0.1], [0.5, 0.9]], ["points 0 and 1 are identical"]],
-    ["no area", [[0.1, 0.1], [0.5, 0.5], [0.9, 0.9]], ["area is 0.0000 % of the image, too small to contain anything"]],
-    ["the first corner repeated at the end", [[0.1, 0.1], [0.9, 0.1], [0.5, 0.9], [0.1, 0.1]], ["points 3 and 0 are identical"]],
-    ["two corners", [[0.1, 0.1], [0.9, 0.1]], ["2 points"]],
-    ["not a number", [[Number.NaN, 0.1], [0.9, 0.1], [0.5, 0.9]], ["point 0 [NaN, 0.1] is outside the image"]],
+    [
+      "a triangle",
+      [
+        [0.1, 0.1],
+        [0.9, 0.1],
+        [0.5, 0.9],
+      ],
+      [],
+    ],
+    [
+      "a concave one",
+      [
+        [0, 0],
+        [0.5, 0.4],
+        [1, 0],
+        [0.5, 1],
+      ],
+      [],
+    ],
+    [
+      "outside",
+      [
+        [0.1, 0.1],
+        [1.2, 0.1],
+        [0.5, -0.1],
+      ],
+      ["point 1 [1.2, 0.1] is outside the image", "point 2 [0.5, -0.1] is outside the image"],
+    ],
+    [
+      "crossing",
+      [
+        [0.1, 0.1],
+        [0.9, 0.9],
+        [0.9, 0.1],
+        [0.1, 0.9],
+      ],
+      ["edges 0-1 and 2-3 cross"],
+    ],
+    [
+      "a repeated corner",
+      [
+        [0.1, 0.1],
+        [0.1, 0.1],
+        [0.9, 0.1],
+        [0.5, 0.9],
+      ],
+      ["points 0 and 1 are identical"],
+    ],
+    [
+      "no area",
+      [
+        [0.1, 0.1],
+        [0.5, 0.5],
+        [0.9, 0.9],
+      ],
+      ["area is 0.0000 % of the image, too small to contain anything"],
+    ],
+    [
+      "the first corner repeated at the end",
+      [
+        [0.1, 0.1],
+        [0.9, 0.1],
+        [0.5, 0.9],
+        [0.1, 0.1],
+      ],
+      ["points 3 and 0 are identical"],
+    ],
+    [
+      "two corners",
+      [
+        [0.1, 0.1],
+        [0.9, 0.1],
+      ],
+      ["2 points"],
+    ],
+    [
+      "not a number",
+      [
+        [Number.NaN, 0.1],
+        [0.9, 0.1],
+        [0.5, 0.9],
+      ],
+      ["point 0 [NaN, 0.1] is outside the image"],
+    ],
   ];
   for (const [name, corners, expected] of cases) it(name, () => assert.deepEqual(faults(corners), expected));
 });
@@ -59,7 +134,10 @@ describe("geometry", () => {
   it("faults do not depend on the direction or the first corner", () => {
     fc.assert(
       fc.property(fc.array(point, { minLength: 3, maxLength: 8 }), fc.nat(7), (corners, by) => {
-        const count = (p: readonly Point[]) => polygonFaults(p).map(({ code }) => code).sort();
+        const count = (p: readonly Point[]) =>
+          polygonFaults(p)
+            .map(({ code }) => code)
+            .sort();
         assert.deepEqual(count([...corners].reverse()), count(corners));
         const turned = corners.map((_, i) => corners[(i + by) % corners.length]!);
         assert.deepEqual(count(turned), count(corners));
@@ -68,17 +146,43 @@ describe("geometry", () => {
   });
 
   it("the area is the share of random points inside", () => {
-    const corners: Point[] = [[0.1, 0.2], [0.8, 0.1], [0.6, 0.5], [0.9, 0.9], [0.2, 0.8]];
+    const corners: Point[] = [
+      [0.1, 0.2],
+      [0.8, 0.1],
+      [0.6, 0.5],
+      [0.9, 0.9],
+      [0.2, 0.8],
+    ];
     let inside = 0;
-    for (let i = 0; i < 200; i += 1) for (let j = 0; j < 200; j += 1) if (contains(corners, [(i + 0.5) / 200, (j + 0.5) / 200])) inside += 1;
+    for (let i = 0; i < 200; i += 1)
+      for (let j = 0; j < 200; j += 1) if (contains(corners, [(i + 0.5) / 200, (j + 0.5) / 200])) inside += 1;
     assert.ok(Math.abs(inside / 40_000 - area(corners)) < 0.003);
   });
 
   it("a label lies in its polygon, and clear of smaller ones where there is room", () => {
-    const around: Point[] = [[0, 0], [1, 0], [1, 1], [0, 1]];
-    const horseshoe: Point[] = [[0, 0], [1, 0], [1, 1], [0.7, 1], [0.7, 0.3], [0.3, 0.3], [0.3, 1], [0, 1]];
+    const around: Point[] = [
+      [0, 0],
+      [1, 0],
+      [1, 1],
+      [0, 1],
+    ];
+    const horseshoe: Point[] = [
+      [0, 0],
+      [1, 0],
+      [1, 1],
+      [0.7, 1],
+      [0.7, 0.3],
+      [0.3, 0.3],
+      [0.3, 1],
+      [0, 1],
+    ];
     assert.ok(contains(horseshoe, labelPoint(horseshoe)));
-    const centre: Point[] = [[0.3, 0.3], [0.7, 0.3], [0.7, 0.7], [0.3, 0.7]];
+    const centre: Point[] = [
+      [0.3, 0.3],
+      [0.7, 0.3],
+      [0.7, 0.7],
+      [0.3, 0.7],
+    ];
     const clear = clearLabelPoint(around, [centre], [0.1, 0.02]);
     for (const dx of [-0.1, 0, 0.1]) {
       const at: Point = [clear[0] + dx, clear[1]];

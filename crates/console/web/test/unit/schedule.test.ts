@@ -2,7 +2,23 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
-import { DAY_KINDS, type Grid, ROWS, SLOTS, WEEKDAYS, type Window, dayNames, emptyGrid, gridOf, keptWindows, parseWindows, rowsOf, windowFaults, windowsOf, windowsToJson } from "../../src/hours/schedule";
+import {
+  DAY_KINDS,
+  type Grid,
+  ROWS,
+  SLOTS,
+  WEEKDAYS,
+  type Window,
+  dayNames,
+  emptyGrid,
+  gridOf,
+  keptWindows,
+  parseWindows,
+  rowsOf,
+  windowFaults,
+  windowsOf,
+  windowsToJson,
+} from "../../src/hours/schedule";
 
 /** Days in a row: weekday (Monday 0), what the calendar says of it, month and day. */
 interface Day {
@@ -42,7 +58,10 @@ function open(windows: readonly Window[], days: readonly Day[]): string {
       }
     }
   });
-  return marks.slice(1).map((line) => line.map((is) => (is ? "x" : ".")).join("")).join("\n");
+  return marks
+    .slice(1)
+    .map((line) => line.map((is) => (is ? "x" : ".")).join(""))
+    .join("\n");
 }
 
 /** Three weeks with holidays and a make-up working Sunday, in and out of a season, begun a day early. */
@@ -59,8 +78,14 @@ const window = fc
   .record({
     days: fc.uniqueArray(dayName, { minLength: 1, maxLength: 3 }),
     from: fc.oneof({ weight: 4, arbitrary: halfHour.map(time) }, { weight: 1, arbitrary: fc.constantFrom("06:15", "23:45") }),
-    to: fc.oneof({ weight: 4, arbitrary: fc.integer({ min: 0, max: 48 }).map(time) }, { weight: 1, arbitrary: fc.constantFrom("09:10", "00:01") }),
-    season: fc.oneof({ weight: 4, arbitrary: fc.constant(null) }, { weight: 1, arbitrary: fc.constantFrom("10-01..12-31", "12-01..09-30") }),
+    to: fc.oneof(
+      { weight: 4, arbitrary: fc.integer({ min: 0, max: 48 }).map(time) },
+      { weight: 1, arbitrary: fc.constantFrom("09:10", "00:01") },
+    ),
+    season: fc.oneof(
+      { weight: 4, arbitrary: fc.constant(null) },
+      { weight: 1, arbitrary: fc.constantFrom("10-01..12-31", "12-01..09-30") },
+    ),
   })
   .filter(({ from, to }) => from !== to)
   .map((w): Window => ({ ...w, isDaysImplied: false, other: {} }));
@@ -77,7 +102,10 @@ describe("grid and schedule", () => {
   it("a grid comes back from its windows", () => {
     fc.assert(
       fc.property(fc.oneof(grid, coarseGrid), schedule, (wanted, before) => {
-        assert.deepEqual(gridOf(windowsOf(wanted, before)), wanted.map((row) => [...row]));
+        assert.deepEqual(
+          gridOf(windowsOf(wanted, before)),
+          wanted.map((row) => [...row]),
+        );
       }),
     );
   });
@@ -145,24 +173,84 @@ describe("windows in words of the configuration", () => {
     ];
     const windows = read(market);
     assert.deepEqual(windowsToJson(keptWindows(windows)), [market[2]]);
-    assert.deepEqual(paint(windows, [["workday", 17, 20, true]]), [{ days: ["workday"], from: "06:00", to: "10:00" }, market[1], market[2]]);
+    assert.deepEqual(paint(windows, [["workday", 17, 20, true]]), [
+      { days: ["workday"], from: "06:00", to: "10:00" },
+      market[1],
+      market[2],
+    ]);
   });
 
   it("nights over midnight are one window, and equal hours share one", () => {
-    assert.deepEqual(paint([], [["fri", 44, 48, true], ["sat", 0, 4, true], ["sat", 44, 48, true], ["sun", 0, 4, true]]), [{ days: ["fri-sat"], from: "22:00", to: "02:00" }]);
-    assert.deepEqual(paint([], [["sun", 44, 48, true], ["mon", 0, 4, true]]), [{ days: ["sun"], from: "22:00", to: "02:00" }]);
-    assert.deepEqual(paint([], WEEKDAYS.flatMap((day) => [[day, 0, 12, true], [day, 44, 48, true]] as [typeof day, number, number, boolean][])), [{ days: ["daily"], from: "22:00", to: "06:00" }]);
+    assert.deepEqual(
+      paint(
+        [],
+        [
+          ["fri", 44, 48, true],
+          ["sat", 0, 4, true],
+          ["sat", 44, 48, true],
+          ["sun", 0, 4, true],
+        ],
+      ),
+      [{ days: ["fri-sat"], from: "22:00", to: "02:00" }],
+    );
+    assert.deepEqual(
+      paint(
+        [],
+        [
+          ["sun", 44, 48, true],
+          ["mon", 0, 4, true],
+        ],
+      ),
+      [{ days: ["sun"], from: "22:00", to: "02:00" }],
+    );
+    assert.deepEqual(
+      paint(
+        [],
+        WEEKDAYS.flatMap(
+          (day) =>
+            [
+              [day, 0, 12, true],
+              [day, 44, 48, true],
+            ] as [typeof day, number, number, boolean][],
+        ),
+      ),
+      [{ days: ["daily"], from: "22:00", to: "06:00" }],
+    );
   });
 
   it("whole days end at 24:00", () => {
-    assert.deepEqual(paint([], [["sat", 0, 48, true], ["sun", 0, 48, true]]), [{ days: ["sat-sun"], from: "00:00", to: "24:00" }]);
+    assert.deepEqual(
+      paint(
+        [],
+        [
+          ["sat", 0, 48, true],
+          ["sun", 0, 48, true],
+        ],
+      ),
+      [{ days: ["sat-sun"], from: "00:00", to: "24:00" }],
+    );
   });
 
   it("a window on kinds of days over midnight, or between half hours, is not shown", () => {
-    const windows = read([{ days: ["workday", "sat"], from: "22:00", to: "02:00" }, { from: "06:15", to: "07:00" }]);
-    assert.deepEqual(windowsToJson(keptWindows(windows)), [{ days: ["workday"], from: "22:00", to: "02:00" }, { from: "06:15", to: "07:00" }]);
+    const windows = read([
+      { days: ["workday", "sat"], from: "22:00", to: "02:00" },
+      { from: "06:15", to: "07:00" },
+    ]);
+    assert.deepEqual(windowsToJson(keptWindows(windows)), [
+      { days: ["workday"], from: "22:00", to: "02:00" },
+      { from: "06:15", to: "07:00" },
+    ]);
     // The Saturday's night is edited away, the workdays' stays.
-    assert.deepEqual(paint(windows, [["sat", 44, 48, false], ["sun", 0, 4, false]]), [{ days: ["workday"], from: "22:00", to: "02:00" }, { from: "06:15", to: "07:00" }]);
+    assert.deepEqual(
+      paint(windows, [
+        ["sat", 44, 48, false],
+        ["sun", 0, 4, false],
+      ]),
+      [
+        { days: ["workday"], from: "22:00", to: "02:00" },
+        { from: "06:15", to: "07:00" },
+      ],
+    );
   });
 
   it("runs of days have short names", () => {
@@ -174,7 +262,10 @@ describe("windows in words of the configuration", () => {
   });
 
   it("fields that are not known, and days left out, come back", () => {
-    const windows = [{ from: "06:00", to: "09:30" }, { days: ["mon"], from: "06:00", to: "07:00", note: "x" }];
+    const windows = [
+      { from: "06:00", to: "09:30" },
+      { days: ["mon"], from: "06:00", to: "07:00", note: "x" },
+    ];
     assert.deepEqual(windowsToJson(read(windows)), windows);
   });
 

@@ -7,11 +7,20 @@ import { snap } from "../../src/zones/snap";
 /** A picture 1000 × 500 pixels on the screen. */
 const SCALE = { x: 1000, y: 500 };
 const REACH = 9;
-const SQUARE: Point[] = [[0.3, 0.3], [0.6, 0.3], [0.6, 0.6], [0.3, 0.6]];
+const SQUARE: Point[] = [
+  [0.3, 0.3],
+  [0.6, 0.3],
+  [0.6, 0.6],
+  [0.3, 0.6],
+];
 
 describe("snapping", () => {
   it("takes a corner before an edge, and takes it exactly", () => {
-    const odd: Point[] = [[1 / 3, 1 / 3], [0.6, 0.3], [0.6, 0.6]];
+    const odd: Point[] = [
+      [1 / 3, 1 / 3],
+      [0.6, 0.3],
+      [0.6, 0.6],
+    ];
     assert.deepEqual(snap([1 / 3 + 0.004, 1 / 3], [odd], SCALE, REACH), { point: [1 / 3, 1 / 3], to: "corner" });
   });
 
@@ -19,6 +28,8 @@ describe("snapping", () => {
     // 0.012 is 12 pixels across and 6 pixels down.
     assert.equal(snap([0.45, 0.312], [SQUARE], SCALE, REACH).to, "edge");
     assert.equal(snap([0.312, 0.45], [SQUARE], SCALE, REACH).to, null);
+    assert.equal(snap([0.5, 0.012], [], SCALE, REACH).to, "border");
+    assert.equal(snap([0.012, 0.5], [], SCALE, REACH).to, null);
   });
 
   it("projects to an edge at a right angle on the screen", () => {
@@ -32,9 +43,18 @@ describe("snapping", () => {
   });
 
   it("meets the point where another zone's edge reaches the border", () => {
-    const band: Point[] = [[0, 0.5], [1, 0.7], [1, 1], [0, 1]];
+    const band: Point[] = [
+      [0, 0.5],
+      [1, 0.7],
+      [1, 1],
+      [0, 1],
+    ];
     assert.deepEqual(snap([0.995, 0.71], [band], SCALE, REACH), { point: [1, 0.7], to: "corner" });
-    const slanted: Point[] = [[-0.5, 0.2], [0.5, 0.6], [0.5, 0.9]];
+    const slanted: Point[] = [
+      [-0.5, 0.2],
+      [0.5, 0.6],
+      [0.5, 0.9],
+    ];
     assert.deepEqual(snap([0.004, 0.405], [slanted], SCALE, REACH), { point: [0, 0.4], to: "edge" });
   });
 

@@ -7,8 +7,19 @@ import { heatOf } from "../../src/zones/heat";
 import { type Zone, duplicateOf, newZone, parseZones, translated, zoneFaults, zoneWarnings, zonesToJson } from "../../src/zones/model";
 import { ZoneStore } from "../../src/zones/store";
 
-const CONTEXT = { rules: [{ id: "garbage", label: "garbage" }, { id: "vendor", label: "vendor" }], schedules: [{ id: "market", label: "market" }] };
-const SQUARE: Point[] = [[0.1, 0.1], [0.4, 0.1], [0.4, 0.4], [0.1, 0.4]];
+const CONTEXT = {
+  rules: [
+    { id: "garbage", label: "garbage" },
+    { id: "vendor", label: "vendor" },
+  ],
+  schedules: [{ id: "market", label: "market" }],
+};
+const SQUARE: Point[] = [
+  [0.1, 0.1],
+  [0.4, 0.1],
+  [0.4, 0.4],
+  [0.1, 0.4],
+];
 const zone = (id: string, more: object = {}) => ({ id, kind: "watch", polygon: SQUARE, ...more });
 
 describe("zones as JSON", () => {
@@ -17,7 +28,13 @@ describe("zones as JSON", () => {
       zone("a"),
       zone("b", { rules: ["garbage"] }),
       zone("c", { kind: "permitted", schedule: "market", color: "red", note: { by: "x" } }),
-      zone("precise", { polygon: [[1 / 3, 0.123456789], [0.9, 0.1], [0.5, 0.9]] }),
+      zone("precise", {
+        polygon: [
+          [1 / 3, 0.123456789],
+          [0.9, 0.1],
+          [0.5, 0.9],
+        ],
+      }),
     ];
     assert.deepEqual(zonesToJson(parseZones(zones)), zones);
   });
@@ -27,8 +44,30 @@ describe("zones as JSON", () => {
       [{}, /zones: not a list/],
       [[3], /zones\[0\]: not an object/],
       [[zone("a"), zone("b", { kind: "watched" })], /zones\[1\]\.kind: unknown kind "watched"/],
-      [[zone("a", { polygon: [[0, 0], [1, "1"], [0, 1]] })], /zones\[0\]\.polygon/],
-      [[zone("a", { polygon: [[0, 0], [1, Number.NaN], [0, 1]] })], /zones\[0\]\.polygon/],
+      [
+        [
+          zone("a", {
+            polygon: [
+              [0, 0],
+              [1, "1"],
+              [0, 1],
+            ],
+          }),
+        ],
+        /zones\[0\]\.polygon/,
+      ],
+      [
+        [
+          zone("a", {
+            polygon: [
+              [0, 0],
+              [1, Number.NaN],
+              [0, 1],
+            ],
+          }),
+        ],
+        /zones\[0\]\.polygon/,
+      ],
       [[zone("a", { rules: "garbage" })], /zones\[0\]\.rules/],
       [[zone("a", { schedule: 3 })], /zones\[0\]\.schedule/],
       [Array.from({ length: 501 }, (_, i) => zone(`z${i}`)), /at most 500/],
@@ -48,7 +87,17 @@ describe("faults of zones", () => {
     assert.deepEqual(codes([zone("a", { kind: "permitted" })]), [["no_schedule"]]);
     assert.deepEqual(codes([zone("a", { kind: "permitted", schedule: "fair" })]), [["unknown_schedule"]]);
     assert.deepEqual(codes([zone("a", { rules: ["garbage", "nothing"] })]), [["unknown_rule"]]);
-    assert.deepEqual(codes([zone("a b", { polygon: [[0, 0], [1, 1]] })]), [["id", "few"]]);
+    assert.deepEqual(
+      codes([
+        zone("a b", {
+          polygon: [
+            [0, 0],
+            [1, 1],
+          ],
+        }),
+      ]),
+      [["id", "few"]],
+    );
   });
 
   it("and warnings of what has no effect", () => {
@@ -66,14 +115,19 @@ describe("edits", () => {
 
   it("moving a zone keeps its shape and stays in the picture", () => {
     fc.assert(
-      fc.property(fc.array(point, { minLength: 3, maxLength: 6 }), fc.double({ min: -2, max: 2, noNaN: true }), fc.double({ min: -2, max: 2, noNaN: true }), (polygon, dx, dy) => {
-        const moved = translated(polygon, [dx, dy]);
-        assert.ok(moved.flat().every((c) => c >= 0 && c <= 1));
-        for (const axis of [0, 1] as const) {
-          const widths = [polygon, moved].map((p) => Math.max(...p.map((q) => q[axis])) - Math.min(...p.map((q) => q[axis])));
-          assert.ok(Math.abs(widths[0]! - widths[1]!) <= 1.1e-4);
-        }
-      }),
+      fc.property(
+        fc.array(point, { minLength: 3, maxLength: 6 }),
+        fc.double({ min: -2, max: 2, noNaN: true }),
+        fc.double({ min: -2, max: 2, noNaN: true }),
+        (polygon, dx, dy) => {
+          const moved = translated(polygon, [dx, dy]);
+          assert.ok(moved.flat().every((c) => c >= 0 && c <= 1));
+          for (const axis of [0, 1] as const) {
+            const widths = [polygon, moved].map((p) => Math.max(...p.map((q) => q[axis])) - Math.min(...p.map((q) => q[axis])));
+            assert.ok(Math.abs(widths[0]! - widths[1]!) <= 1.1e-4);
+          }
+        },
+      ),
     );
   });
 
@@ -132,7 +186,13 @@ describe("edits", () => {
 describe("two versions", () => {
   const base = parseZones([zone("a"), zone("b"), zone("c"), zone("d")]);
   const mine = parseZones([zone("a", { kind: "exclude" }), zone("b"), zone("c", { rules: ["garbage"] }), zone("mine")]);
-  const theirs = parseZones([zone("a"), zone("b", { polygon: SQUARE.slice(0, 3) }), zone("c", { rules: ["vendor"] }), zone("d"), zone("theirs")]);
+  const theirs = parseZones([
+    zone("a"),
+    zone("b", { polygon: SQUARE.slice(0, 3) }),
+    zone("c", { rules: ["vendor"] }),
+    zone("d"),
+    zone("theirs"),
+  ]);
   const found = differences(base, mine, theirs);
 
   it("differ in what either changed, and only a change by both is left to a person", () => {
@@ -152,7 +212,10 @@ describe("two versions", () => {
   it("merge by the choice of each zone", () => {
     const choice = new Map(found.map(({ id, proposed }) => [id, proposed ?? ("theirs" as const)]));
     const zones = merged(mine, theirs, found, choice);
-    assert.deepEqual(zones.map(({ id }) => id), ["a", "b", "c", "theirs", "mine"]);
+    assert.deepEqual(
+      zones.map(({ id }) => id),
+      ["a", "b", "c", "theirs", "mine"],
+    );
     assert.equal(zones[0]!.kind, "exclude");
     assert.equal(zones[1]!.polygon.length, 3);
     assert.deepEqual(zones[2]!.rules, ["vendor"]);
@@ -183,7 +246,10 @@ describe("foot points", () => {
     const heat = heatOf([[0.5, 0.5], [0.5, 0.5, 9], [2, 0.5], ["a", 1], null, [0.1, Number.NaN], [1, 1]], 16 / 9);
     assert.equal(heat.total, 11);
     const dots = heat.paths.map((path) => path.split("M").length - 1);
-    assert.equal(dots.reduce((sum, n) => sum + n, 0), 2);
+    assert.equal(
+      dots.reduce((sum, n) => sum + n, 0),
+      2,
+    );
     assert.equal(dots[4], 1);
     assert.equal(heatOf("nothing", 1).total, 0);
   });

@@ -66,7 +66,10 @@ export function hoursSuite(given: Given): void {
     await page.keyboard.press("Home");
     await page.keyboard.press("ArrowLeft");
     await page.keyboard.press("Enter");
-    assert.deepEqual(await windowsOf(page), [{ days: ["fri"], from: "22:00", to: "24:00" }, { days: ["sat"], from: "00:00", to: "24:00" }]);
+    assert.deepEqual(await windowsOf(page), [
+      { days: ["fri"], from: "22:00", to: "24:00" },
+      { days: ["sat"], from: "00:00", to: "24:00" },
+    ]);
   });
 
   test("what the grid cannot show is kept, and can be added and removed", "/week-grid?theme=light", async (page) => {
@@ -98,7 +101,10 @@ export function hoursSuite(given: Given): void {
       const session = await page.context().newCDPSession(page);
       const touch = async (type: "touchStart" | "touchMove" | "touchEnd", target: ReturnType<typeof cell> | null) => {
         const box = target && (await target.boundingBox())!;
-        await session.send("Input.dispatchTouchEvent", { type, touchPoints: box ? [{ x: box.x + box.width / 2, y: box.y + box.height / 2 }] : [] });
+        await session.send("Input.dispatchTouchEvent", {
+          type,
+          touchPoints: box ? [{ x: box.x + box.width / 2, y: box.y + box.height / 2 }] : [],
+        });
       };
       await touch("touchStart", cell(page, 1, 12));
       // Held long enough, the cell is painted before the finger moves.
@@ -106,7 +112,10 @@ export function hoursSuite(given: Given): void {
       await touch("touchMove", cell(page, 2, 14));
       await touch("touchMove", cell(page, 2, 15));
       await touch("touchEnd", null);
-      assert.deepEqual(await windowsOf(page), [{ days: ["mon"], from: "06:00", to: "06:30" }, { days: ["tue-wed"], from: "06:00", to: "08:00" }]);
+      assert.deepEqual(await windowsOf(page), [
+        { days: ["mon"], from: "06:00", to: "06:30" },
+        { days: ["tue-wed"], from: "06:00", to: "08:00" },
+      ]);
     },
     { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true },
   );
@@ -121,7 +130,10 @@ export function hoursSuite(given: Given): void {
   });
 
   for (const theme of ["light", "dark"]) {
-    for (const [device, viewport] of [["a desktop", { width: 1366, height: 900 }], ["a phone", { width: 390, height: 844 }]] as const) {
+    for (const [device, viewport] of [
+      ["a desktop", { width: 1366, height: 900 }],
+      ["a phone", { width: 390, height: 844 }],
+    ] as const) {
       test(
         `axe finds nothing in the ${theme} theme on ${device}`,
         `/week-grid?lang=zh&theme=${theme}`,

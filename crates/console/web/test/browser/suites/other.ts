@@ -20,7 +20,12 @@ async function pairsOf(page: Page): Promise<PairJson[]> {
 }
 
 export function otherSuite(given: Given): void {
-  const test = (name: string, path: string, body: (page: Page, harness: Harness) => Promise<void>, options: { viewport?: { width: number; height: number }; skip?: string | false } = {}) =>
+  const test = (
+    name: string,
+    path: string,
+    body: (page: Page, harness: Harness) => Promise<void>,
+    options: { viewport?: { width: number; height: number }; skip?: string | false } = {},
+  ) =>
     it(name, { skip: options.skip ?? false }, async () => {
       const { browser, harness } = given();
       harness.on("POST /api/fit", answerFit);
@@ -42,13 +47,17 @@ export function otherSuite(given: Given): void {
       // The new row's first field has the focus; a pair typed into it fills both.
       await page.keyboard.insertText(`${ground[0]!}, ${ground[1]!}`);
       assert.equal(await page.getByLabel(`Latitude of point ${index + 1} in degrees`).inputValue(), String(ground[1]));
-      if (index === 2) await page.getByText("3 pairs with coordinates; at least 4 are needed.").waitFor();
+      if (index === 2) await page.getByText("Pairs with coordinates: 3; at least 4 are needed.").waitFor();
       if (index === 3) await page.getByText("Four pairs always fit exactly").waitFor();
     }
     await page.locator("tr.is-wrong", { hasText: /3\.\d\d m|2\.9\d m/ }).waitFor();
     assert.ok((await page.locator(".ground .grid.line").getAttribute("d"))!.length > 100);
     assert.ok(await page.locator(".ground .cell.line").count());
-    const sent = harness.received.filter(({ path }) => path === "/api/fit").pop()!.body as { points: PairJson[]; crs: string; max_uncertainty_m: number };
+    const sent = harness.received.filter(({ path }) => path === "/api/fit").pop()!.body as {
+      points: PairJson[];
+      crs: string;
+      max_uncertainty_m: number;
+    };
     assert.equal(sent.points.length, 6);
     assert.deepEqual([sent.crs, sent.max_uncertainty_m], ["EPSG:4490", 15]);
     assert.deepEqual(sent.points, await pairsOf(page));
@@ -75,17 +84,21 @@ export function otherSuite(given: Given): void {
     assert.notDeepEqual((await pairsOf(page))[0]!.picture, before[0]!.picture);
   });
 
-  test("the server's fault names the pair, and a late reply to old pairs is not shown", "/calibration?theme=light", async (page, harness) => {
-    await page.locator("tr.is-wrong").waitFor();
-    harness.json("POST /api/fit", 422, { code: "contradicts", pairs: [2], message: "pair 2 misses its ground point by 20 m" });
-    await page.getByLabel("Latitude of point 3 in degrees").fill("34.7480");
-    await page.getByText("misses its ground point").waitFor();
-    assert.deepEqual(await page.locator("tr.is-wrong th").allInnerTexts(), ["3"]);
-    // Out of range: swapped coordinates are marked and not sent.
-    await page.getByLabel("Latitude of point 3 in degrees").fill("113.6");
-    assert.equal(await page.getByLabel("Latitude of point 3 in degrees").getAttribute("aria-invalid"), "true");
-    assert.equal((await pairsOf(page)).length, 5);
-  });
+  test(
+    "the server's fault names the pair, and a late reply to old pairs is not shown",
+    "/calibration?theme=light",
+    async (page, harness) => {
+      await page.locator("tr.is-wrong").waitFor();
+      harness.json("POST /api/fit", 422, { code: "contradicts", pairs: [2], message: "pair 2 misses its ground point by 20 m" });
+      await page.getByLabel("Latitude of point 3 in degrees").fill("34.7480");
+      await page.getByText("misses its ground point").waitFor();
+      assert.deepEqual(await page.locator("tr.is-wrong th").allInnerTexts(), ["3"]);
+      // Out of range: swapped coordinates are marked and not sent.
+      await page.getByLabel("Latitude of point 3 in degrees").fill("113.6");
+      assert.equal(await page.getByLabel("Latitude of point 3 in degrees").getAttribute("aria-invalid"), "true");
+      assert.equal((await pairsOf(page)).length, 5);
+    },
+  );
 
   test("without a reply the operator is told", "/calibration?theme=light&points=none", async (page, harness) => {
     await page.locator(".gw-stage image[href]").first().waitFor();
@@ -109,7 +122,21 @@ export function otherSuite(given: Given): void {
       const streams: ReturnType<typeof spawn>[] = [];
       harness.on("GET /live.mp4", (_, response) => {
         response.writeHead(200, { "content-type": 'video/mp4; codecs="avc1.640028"' });
-        const arguments_ = ["-v", "error", "-re", "-i", CLIP, "-an", "-c", "copy", "-movflags", "frag_every_frame+empty_moov+default_base_moof", "-f", "mp4", "-"];
+        const arguments_ = [
+          "-v",
+          "error",
+          "-re",
+          "-i",
+          CLIP,
+          "-an",
+          "-c",
+          "copy",
+          "-movflags",
+          "frag_every_frame+empty_moov+default_base_moof",
+          "-f",
+          "mp4",
+          "-",
+        ];
         const stream = spawn("ffmpeg", arguments_, { stdio: ["ignore", "pipe", "inherit"] });
         streams.push(stream);
         stream.stdout!.pipe(response);
@@ -117,7 +144,9 @@ export function otherSuite(given: Given): void {
       });
       await page.getByRole("button", { name: "Live view" }).click();
       await page.locator('live-player[data-state="playing"]').waitFor();
-      await page.waitForFunction(() => document.querySelector("video")!.currentTime > 1 && document.querySelector("video")!.videoWidth === 1280);
+      await page.waitForFunction(
+        () => document.querySelector("video")!.currentTime > 1 && document.querySelector("video")!.videoWidth === 1280,
+      );
       const lag = await page.evaluate(() => {
         const video = document.querySelector("video")!;
         return video.buffered.end(video.buffered.length - 1) - video.currentTime;
@@ -126,19 +155,27 @@ export function otherSuite(given: Given): void {
       await page.getByRole("button", { name: "Stop" }).click();
       await page.locator('live-player[data-state="idle"]').waitFor();
       // Stopping ends the request, and with it the server's work.
-      await Promise.all(streams.map((stream) => stream.exitCode !== null || stream.signalCode !== null || new Promise((resolve) => stream.once("exit", resolve))));
+      await Promise.all(
+        streams.map(
+          (stream) => stream.exitCode !== null || stream.signalCode !== null || new Promise((resolve) => stream.once("exit", resolve)),
+        ),
+      );
     },
     { skip: noFfmpeg },
   );
 
-  test("a codec that the browser lacks is named before anything is fetched, and looks are shown", "/live-player?theme=light&codecs=hvc1.1.6.L999.90", async (page, harness) => {
-    harness.received.length = 0;
-    harness.on("GET /live.mp4", (_, response) => void response.end());
-    await page.getByRole("button", { name: "Live view" }).click();
-    await page.getByText("This browser does not play H.265. Showing the newest looks instead.").waitFor();
-    assert.equal(harness.received.length, 0);
-    await page.waitForFunction(() => document.querySelector<HTMLImageElement>("img.look")!.src.includes("at="));
-  });
+  test(
+    "a codec that the browser lacks is named before anything is fetched, and looks are shown",
+    "/live-player?theme=light&codecs=hvc1.1.6.L999.90",
+    async (page, harness) => {
+      harness.received.length = 0;
+      harness.on("GET /live.mp4", (_, response) => void response.end());
+      await page.getByRole("button", { name: "Live view" }).click();
+      await page.getByText("This browser does not play H.265. Showing the newest looks instead.").waitFor();
+      assert.equal(harness.received.length, 0);
+      await page.waitForFunction(() => document.querySelector<HTMLImageElement>("img.look")!.src.includes("at="));
+    },
+  );
 
   test("a refusal and bytes that are no video are told apart", "/live-player?theme=light", async (page, harness) => {
     harness.json("GET /live.mp4", 503, { message: "eight viewers are connected" });
@@ -170,7 +207,10 @@ export function otherSuite(given: Given): void {
 
   for (const theme of ["light", "dark"]) {
     for (const name of ["calibration", "live-player", "before-after"]) {
-      for (const [device, viewport] of [["a desktop", { width: 1366, height: 900 }], ["a phone", { width: 390, height: 844 }]] as const) {
+      for (const [device, viewport] of [
+        ["a desktop", { width: 1366, height: 900 }],
+        ["a phone", { width: 390, height: 844 }],
+      ] as const) {
         test(
           `axe finds nothing in ${name}, ${theme}, on ${device}`,
           `/${name}?lang=zh&theme=${theme}`,

@@ -38,7 +38,12 @@ async function loaded(page: Page): Promise<void> {
   await page.locator(".gw-stage image[href]").first().waitFor();
 }
 
-const CORNERS: [number, number][] = [[0.2, 0.3], [0.6, 0.25], [0.7, 0.8], [0.25, 0.75]];
+const CORNERS: [number, number][] = [
+  [0.2, 0.3],
+  [0.6, 0.25],
+  [0.7, 0.8],
+  [0.25, 0.75],
+];
 
 async function drawByMouse(page: Page, corners = CORNERS): Promise<void> {
   await page.getByRole("button", { name: "New zone" }).click();
@@ -85,7 +90,17 @@ export function zonesSuite(given: Given): void {
     await page.keyboard.press("Backspace");
     await page.keyboard.press("Space");
     await page.keyboard.press("Enter");
-    assert.deepEqual(await zonesOf(page), [{ id: "exclude-1", kind: "exclude", polygon: [[0.5, 0.5], [0.7, 0.5], [0.7, 0.7]] }]);
+    assert.deepEqual(await zonesOf(page), [
+      {
+        id: "exclude-1",
+        kind: "exclude",
+        polygon: [
+          [0.5, 0.5],
+          [0.7, 0.5],
+          [0.7, 0.7],
+        ],
+      },
+    ]);
     // From the zone to its first corner; insert after it, move the new one, remove the next.
     await page.keyboard.press("Tab");
     await page.keyboard.press("i");
@@ -93,7 +108,11 @@ export function zonesSuite(given: Given): void {
     await page.keyboard.press("ArrowUp");
     await page.keyboard.press("Tab");
     await page.keyboard.press("Delete");
-    assert.deepEqual((await zonesOf(page))[0]!.polygon, [[0.5, 0.5], [0.6, 0.4989], [0.7, 0.7]]);
+    assert.deepEqual((await zonesOf(page))[0]!.polygon, [
+      [0.5, 0.5],
+      [0.6, 0.4989],
+      [0.7, 0.7],
+    ]);
     // To the list, to the id, and type.
     await page.keyboard.press("Escape");
     await page.keyboard.press("Tab");
@@ -135,7 +154,10 @@ export function zonesSuite(given: Given): void {
       const [a, b] = [await at(page, 0.4, 0.5), await at(page, 0.6, 0.5)];
       await touch("touchStart", [a]);
       await touch("touchStart", [a, b]);
-      await touch("touchMove", [[a[0] - 60, a[1]], [b[0] + 60, b[1]]]);
+      await touch("touchMove", [
+        [a[0] - 60, a[1]],
+        [b[0] + 60, b[1]],
+      ]);
       await touch("touchEnd", []);
       assert.ok(await page.locator(".gw-stage.is-zoomed").isVisible());
       assert.deepEqual(await zonesOf(page), before);
@@ -200,12 +222,19 @@ export function zonesSuite(given: Given): void {
     assert.deepEqual(await drop(false), target);
   });
 
-  for (const [width, height] of [[1366, 900], [800, 500], [2200, 640]] as const) {
+  for (const [width, height] of [
+    [1366, 900],
+    [800, 500],
+    [2200, 640],
+  ] as const) {
     it(`a letterboxed picture gives the same fractions in a window of ${width} × ${height}`, async () => {
       const { browser, harness } = given();
       // 4:3 in a wide window is limited by height: bars at the sides.
       const path = NONE.replace("1280x720", "704x576");
-      const { page } = await openPage(browser, harness.origin + path, { viewport: { width, height }, deviceScaleFactor: width === 800 ? 1.5 : 1 });
+      const { page } = await openPage(browser, harness.origin + path, {
+        viewport: { width, height },
+        deviceScaleFactor: width === 800 ? 1.5 : 1,
+      });
       await loaded(page);
       const stage = (await page.locator(".gw-stage").boundingBox())!;
       const image = (await page.locator(".gw-stage image").first().boundingBox())!;
@@ -230,7 +259,10 @@ export function zonesSuite(given: Given): void {
     await page.locator('[data-corner="1"]').focus();
     for (let i = 0; i < 30; i += 1) await page.keyboard.press("Shift+ArrowLeft");
     assert.equal(await page.locator(".corner.is-wrong").count(), 4);
-    await page.locator(".zone-messages", { hasText: "Edges 1–2 and 3–4 cross" }).or(page.locator(".zone-messages", { hasText: "cross" })).waitFor();
+    await page
+      .locator(".zone-messages", { hasText: "Edges 1–2 and 3–4 cross" })
+      .or(page.locator(".zone-messages", { hasText: "cross" }))
+      .waitFor();
     await page.locator('[role="status"]', { hasText: "cross" }).first().waitFor({ state: "attached" });
     await page.getByRole("button", { name: "Undo" }).click();
     assert.equal(await page.locator(".corner.is-wrong").count(), 0);
@@ -256,7 +288,12 @@ export function zonesSuite(given: Given): void {
   test("saving sends the revision, the zones and the token, and unsaved edits hold the page", SOME, async (page, harness) => {
     harness.received.length = 0;
     harness.json("PUT /api/zones", 200, { revision: "r2" });
-    const changes = page.evaluate(() => new Promise((resolve) => document.querySelector("zone-editor")!.addEventListener("change", (e) => resolve((e as CustomEvent).detail), { once: true })));
+    const changes = page.evaluate(
+      () =>
+        new Promise((resolve) =>
+          document.querySelector("zone-editor")!.addEventListener("change", (e) => resolve((e as CustomEvent).detail), { once: true }),
+        ),
+    );
     await page.getByRole("button", { name: /^bins/ }).click();
     await page.locator('[data-field="kind"]').selectOption("exclude");
     assert.equal(((await changes) as { zones: ZoneJson[] }).zones[2]!.kind, "exclude");
@@ -333,7 +370,10 @@ export function zonesSuite(given: Given): void {
   });
 
   for (const theme of ["light", "dark"]) {
-    for (const [device, options] of [["a desktop", {}], ["a phone", { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true }]] as const) {
+    for (const [device, options] of [
+      ["a desktop", {}],
+      ["a phone", { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true }],
+    ] as const) {
       test(
         `axe finds nothing in the ${theme} theme on ${device}`,
         `/zone-editor?theme=${theme}&lang=zh`,
