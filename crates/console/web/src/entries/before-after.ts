@@ -1,0 +1,3 @@
+import { BeforeAfter } from "../compare/before-after";
+
+customElements.define("before-after", BeforeAfter);

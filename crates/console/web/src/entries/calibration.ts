@@ -1,0 +1,3 @@
+import { GroundCalibration } from "../calibration/element";
+
+customElements.define("ground-calibration", GroundCalibration);

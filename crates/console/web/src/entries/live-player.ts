@@ -1,0 +1,3 @@
+import { LivePlayerElement } from "../live/element";
+
+customElements.define("live-player", LivePlayerElement);

@@ -1,0 +1,3 @@
+import { WeekGrid } from "../hours/week-grid";
+
+customElements.define("week-grid", WeekGrid);

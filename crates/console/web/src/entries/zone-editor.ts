@@ -1,0 +1,3 @@
+import { ZoneEditor } from "../zones/editor";
+
+customElements.define("zone-editor", ZoneEditor);
