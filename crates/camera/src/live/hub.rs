@@ -282,10 +282,11 @@ impl LiveHub {
         shared.stats.views += 1;
         shared.kept.limit = limit;
         self.is_watched.store(true, Ordering::Relaxed);
-        let kept = &shared.kept;
+        // Where nothing comes for now, what is kept is the past.
+        let newest = shared.kept.keyframes.back().filter(|_| shared.interruption.is_none());
         Ok(Position {
             generation: shared.generation,
-            next: kept.keyframes.back().copied().unwrap_or(kept.end()),
+            next: newest.copied().unwrap_or(shared.kept.end()),
             needs_keyframe: true,
             has_gap: false,
             init: None,
