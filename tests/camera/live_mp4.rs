@@ -1,6 +1,7 @@
 //! Clips written as fragmented MP4 are what they were: ffprobe, ffmpeg and GStreamer read every picture at its time.
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     time::{Duration, Instant},
 };
@@ -9,7 +10,6 @@ use crate::support::{
     clips::{self, SMALL, Spec},
     fmp4::{self, Played},
 };
-use gridwatch_camera::Codec;
 use gridwatch_farm::Clip;
 use gridwatch_fmp4::{Fragment, Muxer, TIMESCALE, Unit};
 
@@ -58,8 +58,15 @@ fn is_played_as_it_was(name: &str, clip: &Clip) -> Played {
         assert_eq!(packet.is_key, unit.keyframe, "{name}, picture {n}");
         assert!(packet.decoded <= packet.shown, "{name}, picture {n}: {packet:?}");
     }
-    for pair in played.packets.windows(2) {
-        assert_eq!(pair[1].decoded - pair[0].decoded, pair[0].duration, "{name}: {pair:?}");
+    for (n, pair) in played.packets.windows(2).enumerate() {
+        let step = pair[1].decoded - pair[0].decoded;
+        assert_eq!(
+            ticks(fragments[n].duration.as_nanos() as u64) as i64,
+            step,
+            "{name}, picture {n}"
+        );
+        // Before the first ones of a clip with reordering the frame rate is not known, and ffprobe takes it from the others.
+        assert!(pair[0].duration == step || n < 4, "{name}, picture {n}: {pair:?}");
     }
     played
 }
@@ -71,7 +78,11 @@ fn h264_clips_are_played_as_they_were() {
         let played = is_played_as_it_was(&format!("h264-b{b_frames}"), &clip);
         assert_eq!((played.codec.as_str(), played.size), ("avc1", (320, 240)));
         let steps = played.packets.windows(2).map(|p| p[1].decoded - p[0].decoded);
-        assert!(steps.clone().all(|step| step == 3_600), "{:?}", steps.collect::<Vec<_>>());
+        assert!(
+            steps.clone().all(|step| step == 3_600),
+            "{:?}",
+            steps.collect::<Vec<_>>()
+        );
     }
 }
 
@@ -103,19 +114,19 @@ fn odd_sizes_and_several_slices_are_played() {
 #[test]
 fn the_demo_clips_are_played_as_they_were() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/clips");
+    let mut codecs = BTreeSet::new();
     for name in ["street-a", "street-b", "square-c"] {
         let clip = gridwatch_farm::clip(folder.join(format!("{name}.mp4"))).unwrap();
-        assert_eq!(clip.codec(), Codec::H264);
-        is_played_as_it_was(name, &clip);
+        codecs.insert(is_played_as_it_was(name, &clip).codec);
     }
+    assert_eq!(codecs.len(), 2, "both codecs: {codecs:?}");
 }
 
 #[test]
-fn the_codec_is_named_as_ffmpeg_names_it() {
-    // By `ffmpeg -f dash`, whose manifest names the codec of the same file.
+fn h264_is_named_as_ffmpeg_names_it() {
+    // By `ffmpeg -f dash`, whose manifest names the codec of the same clip; it does so for H.264 only.
     for spec in [
         SMALL,
-        Spec { h265: true, ..SMALL },
         Spec {
             width: 1_920,
             height: 1_080,
@@ -130,7 +141,7 @@ fn the_codec_is_named_as_ffmpeg_names_it() {
         let output = std::process::Command::new("ffmpeg")
             .args(["-v", "error", "-i"])
             .arg(clips::file(spec))
-            .args(["-c", "copy", "-tag:v", if spec.h265 { "hvc1" } else { "avc1" }, "-f", "dash", "out.mpd"])
+            .args(["-c", "copy", "-f", "dash", "out.mpd"])
             .current_dir(&folder)
             .output()
             .unwrap();
