@@ -15,6 +15,10 @@ const H265_PROFILE_END: usize = 13;
 /// Bytes of each length before a NAL unit in a sample, less one.
 const LENGTH_SIZE_MINUS_ONE: u8 = 3;
 
+/// The duration that the segment states, in ticks: a year. Without one, Chromium takes the stream for a live one that must not be buffered, and
+/// then drops nearly every picture of a camera with 10 pictures a second or fewer. A player may set `MediaSource.duration` to infinity afterwards.
+const STATED_DURATION: u64 = 365 * 24 * 3_600 * TIMESCALE as u64;
+
 /// What a stream's samples are.
 pub(crate) struct SampleEntry {
     pub(crate) init: InitSegment,
@@ -182,6 +186,7 @@ fn segment(codec: Codec, size: (u16, u16), configuration: &[u8]) -> Vec<u8> {
         });
         put_track(b, codec, size, configuration);
         b.put(b"mvex", |b| {
+            b.put_full(b"mehd", 1, 0, |b| b.u64(STATED_DURATION));
             b.put_full(b"trex", 0, 0, |b| {
                 // track_ID, default_sample_description_index, then defaults that every fragment overrides.
                 b.u32(1);

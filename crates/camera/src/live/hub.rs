@@ -166,6 +166,7 @@ impl LiveHub {
             self.end(&mut shared, "the camera is received anew");
         }
         shared.source = source;
+        shared.interruption = None;
         shared.receiver += 1;
         shared.receiver
     }

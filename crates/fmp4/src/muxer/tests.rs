@@ -106,6 +106,20 @@ fn each_picture_becomes_a_fragment_without_its_parameter_sets() {
 }
 
 #[test]
+fn the_segment_states_a_duration_so_that_chromium_buffers() {
+    let units = units(Codec::H264, H264);
+    let mut camera = Camera::new(Codec::H264);
+    let init = camera.push_all(&units[..2])[0].init.bytes.clone();
+    let at = init.windows(4).position(|w| w == b"mehd").unwrap();
+    let version_1 = &init[at + 4..at + 8];
+    let ticks = u64::from_be_bytes(init[at + 8..at + 16].try_into().unwrap());
+    assert_eq!(
+        (version_1, ticks / u64::from(TIMESCALE)),
+        (&[1, 0, 0, 0][..], 365 * 86_400)
+    );
+}
+
+#[test]
 fn writing_begins_at_a_keyframe_and_again_after_an_interruption() {
     let units = units(Codec::H264, H264);
     let second = units.iter().rposition(|(_, is_keyframe)| *is_keyframe).unwrap();
