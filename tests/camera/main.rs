@@ -11,6 +11,8 @@ mod decode_damaged;
 mod decode_zero_delay;
 mod hostile_streams;
 mod http_mjpeg;
+mod live_mp4;
+mod live_view;
 mod rtsp_auth;
 mod rtsp_b_frames;
 mod rtsp_faulty_cameras;

@@ -7,6 +7,7 @@
 )]
 
 pub mod clips;
+pub mod fmp4;
 pub mod http_camera;
 pub mod http_tunnel;
 pub mod odd_camera;

@@ -9,9 +9,14 @@ mod header;
 mod macroblock;
 mod pps;
 mod sps;
+mod vui;
 
 pub(crate) use self::check::Checker;
-pub use self::sps::{SpsHead, sps_id};
+pub use self::{
+    header::slice_pps_id,
+    pps::pps_ids,
+    sps::{SpsHead, reorder_frames, sps_id},
+};
 
 /// Types of NAL units (table 7-1).
 pub(crate) mod nal_type {

@@ -13,7 +13,11 @@ mod tiles;
 mod vui;
 
 pub(crate) use self::check::Checker;
-pub use self::sps::{SpsHead, sps_id};
+pub use self::{
+    header::slice_pps_id,
+    pps::pps_ids,
+    sps::{SpsHead, reorder_pictures, sps_id},
+};
 
 /// Types of NAL units (7.4.2.2, table 7-1).
 pub(crate) mod nal_type {

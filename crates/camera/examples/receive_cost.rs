@@ -1,17 +1,20 @@
-//! Receives cameras without looking at them, and prints what that costs: `receive_cost BASE_URL COUNT SECONDS`. The
-//! cameras are `BASE_URL/cam-000`, `BASE_URL/cam-001`, …, as `gridwatch-lab bench farm` serves them.
+//! Receives cameras without looking at them, and prints what that costs: `receive_cost BASE_URL COUNT SECONDS [VIEWERS]`. The
+//! cameras are `BASE_URL/cam-000`, `BASE_URL/cam-001`, …, as `gridwatch-lab bench farm` serves them. With VIEWERS, each has so many live
+//! views, whose fragments are taken as they come; how long after its last packet a picture's fragment came is printed, too.
 #![allow(clippy::unwrap_used, reason = "a measurement ends by panicking")]
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
 };
 
 use gridwatch_camera::{
     Slot, Transport,
+    live::{LiveChunk, LiveLimits},
     receive::{LoginPolicy, Receiver, ReceiverSettings, Timeouts, Trust},
 };
+use jiff::Timestamp;
 
 /// User and system time of this process in ms.
 fn cpu_ms() -> f64 {
@@ -61,6 +64,25 @@ fn main() {
     while receivers.iter().any(|r| r.slot().seq() == 0) {
         thread::sleep(Duration::from_millis(100));
     }
+    let viewers = arguments.get(3).map_or(0, |n| n.parse::<u32>().unwrap());
+    let limits = LiveLimits::new((viewers * count) as usize, 8 << 20);
+    let delays = Arc::new(Mutex::new(Vec::new()));
+    for receiver in receivers.iter().cycle().take((viewers * count) as usize) {
+        let (mut view, delays) = (receiver.slot().watch(&limits).unwrap(), Arc::clone(&delays));
+        runtime.spawn(async move {
+            while let Some(chunk) = view.next().await {
+                if let LiveChunk::Fragment { at, .. } = chunk {
+                    delays
+                        .lock()
+                        .unwrap()
+                        .push(Timestamp::now().duration_since(at).as_secs_f64() * 1e3);
+                }
+            }
+        });
+    }
+    while receivers.iter().any(|r| r.slot().live_stats().fragments == 0) && viewers > 0 {
+        thread::sleep(Duration::from_millis(100));
+    }
     let totals = || {
         let stats: Vec<_> = receivers.iter().map(|r| r.slot().stats()).collect();
         (
@@ -79,4 +101,12 @@ fn main() {
         (keyframes_after - keyframes) as f64 / camera_seconds,
         (resident_kb() - before_kb) / u64::from(count),
     );
+    let mut delays = std::mem::take(&mut *delays.lock().unwrap());
+    delays.sort_by(f64::total_cmp);
+    if let (Some(median), Some(late)) = (delays.get(delays.len() / 2), delays.get(delays.len() * 99 / 100)) {
+        println!(
+            "{} fragments, {median:.1} ms after their last packet (median), {late:.1} ms (99 %)",
+            delays.len()
+        );
+    }
 }

@@ -20,6 +20,7 @@ use url::Url;
 
 use super::{
     decode::{DecodeMode, SourceWorker},
+    live::VideoSource,
     reconnect::{ConnectionEnd, RetrySchedule},
     slot::{CameraState, Slot},
     source_pipeline::{Next, SourcePipeline, SourceSetup},
@@ -150,6 +151,8 @@ impl SourceError {
 /// A running source. It stops on drop.
 pub struct GstSource {
     slot: Arc<Slot>,
+    /// Its number among those that fill the slot.
+    live: u64,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -172,6 +175,7 @@ impl GstSource {
             move || supervise(&settings, &slot, &stop)
         })?;
         Ok(Self {
+            live: slot.live().open(VideoSource::Gstreamer),
             slot,
             stop,
             thread: Some(thread),
@@ -191,6 +195,7 @@ impl Drop for GstSource {
             thread.thread().unpark();
             let _ = thread.join();
         }
+        self.slot.live().close(self.live);
     }
 }
 

@@ -5,6 +5,7 @@
 //!
 //! - [`receive`] runs one supervised task per RTSP camera and fills the camera's [`Slot`].
 //! - `gst_source` fills a slot from anything GStreamer can open.
+//! - [`live`] hands out a camera's video while somebody watches it.
 //! - [`schedule`] picks the next camera that is due.
 //! - `decode` turns a keyframe into a frame.
 //! - `clip` reads a video file frame by frame.
@@ -24,6 +25,7 @@ mod gst_frame;
 #[cfg(feature = "gst")]
 pub mod gst_source;
 
+pub mod live;
 pub mod receive;
 mod reconnect;
 pub mod schedule;

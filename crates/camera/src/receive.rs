@@ -35,6 +35,7 @@ use self::{driver::Attempt, log::CameraLog};
 use crate::decode::DecodeMode;
 use crate::{
     Transport,
+    live::VideoSource,
     reconnect::{ConnectionEnd, RetrySchedule},
     slot::{CameraState, Slot},
 };
@@ -201,6 +202,8 @@ impl ReceiveError {
 pub struct Receiver {
     slot: Arc<Slot>,
     task: JoinHandle<()>,
+    /// Its number among those that fill the slot.
+    live: u64,
 }
 
 impl Receiver {
@@ -213,8 +216,9 @@ impl Receiver {
             schedule: RetrySchedule::new(),
             refused: None,
         };
+        let live = slot.live().open(VideoSource::Pending);
         let task = runtime.spawn(supervisor.run());
-        Self { slot, task }
+        Self { slot, task, live }
     }
 
     /// The slot that it fills.
@@ -226,6 +230,7 @@ impl Receiver {
 impl Drop for Receiver {
     fn drop(&mut self) {
         self.task.abort();
+        self.slot.live().close(self.live);
     }
 }
 

@@ -15,7 +15,7 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use super::{Keyframe, Picture};
+use super::{Keyframe, Picture, live::LiveHub};
 use gridwatch_base::error::Class;
 use gridwatch_engine::CameraId;
 use gridwatch_frame::Frame;
@@ -203,6 +203,7 @@ pub struct Slot {
     /// Milliseconds since 1970; 0 before the first access unit.
     last_frame_at: AtomicU64,
     decode_failures: AtomicU32,
+    live: Arc<LiveHub>,
     inner: Mutex<Inner>,
 }
 
@@ -238,6 +239,7 @@ impl Slot {
             reconnects: AtomicU64::new(0),
             last_frame_at: AtomicU64::new(0),
             decode_failures: AtomicU32::new(0),
+            live: Arc::new(LiveHub::new()),
             inner: Mutex::new(Inner {
                 latest: None,
                 interval: None,
@@ -251,6 +253,11 @@ impl Slot {
     /// The camera's id.
     pub fn camera(&self) -> &CameraId {
         &self.camera
+    }
+
+    /// What its receiver and its live views share.
+    pub(crate) fn live(&self) -> &Arc<LiveHub> {
+        &self.live
     }
 
     /// Number of the newest picture, from 1; 0 before the first. Unchanged since a look means there is nothing new.
@@ -380,6 +387,7 @@ impl Slot {
 
     /// Sets [`CameraState::Down`]. Consecutive failures keep the time of the first.
     pub(crate) fn set_down(&self, error: String, class: Class, now: Timestamp) {
+        self.live.interrupt(&error);
         let mut inner = self.lock();
         let since = match inner.state {
             CameraState::Down { since, .. } => since,
@@ -390,6 +398,7 @@ impl Slot {
 
     /// Sets [`CameraState::Refused`]. Consecutive refusals keep the time of the first.
     pub(crate) fn set_refused(&self, error: String, now: Timestamp, until: Timestamp) {
+        self.live.interrupt(&error);
         let mut inner = self.lock();
         let since = match inner.state {
             CameraState::Refused { since, .. } => since,

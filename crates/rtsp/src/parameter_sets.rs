@@ -112,15 +112,12 @@ impl ParameterSets {
     /// The id of a set, and for a PPS that of its SPS.
     fn ids(&self, kind: SetType, nal: &[u8]) -> Option<(u32, Option<u32>)> {
         let payload = nal.get(header_len(self.codec)..)?;
-        let mut bits = BitReader::new(payload);
         match (kind, self.codec) {
-            (SetType::Video, _) => Some((bits.bits(4)?, None)),
+            (SetType::Video, _) => Some((BitReader::new(payload).bits(4)?, None)),
             (SetType::Sequence, VideoCodec::H265) => Some((h265::sps_id(payload)?, None)),
             (SetType::Sequence, _) => Some((h264::sps_id(payload)?, None)),
-            (SetType::Picture, codec) => {
-                let (max_pps, max_sps) = if codec == VideoCodec::H265 { (63, 15) } else { (255, 31) };
-                Some((bits.ue_up_to(max_pps)?, Some(bits.ue_up_to(max_sps)?)))
-            }
+            (SetType::Picture, VideoCodec::H265) => h265::pps_ids(payload).map(|(id, sps)| (id, Some(sps))),
+            (SetType::Picture, _) => h264::pps_ids(payload).map(|(id, sps)| (id, Some(sps))),
         }
     }
 

@@ -264,7 +264,7 @@ struct Sets<'a> {
 impl Sets<'_> {
     /// Reads the sets that a slice refers to. Of several with the same id, the last counts.
     fn activate(&self, pps_id: u32) -> Result<ActiveSets, Damage> {
-        let ids = |nal: &[u8]| pps::ids(nal.get(1..)?);
+        let ids = |nal: &[u8]| pps::pps_ids(nal.get(1..)?);
         let mut sets = self.picture.iter().rev();
         let found = sets.find_map(|nal| Some((nal, ids(nal)?)).filter(|(_, (id, _))| *id == pps_id));
         let (pps, (_, sps_id)) = found.ok_or(Damage::NoParameterSet("picture"))?;

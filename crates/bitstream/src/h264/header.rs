@@ -31,6 +31,15 @@ pub(super) struct Header {
     pub(super) qp: i32,
 }
 
+/// Id of the PPS that a slice refers to, by the slice's bytes after the NAL unit header.
+pub fn slice_pps_id(payload: &[u8]) -> Option<u32> {
+    let mut bits = BitReader::new(payload);
+    // first_mb_in_slice, slice_type.
+    bits.ue()?;
+    bits.ue()?;
+    bits.ue_up_to(255)
+}
+
 impl HeaderStart {
     pub(super) fn parse(bits: &mut BitReader<'_>) -> Option<Self> {
         Some(Self {

@@ -19,7 +19,7 @@ pub(crate) struct Pps {
 }
 
 /// `pic_parameter_set_id` and `seq_parameter_set_id` of a payload that begins after the NAL unit header.
-pub(super) fn ids(payload: &[u8]) -> Option<(u32, u32)> {
+pub fn pps_ids(payload: &[u8]) -> Option<(u32, u32)> {
     let mut bits = BitReader::new(payload);
     Some((bits.ue_up_to(255)?, bits.ue_up_to(31)?))
 }

@@ -1,5 +1,7 @@
-//! The sequence parameter set (7.3.2.1.1), without its video usability information: nothing of it changes how slices are read.
+//! The sequence parameter set (7.3.2.1.1). Of its video usability information, which changes nothing in how slices are read, only the number
+//! of reordered frames is taken.
 
+use super::vui;
 use crate::{
     bits::BitReader,
     size::{Size, cropped},
@@ -33,6 +35,16 @@ pub struct SpsHead {
 pub fn sps_id(payload: &[u8]) -> Option<u32> {
     // profile_idc, constraint flags, level_idc.
     BitReader::new(payload.get(3..)?).ue_up_to(31)
+}
+
+/// How many frames may precede a frame in decoding order and follow it in output order, by a NAL unit that is an SPS. `None` if it does not
+/// say: then it may be up to the capacity of the decoder's buffer (E.2.1).
+pub fn reorder_frames(nal: &[u8]) -> Option<u32> {
+    let mut bits = BitReader::new(nal.get(1..)?);
+    match read(&mut bits)?.order {
+        PictureOrder::Implied => Some(0),
+        _ => vui::reorder_frames(&mut bits),
+    }
 }
 
 /// Whether the SPS of a profile has the chroma format and bit depths.

@@ -48,6 +48,11 @@ pub(super) enum HeaderFault {
     Predicted,
 }
 
+/// Id of the PPS that a slice segment refers to, by the first byte of its NAL unit header and the bytes after that header.
+pub fn slice_pps_id(header: u8, payload: &[u8]) -> Option<u32> {
+    HeaderStart::parse(&mut BitReader::new(payload), header >> 1 & 0x3f).map(|start| start.pps_id)
+}
+
 impl HeaderStart {
     pub(super) fn parse(bits: &mut BitReader<'_>, nal_type: u8) -> Option<Self> {
         let is_first = bits.flag()?;

@@ -57,6 +57,12 @@ pub(crate) struct ChromaQpOffsets {
     pub(crate) max_index: u8,
 }
 
+/// `pps_pic_parameter_set_id` and `pps_seq_parameter_set_id` of a payload that begins after the NAL unit header.
+pub fn pps_ids(payload: &[u8]) -> Option<(u32, u32)> {
+    let mut bits = BitReader::new(payload);
+    Some((bits.ue_up_to(63)?, bits.ue_up_to(15)?))
+}
+
 impl Pps {
     /// Reads the payload of a NAL unit.
     pub(crate) fn parse(payload: &[u8]) -> Result<Self, SetFault> {

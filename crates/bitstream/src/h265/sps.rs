@@ -37,6 +37,29 @@ pub fn sps_id(payload: &[u8]) -> Option<u32> {
     bits.ue_up_to(15)
 }
 
+/// How many pictures may precede a picture in decoding order and follow it in output order, by a NAL unit that is an SPS: that of the highest
+/// sub-layer. `None` if the SPS cannot be read.
+pub fn reorder_pictures(nal: &[u8]) -> Option<u32> {
+    let mut bits = BitReader::new(nal.get(2..)?);
+    let (profile, _) = head(&mut bits)?;
+    // log2_max_pic_order_cnt_lsb_minus4.
+    bits.ue_up_to(12)?;
+    reorder_of_highest_layer(&mut bits, &profile)
+}
+
+/// `sps_max_num_reorder_pics` of the highest sub-layer, from `sps_sub_layer_ordering_info_present_flag` on.
+fn reorder_of_highest_layer(bits: &mut BitReader<'_>, profile: &Profile) -> Option<u32> {
+    let ordering_info = if bits.flag()? { profile.sub_layers + 1 } else { 1 };
+    let mut reordered = 0;
+    for _ in 0..ordering_info {
+        // sps_max_dec_pic_buffering_minus1, sps_max_num_reorder_pics, sps_max_latency_increase_plus1.
+        bits.ue()?;
+        reordered = bits.ue()?;
+        bits.ue()?;
+    }
+    Some(reordered)
+}
+
 /// What precedes the id.
 struct Profile {
     profile_idc: u8,
@@ -217,12 +240,7 @@ impl Sps {
 fn base(bits: &mut BitReader<'_>) -> Option<(Profile, Sps)> {
     let (profile, head) = head(bits)?;
     let order_bits = bits.ue_up_to(12)? + 4;
-    let ordering_info = if bits.flag()? { profile.sub_layers + 1 } else { 1 };
-    for _ in 0..ordering_info {
-        bits.ue()?;
-        bits.ue()?;
-        bits.ue()?;
-    }
+    reorder_of_highest_layer(bits, &profile)?;
     let min_cb_log2 = bits.ue_up_to(3)? + 3;
     let ctb_log2 = min_cb_log2 + bits.ue_up_to(3)?;
     let min_tb_log2 = bits.ue_up_to(3)? + 2;

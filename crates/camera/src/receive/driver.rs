@@ -10,7 +10,9 @@ use std::{
 
 use gridwatch_base::secret::Credentials;
 use gridwatch_rtsp as rtsp;
-use gridwatch_rtsp::{Client, ClientSettings, Connection, Event, Limits, Output, VideoFormat, VideoParameters};
+use gridwatch_rtsp::{
+    Client, ClientSettings, Connection, Event, Limits, Output, VideoCodec, VideoFormat, VideoParameters,
+};
 use tokio_rustls::TlsConnector;
 
 use super::{
@@ -22,7 +24,8 @@ use super::{
     tls,
 };
 use crate::{
-    Transport,
+    Codec, Transport,
+    live::VideoSource,
     slot::{CameraState, Slot},
 };
 
@@ -159,6 +162,7 @@ impl Driver<'_> {
         if let Some(counters) = self.client.stream_counters() {
             handler.count(counters, now);
         }
+        handler.update_live(&mut self.client, now);
         if handler.has_delivered() {
             self.attempt.has_delivered.store(true, Ordering::Relaxed);
         }
@@ -278,8 +282,8 @@ impl Driver<'_> {
     fn event(&mut self, event: Event, now: Instant) {
         match event {
             Event::Described { format, .. } => {
-                let codec = format.codec;
-                self.handler = Some(StreamHandler::new(self.settings, self.slot, self.log, codec, now));
+                self.handler = Some(StreamHandler::new(self.settings, self.slot, self.log, format.codec, now));
+                self.slot.live().begin(video_source(&format));
             }
             Event::Playing { .. } => {
                 // The time before does not count.
@@ -308,6 +312,19 @@ impl Driver<'_> {
             )),
             Event::Progress(_) | Event::Bye => {}
         }
+    }
+}
+
+/// What live views can be made of.
+fn video_source(format: &VideoFormat) -> VideoSource {
+    let codec = match format.codec {
+        VideoCodec::H264 => Codec::H264,
+        VideoCodec::H265 => Codec::H265,
+        VideoCodec::Jpeg => return VideoSource::MotionJpeg,
+    };
+    VideoSource::Video {
+        codec,
+        clock_rate: format.clock_rate,
     }
 }
 

@@ -22,6 +22,9 @@ use crate::{
 
 /// How often states and limits are looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// Why a live view gets nothing although the camera sends.
+const NO_KEYFRAMES: &str =
+    "the camera sends no keyframes, at which a player could start; set its keyframe interval (GOP) to 2 s";
 /// Time in which decoding every picture must give one. Streams that renew their pictures slowly take some ten seconds.
 const LONGEST_FALLBACK_START: Duration = Duration::from_mins(1);
 
@@ -46,6 +49,10 @@ pub(super) struct StreamHandler<'a> {
     last_unit_at: Instant,
     next_tick: Instant,
     falls_back: bool,
+    /// Since when all pictures are assembled for live views.
+    watched_since: Option<Instant>,
+    /// Access units that were dropped without a trace, at the last one that was offered.
+    dropped: u64,
     /// [`Slot::seq`] when the fallback began, and when that was.
     seq_before: u64,
     fell_back_at: Instant,
@@ -82,6 +89,8 @@ impl<'a> StreamHandler<'a> {
             last_unit_at: now,
             next_tick: now + TICK,
             falls_back: false,
+            watched_since: None,
+            dropped: 0,
             seq_before: 0,
             fell_back_at: now,
             jpeg: JpegTurn::default(),
@@ -142,11 +151,42 @@ impl<'a> StreamHandler<'a> {
         self.next_tick = now + TICK;
         self.cadence.update(now - self.began, false);
         self.update_fallback(client, now);
+        if self.watched_since.is_some() && self.cadence.is_too_rare() {
+            self.slot.live().waits_for_keyframe(NO_KEYFRAMES);
+        }
         if let Some(counters) = client.stream_counters()
             && self.has_delivered()
         {
             self.judge_state(counters, now);
         }
+    }
+
+    /// Begins or ends the assembly of all pictures when the first viewer comes or the last one goes.
+    #[inline]
+    pub(super) fn update_live(&mut self, client: &mut Client, now: Instant) {
+        if self.slot.live().is_watched() != self.watched_since.is_some() {
+            self.watched_since = self.watched_since.is_none().then_some(now);
+            self.set_assemble(client);
+        }
+    }
+
+    fn set_assemble(&self, client: &mut Client) {
+        let all = self.falls_back || self.watched_since.is_some();
+        client.set_assemble(if all { Assemble::All } else { Assemble::Keyframes });
+    }
+
+    /// Hands the unit to the live views.
+    fn offer(&mut self, client: &Client, unit: &AccessUnit) {
+        // Between a keyframe that began before and the first picture assembled for viewers, some are missing.
+        if self.watched_since.is_none_or(|since| unit.first_packet_at <= since) {
+            return;
+        }
+        let dropped = client.stream_counters().map_or(0, |c| c.oversized + c.dropped_outputs);
+        if dropped != self.dropped {
+            self.dropped = dropped;
+            self.slot.live().skip_to_keyframe();
+        }
+        self.slot.live().offer(unit);
     }
 
     pub(super) fn problem(&mut self, problem: &StreamProblem, now: Instant) {
@@ -162,6 +202,9 @@ impl<'a> StreamHandler<'a> {
 
     /// Takes an access unit.
     pub(super) fn unit(&mut self, client: &mut Client, unit: AccessUnit, now: Instant) {
+        if self.watched_since.is_some() {
+            self.offer(client, &unit);
+        }
         let is_keyframe = unit.kind == UnitKind::Keyframe;
         if is_keyframe {
             self.judge.keyframe(unit.is_complete, now);
@@ -259,7 +302,7 @@ impl<'a> StreamHandler<'a> {
         self.falls_back = wanted;
         self.seq_before = self.slot.seq();
         self.fell_back_at = now;
-        client.set_assemble(if wanted { Assemble::All } else { Assemble::Keyframes });
+        self.set_assemble(client);
         #[cfg(feature = "gst")]
         if !wanted {
             self.full_decoder = None;

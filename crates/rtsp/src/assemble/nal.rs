@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use gridwatch_bitstream::{
-    bits::BitReader,
+    h264, h265,
     nal::{self, START_CODE},
 };
 use memchr::memmem;
@@ -332,20 +332,10 @@ fn header(nal: &[u8]) -> [u8; 2] {
     [byte(0), byte(1)]
 }
 
-/// Id of the PPS of a slice (H.264 7.3.3, H.265 7.3.6.1).
+/// Id of the PPS of a slice.
 fn slice_pps(syntax: Syntax, header: [u8; 2], body: &[u8]) -> Option<u32> {
-    let mut bits = BitReader::new(body);
     match syntax {
-        Syntax::H264 => {
-            // first_mb_in_slice, slice_type.
-            bits.ue()?;
-            bits.ue()?;
-        }
-        Syntax::H265 { .. } => {
-            // first_slice_segment_in_pic_flag, no_output_of_prior_pics_flag.
-            let is_random = matches!(header[0] >> 1 & 0x3f, 16..=23);
-            bits.skip(if is_random { 2 } else { 1 })?;
-        }
+        Syntax::H264 => h264::slice_pps_id(body),
+        Syntax::H265 { .. } => h265::slice_pps_id(header[0], body),
     }
-    bits.ue_up_to(255)
 }
