@@ -20,16 +20,18 @@ use crate::filing;
 
 /// Commands that change nothing on the box and take nothing from it that is encrypted there or that only the box has. Those that write files
 /// write what they were given, or what a camera shows to anyone with its password.
-const READ_ONLY: [&str; 34] = [
+const READ_ONLY: [&str; 36] = [
     "audit",
     "boxes list",
     "calibrate",
+    "camera probe",
     "cases list",
     "cases show",
     "check",
     "crashes list",
     "decode-worker",
     "detect",
+    "discover",
     "eval",
     "evidence mask",
     "evidence verify",
