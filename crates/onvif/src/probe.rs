@@ -211,6 +211,13 @@ pub async fn probe(
     let sub = try_streams(request, StreamRole::Sub, candidates.sub, &settings, &tell);
     let (main, sub) = join(main, sub).await;
     facts.streams.extend([main, sub].into_iter().flatten());
+    // A pattern that leads nowhere was a guess: beside a stream that plays it is not worth a word.
+    if facts.streams.iter().any(|stream| stream.outcome.facts().is_some()) {
+        facts.streams.retain(|stream| {
+            let is_missing = matches!(stream.outcome, StreamOutcome::Failed { is_missing: true, .. });
+            stream.source != UrlSource::Brand || !is_missing
+        });
+    }
     facts.proposed = advice::proposed(&facts, request.need);
     let advice = advice::judge(&facts, request.need);
     Ok(CameraProbe { facts, advice })
@@ -250,14 +257,15 @@ async fn try_streams(
                 (StreamOutcome::Received(Box::new(facts)), false)
             }
             Err(error) => {
-                let is_login = matches!(error, ReceiveError::Rtsp(RtspError::Unauthorized { .. }));
+                let is_missing = matches!(error, ReceiveError::Rtsp(RtspError::NotFound { .. }));
                 let outcome = StreamOutcome::Failed {
                     error: in_words(&error),
-                    is_login,
+                    is_login: matches!(error, ReceiveError::Rtsp(RtspError::Unauthorized { .. })),
+                    is_missing,
                     class: error.class(),
                 };
                 // Only a path that is not there is worth another one: cameras lock users after a few wrong logins.
-                (outcome, matches!(error, ReceiveError::Rtsp(RtspError::NotFound { .. })))
+                (outcome, is_missing)
             }
         };
         let result = StreamResult {

@@ -42,7 +42,7 @@ Examples:
 
 Exit codes: 0 a stream can be used; 1 none can as it is: the advice says what to change; 2 an argument is invalid; 3 the login is
 missing or wrong, or no stream is known; 4 the camera cannot be reached; 5 it does not answer as a camera.")]
-pub struct ProbeArgs {
+pub(super) struct ProbeArgs {
     /// A stream's URL (rtsp:// or rtsps://), a host or IP address with or without the port of ONVIF, or the URL of its device service.
     #[arg(value_name = "URL|HOST")]
     target: String,

@@ -232,7 +232,7 @@ fn described(facts: &StreamFacts) -> String {
         text += &format!(", first picture after {first:.1} s");
     }
     if let Some(difference) = facts.clock_difference_s {
-        text += &format!(", clock {difference:+.1} s (RTCP)");
+        text += &format!(", clock {:+.1} s (RTCP)", (difference * 10.0).round() / 10.0 + 0.0);
     }
     text
 }

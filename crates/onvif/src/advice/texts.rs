@@ -63,8 +63,8 @@ fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Number(number) => match number.as_f64().filter(|_| !number.is_u64() && !number.is_i64()) {
-            Some(n) if n.abs() >= 10.0 || n.fract() == 0.0 => format!("{n:.0}"),
-            Some(n) => format!("{n:.1}"),
+            Some(n) if n.abs() >= 10.0 => format!("{n:.0}"),
+            Some(n) => format!("{n:.1}").trim_end_matches(".0").to_owned(),
             None => number.to_string(),
         },
         other => other.to_string(),

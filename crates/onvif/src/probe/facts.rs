@@ -92,6 +92,8 @@ pub enum StreamOutcome {
         error: String,
         /// The login is missing, refused or not sent.
         is_login: bool,
+        /// There is no stream at this path.
+        is_missing: bool,
         /// Whether the fault is in what was given rather than outside.
         #[serde(skip)]
         class: Class,

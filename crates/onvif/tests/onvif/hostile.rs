@@ -115,10 +115,15 @@ async fn a_device_with_ten_thousand_profiles_is_asked_for_a_few() {
         profile.repeat(9_000)
     );
     let device = OnvifDevice::start(DeviceScript {
-        manner: Manner::Body(body),
+        manner: Manner::Profiles(body),
         ..DeviceScript::new("hikvision", DeviceLogin::None)
     });
-    let report = examine(&Url::parse(&device.url()).unwrap(), &options()).await.unwrap();
+    let patient = DeviceOptions {
+        limit: Duration::from_mins(5),
+        call_limit: Duration::from_mins(1),
+        ..options()
+    };
+    let report = examine(&Url::parse(&device.url()).unwrap(), &patient).await.unwrap();
     assert_eq!(report.profiles.len(), 64);
     let asked = device
         .calls()

@@ -83,8 +83,8 @@ fn is_digest_right(script: &DeviceScript, target: &str, fields: &str) -> bool {
 
 fn is_token_right(script: &DeviceScript, body: &str) -> bool {
     let text = |name: &str| -> Option<&str> {
-        let tag = [format!(":{name}>"), format!(":{name} ")];
-        let start = tag.iter().find_map(|tag| body.find(tag.as_str()))?;
+        let tags = [">", " "].map(|end| ["wsse", "wsu"].map(|prefix| format!("<{prefix}:{name}{end}")));
+        let start = tags.iter().flatten().find_map(|tag| body.find(tag.as_str()))?;
         let (_, rest) = body[start..].split_once('>')?;
         Some(rest.split_once("</")?.0)
     };

@@ -41,6 +41,8 @@ pub enum Manner {
     CutOff,
     /// Sends this as the body of each answer.
     Body(String),
+    /// Sends this as the answer to GetProfiles.
+    Profiles(String),
 }
 
 /// A device to start.
@@ -193,7 +195,7 @@ fn serve(
         is_accepted,
         text: format!("{head}{body}"),
     });
-    if misbehave(&mut out, script, stop)? {
+    if misbehave(&mut out, script, &operation, stop)? {
         return Ok(());
     }
     if !is_accepted {
@@ -220,7 +222,7 @@ fn serve(
 }
 
 /// Whether that was the answer.
-fn misbehave(out: &mut TcpStream, script: &DeviceScript, stop: &AtomicBool) -> std::io::Result<bool> {
+fn misbehave(out: &mut TcpStream, script: &DeviceScript, operation: &str, stop: &AtomicBool) -> std::io::Result<bool> {
     const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/soap+xml\r\n";
     match &script.manner {
         Manner::Good => return Ok(false),
@@ -250,6 +252,8 @@ fn misbehave(out: &mut TcpStream, script: &DeviceScript, stop: &AtomicBool) -> s
         }
         Manner::CutOff => write!(out, "{HEAD}Content-Length: 5000\r\n\r\n<Envelope><Body>")?,
         Manner::Body(body) => respond(out, 200, "", body)?,
+        Manner::Profiles(body) if operation == "GetProfiles" => respond(out, 200, "", body)?,
+        Manner::Profiles(_) => return Ok(false),
     }
     Ok(true)
 }
