@@ -5,6 +5,7 @@
 mod broker;
 #[cfg(feature = "gst")]
 #[path = "../support/clips.rs"]
+#[allow(unreachable_pub, reason = "other tests have it in a public module")]
 mod clips;
 #[cfg(all(feature = "gst", feature = "ort"))]
 #[path = "../support/daemon.rs"]

@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::future::join_all;
 use gridwatch_base::{error::Class, secret::Credentials, text::printable};
 use gridwatch_camera::receive::Trust;
 use jiff::Timestamp;
@@ -328,19 +329,26 @@ pub async fn locate(target: &str, options: &DeviceOptions) -> Result<Url, OnvifE
     if has_port {
         return Ok(url);
     }
-    for port in PORTS {
+    let options = DeviceOptions {
+        credentials: None,
+        call_limit: options.call_limit.min(PORT_LIMIT),
+        ..options.clone()
+    };
+    let asked = PORTS.map(|port| {
         let mut candidate = url.clone();
         // Fails only for a URL without a host.
         let _ = candidate.set_port(Some(port));
-        let options = DeviceOptions {
-            credentials: None,
-            call_limit: options.call_limit.min(PORT_LIMIT),
-            ..options.clone()
-        };
-        match Client::new(&candidate, &options).system_time().await {
-            Ok(_) | Err(OnvifError::Fault { .. } | OnvifError::LoginRequired { .. }) => return Ok(candidate),
-            Err(_) => {}
+        let options = &options;
+        async move {
+            match Client::new(&candidate, options).system_time().await {
+                Ok(_) | Err(OnvifError::Fault { .. } | OnvifError::LoginRequired { .. }) => Some(candidate),
+                Err(_) => None,
+            }
         }
+    });
+    // The first of the list that answers, not the fastest: the result is the same each time.
+    if let Some(found) = join_all(asked).await.into_iter().flatten().next() {
+        return Ok(found);
     }
     Err(OnvifError::NotFound {
         host: http::host(&url).to_owned(),

@@ -114,21 +114,30 @@ impl Candidates {
             Target::Stream(url) => Some(url.clone()),
             Target::Device { .. } => None,
         };
-        // A person who gives the sub stream means that one.
-        let role = recognised.map_or(StreamRole::Main, |found| found.role);
-        if let Some(url) = &given {
-            candidates.add(role, url.clone(), UrlSource::Given, None);
-        }
         // Where a URL was given, ONVIF tells of the other streams of a camera, but not which channel of a recorder it is.
         let profiles = facts.device.as_ref().map_or(&[][..], |device| &device.profiles);
         let is_one_source = profiles.windows(2).all(|pair| pair[0].source == pair[1].source);
-        if given.is_none() || is_one_source {
-            let (main, sub) = main_and_sub(profiles, if given.is_none() { channel } else { 1 });
-            for (role, profile) in [(StreamRole::Main, main), (StreamRole::Sub, sub)] {
-                let address = profile.and_then(|profile| profile.stream.clone());
-                if let Some(address) = address.filter(|address| Some(&address.url) != given.as_ref()) {
-                    candidates.add(role, address.url, UrlSource::Onvif, profile.cloned());
-                }
+        let named = match given.is_none() || is_one_source {
+            true => main_and_sub(profiles, if given.is_none() { channel } else { 1 }),
+            false => (None, None),
+        };
+        // A person who gives the sub stream means that one.
+        let is_given_sub = given.as_ref().is_some_and(|given| {
+            let stream = named.1.and_then(|sub| sub.stream.as_ref());
+            stream.is_some_and(|stream| (stream.url.path(), stream.url.query()) == (given.path(), given.query()))
+        });
+        let role = match (recognised, is_given_sub) {
+            (Some(found), _) => found.role,
+            (None, true) => StreamRole::Sub,
+            (None, false) => StreamRole::Main,
+        };
+        if let Some(url) = &given {
+            candidates.add(role, url.clone(), UrlSource::Given, None);
+        }
+        for (role, profile) in [(StreamRole::Main, named.0), (StreamRole::Sub, named.1)] {
+            let address = profile.and_then(|profile| profile.stream.clone());
+            if let Some(address) = address.filter(|address| Some(&address.url) != given.as_ref()) {
+                candidates.add(role, address.url, UrlSource::Onvif, profile.cloned());
             }
         }
         // A brand's patterns, where nothing better is known; never another main stream than the given one.
