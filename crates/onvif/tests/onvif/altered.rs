@@ -42,12 +42,12 @@ proptest! {
 
     #[test]
     fn altered_answers_are_read_or_refused(file in any::<prop::sample::Index>(), cuts in cuts()) {
-        fuzzing::answer(&altered(file.get(&ANSWERS), &cuts));
+        fuzzing::answer(&altered(file.get::<Vec<u8>>(&ANSWERS), &cuts));
     }
 
     #[test]
     fn altered_matches_are_read_or_refused(file in any::<prop::sample::Index>(), cuts in cuts()) {
-        fuzzing::discovery(&altered(file.get(&MATCHES), &cuts));
+        fuzzing::discovery(&altered(file.get::<Vec<u8>>(&MATCHES), &cuts));
     }
 }
 
