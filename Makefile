@@ -56,7 +56,7 @@ soak: rust setup ## Fault injection for MINUTES=30: kills, broker failures, cut 
 	GRIDWATCH_SOAK_MINUTES=$(MINUTES) $(CARGO) test --locked --test faults -- --nocapture
 
 FUZZ_MINUTES ?= 60
-FUZZ_TARGETS := message session_description challenge h264 h265 jpeg client h264_keyframe h265_keyframe fmp4
+FUZZ_TARGETS := message session_description challenge h264 h265 jpeg client h264_keyframe h265_keyframe fmp4 onvif_discovery onvif_answer
 # libFuzzer with the coverage counters of the stable compiler, so that no nightly compiler is needed. The flags are those of cargo-fuzz without its sanitizers:
 # the code that is fuzzed has no unsafe part.
 FUZZ_FLAGS := --cfg fuzzing -Cdebug-assertions -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

@@ -9,6 +9,7 @@ pub mod audit;
 mod audited;
 pub mod boxes;
 pub mod calibrate;
+pub mod camera;
 mod case_place;
 pub mod cases;
 pub mod check;
@@ -19,6 +20,7 @@ pub mod crashes;
 pub mod decode_worker;
 #[cfg(feature = "ort")]
 pub mod detect;
+pub mod discover;
 #[cfg(feature = "ort")]
 pub mod eval;
 pub mod evidence;
@@ -36,6 +38,7 @@ mod options;
 pub mod outbox;
 #[cfg(feature = "ort")]
 mod overlay;
+mod password;
 #[cfg(feature = "ort")]
 mod pictures;
 mod private;
@@ -88,6 +91,8 @@ use gridwatch_config::Faults;
     propagate_version = true,
     after_long_help = "\
 Getting started:
+  gridwatch discover                             find the cameras on the network
+  gridwatch camera probe 192.0.2.10 --user admin   judge a camera's streams, with advice
   gridwatch try rtsp://camera/stream             see what the models find there; needs no configuration and no broker
   gridwatch init --camera gate=rtsp://…          write a first configuration
   gridwatch check --config gridwatch/gridwatch.toml   check a configuration, its models, cameras and broker
@@ -133,6 +138,8 @@ pub enum Command {
     Check(check::CheckArgs),
     Config(config::ConfigCommandArgs),
     Calibrate(calibrate::CalibrateArgs),
+    Discover(discover::DiscoverArgs),
+    Camera(camera::CameraArgs),
     #[cfg(feature = "ort")]
     Detect(detect::DetectArgs),
     #[cfg(feature = "ort")]
@@ -198,6 +205,8 @@ impl Command {
             Self::Check(args) => check::run(args),
             Self::Config(args) => config::run(&args),
             Self::Calibrate(args) => calibrate::run(&args),
+            Self::Discover(args) => discover::run(&args),
+            Self::Camera(args) => camera::run(args),
             Self::Cases(args) => Ok(cases::run(&args)?),
             Self::Audit(args) => audit::run(&args),
             Self::Evidence(args) => evidence::run(&args),
@@ -357,6 +366,19 @@ fn written_to_stdout(result: io::Result<()>) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// Runs `work` to its end on a runtime of its own.
+fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new(Class::Transient, format!("cannot start the async runtime: {e}")))?;
+    let done = runtime.block_on(work);
+    // A name that is still being resolved must not keep the command from ending.
+    runtime.shutdown_background();
+    Ok(done)
 }
 
 /// `value` as one line of JSON.

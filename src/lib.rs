@@ -16,5 +16,6 @@ mod broker;
 mod crashes;
 #[cfg(feature = "gst")]
 pub mod decoders;
+mod first_picture;
 mod open_files;
 mod receiver;

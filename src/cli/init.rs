@@ -107,7 +107,7 @@ impl FromStr for CameraArg {
     }
 }
 
-fn id(text: &str) -> Result<String, String> {
+pub(super) fn id(text: &str) -> Result<String, String> {
     let is_valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     match text {
         _ if (1..=64).contains(&text.len()) && text.chars().all(is_valid) => Ok(text.to_owned()),

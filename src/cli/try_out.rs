@@ -14,6 +14,7 @@ use std::{
 use jiff::{Timestamp, ToSpan};
 use signal_hook::consts::SIGINT;
 
+pub(super) use self::trial::SHOWN_SCORE;
 use self::{
     report::{Report, Texts},
     trial::{LookTime, Trial},
@@ -35,7 +36,7 @@ use gridwatch_contract::Language;
 use gridwatch_model::Model;
 
 /// Detectors that are tried without --model, below `models/`.
-const SHIPPED: [&str; 3] = ["garbage_nano_416", "yolox_nano_416_coco", "adverts_nano_416"];
+pub(super) const SHIPPED: [&str; 3] = ["garbage_nano_416", "yolox_nano_416_coco", "adverts_nano_416"];
 
 /// Most looks of one run; the pictures of all are held in memory until it is known which of them the report shows.
 const MAX_LOOKS: usize = 600;

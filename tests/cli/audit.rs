@@ -20,10 +20,11 @@ use crate::filing;
 
 /// Commands that change nothing on the box and take nothing from it that is encrypted there or that only the box has. Those that write files
 /// write what they were given, or what a camera shows to anyone with its password.
-const READ_ONLY: [&str; 37] = [
+const READ_ONLY: [&str; 39] = [
     "audit",
     "boxes list",
     "calibrate",
+    "camera probe",
     "cases list",
     "cases show",
     "check",
@@ -33,6 +34,7 @@ const READ_ONLY: [&str; 37] = [
     "crashes list",
     "decode-worker",
     "detect",
+    "discover",
     "eval",
     "evidence mask",
     "evidence verify",

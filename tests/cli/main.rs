@@ -3,6 +3,10 @@
 
 #[path = "../support/broker.rs"]
 mod broker;
+#[cfg(feature = "gst")]
+#[path = "../support/clips.rs"]
+#[allow(unreachable_pub, reason = "other tests have it in a public module")]
+mod clips;
 #[cfg(all(feature = "gst", feature = "ort"))]
 #[path = "../support/daemon.rs"]
 mod daemon;
@@ -12,6 +16,9 @@ mod engine_support;
 mod filing;
 #[path = "../support/ledger/mod.rs"]
 mod ledger_support;
+#[cfg(feature = "gst")]
+#[path = "../../crates/onvif/tests/onvif/support/mod.rs"]
+mod onvif_device;
 #[path = "../support/packages.rs"]
 mod packages;
 #[path = "../support/softhsm.rs"]
@@ -20,6 +27,8 @@ mod softhsm;
 mod audit;
 mod boxes;
 mod calibrate;
+#[cfg(feature = "gst")]
+mod camera_probe;
 mod cases;
 mod check_duplicate;
 mod check_faulty_settings;

@@ -8,7 +8,7 @@
 //! Cameras are hostile input. One that sends too much is cut off (`budget`), one that is busy gives way to the others every
 //! millisecond, and its log lines are bounded (`log`). A panic ends that camera's connection and affects no other.
 //!
-//! - `driver` runs one connection, `sockets` has its sockets, `tls` decides on certificates.
+//! - `driver` runs one connection, or measures what comes over it for a while, `sockets` has its sockets, `tls` decides on certificates.
 //! - `stream` handles the pictures, `states` judges how the camera does.
 
 mod budget;
@@ -47,13 +47,16 @@ use gridwatch_engine::CameraId;
 
 pub use self::{
     budget::{MAX_BYTES_PER_SECOND, MAX_PACKETS_PER_SECOND},
-    driver::{ProbedStream, probe},
+    driver::{KeyframeArrival, MeasureLimits, MeasuredStream, measure, probe},
     jpeg::decode as decode_jpeg,
     states::unsupported as unsupported_format,
+    tls::{connector as tls_connector, handshake as tls_handshake},
 };
 /// Why a connection failed or ended, as the client tells it.
 pub use gridwatch_rtsp::Error as RtspError;
-pub use gridwatch_rtsp::{LoginPolicy, LoginProblem, LoginSchemes, Timeouts, VideoCodec, VideoFormat, VideoParameters};
+pub use gridwatch_rtsp::{
+    LoginPolicy, LoginProblem, LoginSchemes, StreamCounters, Timeouts, VideoCodec, VideoFormat, VideoParameters,
+};
 
 /// While a camera refuses the login, corrected credentials are noticed within this time.
 const CREDENTIALS_POLL: Duration = Duration::from_secs(10);

@@ -16,9 +16,11 @@ use crate::{
 
 mod challenge;
 mod digest;
+mod http;
 
 use challenge::Challenge;
 use digest::{Algorithm, Digest};
+pub use http::{HttpLogin, LoginAttempt};
 
 /// Logins sent again for one request with a new nonce that the camera calls stale at once.
 const MAX_STALE: u32 = 3;
@@ -110,12 +112,12 @@ impl Authenticator {
         }
     }
 
-    /// The value of the `Authorization` header for a request without a body, if the camera asked for a login before.
-    pub(crate) fn authorize(&mut self, method: &str, uri: &str, attempt: &mut Attempt) -> Option<String> {
+    /// The value of the `Authorization` header for a request, if the camera asked for a login before.
+    pub(crate) fn authorize(&mut self, method: &str, uri: &str, body: &[u8], attempt: &mut Attempt) -> Option<String> {
         let credentials = self.credentials.as_ref()?;
         let value = match self.login.as_mut()? {
             Login::Basic(_, value) => format!("Basic {}", value.expose()),
-            Login::Digest(digest) => digest.authorization(credentials, method, uri),
+            Login::Digest(digest) => digest.authorization(credentials, method, uri, body),
         };
         attempt.sent = true;
         Some(value)
@@ -199,6 +201,11 @@ impl Authenticator {
     /// Forgets what was rejected: a login that worked before is tried again at the next request.
     pub(crate) fn start_over(&mut self) {
         self.rejected.clear();
+    }
+
+    /// The scheme of the login in use, such as `Digest MD5`; `None` while the camera has asked for none.
+    pub(crate) fn in_use(&self) -> Option<String> {
+        self.login.as_ref().map(|login| login.scheme().name())
     }
 
     /// Schemes tried and rejected, such as `Digest SHA-256, Digest MD5`.

@@ -21,8 +21,8 @@ use crate::{
     session::{Delivery, Session, UdpPeer},
     settings::{ClientSettings, Endpoint, Transport},
     video::{
-        AccessUnit, Assemble, PacketOrder, StreamCounters, StreamProblem, VideoFormat, VideoOutput, VideoParameters,
-        VideoReceiver,
+        AccessUnit, Assemble, PacketOrder, SenderClock, StreamCounters, StreamProblem, VideoFormat, VideoOutput,
+        VideoParameters, VideoReceiver,
     },
 };
 
@@ -375,6 +375,16 @@ impl Client {
     /// What the stream's parameter sets say.
     pub fn parameters(&self) -> Option<VideoParameters> {
         self.video.as_ref().and_then(VideoReceiver::parameters)
+    }
+
+    /// The camera's clock by the stream's sender reports.
+    pub fn sender_clock(&self) -> Option<SenderClock> {
+        self.video.as_ref().and_then(VideoReceiver::sender_clock)
+    }
+
+    /// The scheme of the login in use, such as `Digest MD5`; `None` if the camera asked for none.
+    pub fn login(&self) -> Option<String> {
+        self.session.login()
     }
 
     /// The stream's parameter sets in Annex B, as far as they are known.

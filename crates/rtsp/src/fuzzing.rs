@@ -55,7 +55,7 @@ pub fn challenge(data: &[u8]) {
     let mut attempt = Attempt::default();
     for _ in 0..4 {
         let answered = authenticator.challenge(headers.iter().map(String::as_str), &mut attempt, &mut random);
-        let header = authenticator.authorize("DESCRIBE", "rtsp://camera/x", &mut attempt);
+        let header = authenticator.authorize("DESCRIBE", "rtsp://camera/x", b"", &mut attempt);
         if let Some(header) = header {
             assert!(!header.contains(['\r', '\n']), "a line end in a header");
             assert!(!header.contains("a-secret-word"), "the password in a header");

@@ -32,12 +32,13 @@ mod settings;
 mod unit;
 pub mod video;
 
+pub use auth::{HttpLogin, LoginAttempt};
 pub use client::{Client, ClientCounters, Connection, Event, Output, UdpPort};
 pub use error::{Error, LoginProblem, RedirectProblem, Step};
 pub use message::Limits;
 pub use session::UdpPeer;
 pub use settings::{ClientSettings, Endpoint, LoginPolicy, LoginSchemes, Timeouts, Transport};
 pub use video::{
-    AccessUnit, Assemble, PacketOrder, StreamCounters, StreamProblem, UnitKind, VideoCodec, VideoFormat, VideoOutput,
-    VideoParameters, VideoReceiver,
+    AccessUnit, Assemble, PacketOrder, SenderClock, StreamCounters, StreamProblem, UnitKind, VideoCodec, VideoFormat,
+    VideoOutput, VideoParameters, VideoReceiver,
 };

@@ -378,11 +378,17 @@ impl Session {
         uri.cloned().unwrap_or_else(|| address::request_uri(&self.url))
     }
 
+    /// The scheme of the login in use.
+    pub(crate) fn login(&self) -> Option<String> {
+        let tunnel = self.tunnel.as_ref().and_then(Tunnel::login);
+        self.auth.in_use().or(tunnel)
+    }
+
     /// Sends a request, with a login if the camera asked for one before.
     fn send(&mut self, method: &'static str, uri: String, mut attempt: Attempt) {
         self.cseq = self.cseq.wrapping_add(1);
         let mut headers = vec![("CSeq", self.cseq.to_string())];
-        if let Some(value) = self.auth.authorize(method, &uri, &mut attempt) {
+        if let Some(value) = self.auth.authorize(method, &uri, b"", &mut attempt) {
             headers.push(("Authorization", value));
         }
         headers.push(("User-Agent", self.settings.user_agent.clone()));

@@ -133,6 +133,16 @@ pub struct VideoParameters {
     pub height: u32,
 }
 
+/// The camera's clock by its newest RTCP sender report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SenderClock {
+    /// NTP timestamp (RFC 3550, 4): seconds since 1900 in the upper 32 bits, their fraction in the lower. Cameras without a clock send
+    /// the time since their start, or zero.
+    pub ntp: u64,
+    /// When the report arrived.
+    pub arrived_at: Instant,
+}
+
 /// What comes out of a receiver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -258,12 +268,9 @@ impl VideoReceiver {
         let mut is_bye = false;
         for item in rtcp::items(packet) {
             match item {
-                RtcpItem::SenderReport {
-                    ssrc: sender,
-                    ntp_middle,
-                } => {
+                RtcpItem::SenderReport { ssrc: sender, ntp } => {
                     if let Some(reception) = self.reception.as_mut().filter(|r| r.ssrc == sender) {
-                        reception.sender_report(ntp_middle, now);
+                        reception.sender_report(ntp, now);
                     }
                 }
                 // Before the first packet any source can be the one.
@@ -319,6 +326,12 @@ impl VideoReceiver {
             Assembler::Nal(assembler) => assembler.sets().parameters().map(|p| p.video.clone()),
             Assembler::Jpeg(assembler) => assembler.parameters().cloned(),
         }
+    }
+
+    /// The camera's clock; `None` before its first sender report.
+    pub fn sender_clock(&self) -> Option<SenderClock> {
+        let (ntp, arrived_at) = self.reception.as_ref()?.sender_report?;
+        Some(SenderClock { ntp, arrived_at })
     }
 
     /// All parameter sets received so far, in Annex B, for a decoder that starts with a delta unit.

@@ -3,16 +3,19 @@
 use std::{io, path::Path, time::Duration};
 
 use futures::{StreamExt, stream};
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::tz::TimeZone;
 use tokio::time::timeout;
 
 use super::{CheckRow, CheckState};
-use crate::receiver::{is_built_in, receiver_settings};
+use crate::{
+    first_picture,
+    receiver::{is_built_in, receiver_settings},
+};
 use gridwatch_base::installation::Installation;
 use gridwatch_camera::{
-    Backend, Codec, Transport,
+    Backend, Transport,
     receive::{
-        self, LoginProblem, ProbedStream, ReceiveError, ReceiverSettings, RtspError, Timeouts, VideoCodec,
+        self, LoginProblem, MeasuredStream, ReceiveError, ReceiverSettings, RtspError, Timeouts, VideoCodec,
         unsupported_format,
     },
 };
@@ -229,14 +232,9 @@ async fn open(camera: &Camera, what: String, name: &str, decoders: Backend, limi
 }
 
 /// Decodes the keyframe as a look does.
-fn decode(stream: ProbedStream, decoders: Backend) -> Result<(), String> {
+fn decode(stream: MeasuredStream, decoders: Backend) -> Result<(), String> {
     let data = stream.keyframe.unwrap_or_default();
-    let codec = match stream.format.codec {
-        VideoCodec::Jpeg => return receive::decode_jpeg(&data, Timestamp::now()).map(|_| ()),
-        VideoCodec::H264 => Codec::H264,
-        VideoCodec::H265 => Codec::H265,
-    };
-    decode_keyframe(codec, data, decoders)
+    first_picture::decode(stream.format.codec, data, decoders).map(drop)
 }
 
 /// A probe decodes no stream.
@@ -247,30 +245,6 @@ fn probe_settings(camera: &Camera, timeouts: Timeouts) -> ReceiverSettings {
         #[cfg(feature = "gst")]
         gridwatch_camera::decode::DecodeMode::InProcess,
     )
-}
-
-#[cfg(feature = "gst")]
-fn decode_keyframe(codec: Codec, data: Vec<u8>, backend: Backend) -> Result<(), String> {
-    use crate::decoders;
-    use gridwatch_camera::{
-        Keyframe,
-        decode::{CrashLog, Decoder},
-    };
-    let keyframe = Keyframe {
-        camera: "check".into(),
-        seq: 0,
-        captured_at: Timestamp::now(),
-        codec,
-        data: data.into(),
-    };
-    let mode = decoders::mode(CrashLog::default());
-    let mut decoder = Decoder::with_mode("check", backend, &mode).map_err(|e| e.to_string())?;
-    decoder.decode(&keyframe).map(|_| ()).map_err(|e| e.to_string())
-}
-
-#[cfg(not(feature = "gst"))]
-fn decode_keyframe(_codec: Codec, _data: Vec<u8>, _backend: Backend) -> Result<(), String> {
-    Ok(())
 }
 
 /// Splits an error into what is wrong and what to do.

@@ -31,7 +31,7 @@ const SHOWN: usize = 6;
 /// Cases with pictures in the report.
 const SHOWN_CASES: usize = 10;
 /// Detections below this score are left out of the report: the lowest `keep_score` of the rules, below which nothing counts.
-const SHOWN_SCORE: f32 = 0.3;
+pub(in crate::cli) const SHOWN_SCORE: f32 = 0.3;
 /// Quality at which pictures are held in memory.
 const HELD_QUALITY: u8 = 90;
 

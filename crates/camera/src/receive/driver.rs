@@ -10,9 +10,7 @@ use std::{
 
 use gridwatch_base::secret::Credentials;
 use gridwatch_rtsp as rtsp;
-use gridwatch_rtsp::{
-    Client, ClientSettings, Connection, Event, Limits, Output, VideoCodec, VideoFormat, VideoParameters,
-};
+use gridwatch_rtsp::{Client, ClientSettings, Connection, Event, Limits, Output, VideoCodec, VideoFormat};
 use tokio_rustls::TlsConnector;
 
 use super::{
@@ -28,6 +26,10 @@ use crate::{
     live::VideoSource,
     slot::{CameraState, Slot},
 };
+
+mod measure;
+
+pub use measure::{KeyframeArrival, MeasureLimits, MeasuredStream, measure, probe};
 
 /// Longest wait for the second connection of an HTTP tunnel, during which nothing is read.
 const POST_LIMIT: Duration = Duration::from_secs(3);
@@ -49,20 +51,7 @@ pub(super) async fn receive(
     log: &CameraLog,
     attempt: &Attempt,
 ) -> ReceiveError {
-    let now = Instant::now();
-    let driver = Driver {
-        settings,
-        slot,
-        log,
-        attempt,
-        client: Client::new(client_settings(settings, credentials), now, fastrand::u64(..)),
-        sockets: Sockets::new(),
-        tls: None,
-        budget: Budget::new(now),
-        packets: 0,
-        handler: None,
-    };
-    driver.run().await
+    Driver::new(settings, credentials, slot, log, attempt).run().await
 }
 
 /// The settings of the client for one connection.
@@ -94,6 +83,30 @@ struct Driver<'a> {
     /// Counted in the budget so far.
     packets: u64,
     handler: Option<StreamHandler<'a>>,
+}
+
+impl<'a> Driver<'a> {
+    fn new(
+        settings: &'a ReceiverSettings,
+        credentials: Option<Credentials>,
+        slot: &'a Arc<Slot>,
+        log: &'a CameraLog,
+        attempt: &'a Attempt,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            settings,
+            slot,
+            log,
+            attempt,
+            client: Client::new(client_settings(settings, credentials), now, fastrand::u64(..)),
+            sockets: Sockets::new(),
+            tls: None,
+            budget: Budget::new(now),
+            packets: 0,
+            handler: None,
+        }
+    }
 }
 
 impl Driver<'_> {
@@ -325,97 +338,5 @@ fn video_source(format: &VideoFormat) -> VideoSource {
     VideoSource::Video {
         codec,
         clock_rate: format.clock_rate,
-    }
-}
-
-/// What a probe of a camera found.
-#[derive(Debug)]
-pub struct ProbedStream {
-    /// The stream as the camera describes it.
-    pub format: VideoFormat,
-    /// What its parameter sets say, from the description or from the stream.
-    pub parameters: Option<VideoParameters>,
-    /// The first complete keyframe: Annex B, or a JPEG. `None` if none came in time.
-    pub keyframe: Option<Vec<u8>>,
-    /// Where the camera redirected to.
-    pub redirected_to: Option<String>,
-}
-
-/// Connects to a camera, opens its stream and waits for one keyframe, no longer than `limit`.
-///
-/// # Errors
-/// Why the stream cannot be opened.
-pub async fn probe(settings: &ReceiverSettings, limit: Duration) -> Result<ProbedStream, ReceiveError> {
-    let credentials = settings.read_credentials().await?;
-    let began = Instant::now();
-    let slot = Slot::new(settings.camera.clone(), Arc::default());
-    let log = CameraLog::new(settings.camera.clone());
-    let attempt = Attempt::default();
-    let mut driver = Driver {
-        settings,
-        slot: &slot,
-        log: &log,
-        attempt: &attempt,
-        client: Client::new(client_settings(settings, credentials), began, fastrand::u64(..)),
-        sockets: Sockets::new(),
-        tls: None,
-        budget: Budget::new(began),
-        packets: 0,
-        handler: None,
-    };
-    driver.probe(began + limit).await
-}
-
-impl Driver<'_> {
-    async fn probe(&mut self, until: Instant) -> Result<ProbedStream, ReceiveError> {
-        let mut found: Option<ProbedStream> = None;
-        let mut redirected_to = None;
-        loop {
-            let now = Instant::now();
-            match self.client.poll() {
-                Output::Idle => {
-                    if now >= until {
-                        break;
-                    }
-                    let until = until.min(self.next_wake(now));
-                    let (wake, _) = self.sockets.wait(&mut self.client, until).await;
-                    self.handle(wake, Instant::now())?;
-                }
-                Output::Closed(error) => return Err(ReceiveError::Rtsp(error)),
-                Output::Event(Event::Described { format, .. }) => {
-                    found = Some(ProbedStream {
-                        format,
-                        parameters: None,
-                        keyframe: None,
-                        redirected_to: redirected_to.clone(),
-                    });
-                }
-                Output::Event(Event::Redirected { to, .. }) => redirected_to = Some(to),
-                Output::Event(Event::Unit(unit)) => {
-                    if let Some(found) = &mut found
-                        && unit.is_complete
-                    {
-                        found.keyframe = Some(unit.data);
-                        break;
-                    }
-                }
-                output => {
-                    if let Some(error) = self.apply(output, now).await {
-                        return Err(error);
-                    }
-                }
-            }
-        }
-        let now = Instant::now();
-        let Some(mut found) = found else {
-            self.client.timeout(self.client.next_timeout().unwrap_or(now).max(now));
-            let error = self.do_outputs().await;
-            return Err(error.unwrap_or(ReceiveError::NoFrames(self.settings.timeouts.idle)));
-        };
-        found.parameters = self.client.parameters();
-        self.client.close(now);
-        let _ = self.do_outputs().await;
-        self.sockets.send_last().await;
-        Ok(found)
     }
 }

@@ -28,7 +28,7 @@ use super::Trust;
 ///
 /// # Errors
 /// What is wrong with the configured file.
-pub(super) fn connector(trust: &Trust) -> Result<TlsConnector, String> {
+pub fn connector(trust: &Trust) -> Result<TlsConnector, String> {
     let verifier = match trust {
         Trust::Pin(sha256) => CameraVerifier::new(vec![sha256.clone()], RootCertStore::empty(), false),
         Trust::CaFile(path) => of_file(path)?,
@@ -67,11 +67,10 @@ fn of_file(path: &Path) -> Result<CameraVerifier, String> {
 }
 
 /// Opens TLS over a connection.
-pub(super) async fn handshake(
-    connector: &TlsConnector,
-    host: &str,
-    stream: TcpStream,
-) -> io::Result<TlsStream<TcpStream>> {
+///
+/// # Errors
+/// The connection's, or in words why the certificate is not trusted.
+pub async fn handshake(connector: &TlsConnector, host: &str, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
     connector.connect(name, stream).await.map_err(in_words)
 }

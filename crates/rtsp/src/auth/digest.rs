@@ -53,10 +53,14 @@ impl Algorithm {
     }
 
     fn hash(self, text: &str) -> String {
+        self.hash_bytes(text.as_bytes())
+    }
+
+    fn hash_bytes(self, bytes: &[u8]) -> String {
         if self.is_sha_256 {
-            hex(&Sha256::digest(text))
+            hex(&Sha256::digest(bytes))
         } else {
-            hex(&Md5::digest(text))
+            hex(&Md5::digest(bytes))
         }
     }
 }
@@ -79,7 +83,8 @@ enum Quality {
 }
 
 impl Quality {
-    /// Reads the list of qualities offered. `auth` is preferred: no request has a body that `auth-int` would protect.
+    /// Reads the list of qualities offered. `auth` is preferred: RTSP requests have no body that `auth-int` would protect, and devices get
+    /// `auth` right.
     fn choose(offered: Option<&str>) -> Self {
         let has = |name: &str| {
             let mut words = offered.into_iter().flat_map(|o| o.split([',', ' ', ';']));
@@ -131,10 +136,10 @@ impl Digest {
         })
     }
 
-    /// The header's value for a request without a body.
-    pub(super) fn authorization(&mut self, credentials: &Credentials, method: &str, uri: &str) -> String {
+    /// The header's value for a request.
+    pub(super) fn authorization(&mut self, credentials: &Credentials, method: &str, uri: &str, body: &[u8]) -> String {
         self.count = self.count.wrapping_add(1);
-        let response = self.response(credentials, method, uri);
+        let response = self.response(credentials, method, uri, body);
         let (user, nonce, cnonce) = (escape(credentials.user.expose()), &self.nonce, &self.client_nonce);
         let realm = &self.realm;
         let mut value = format!(
@@ -156,7 +161,7 @@ impl Digest {
         value
     }
 
-    fn response(&self, credentials: &Credentials, method: &str, uri: &str) -> String {
+    fn response(&self, credentials: &Credentials, method: &str, uri: &str, body: &[u8]) -> String {
         // What is hashed has the password in it, or a hash that serves in its place.
         let hash = |text: String| Zeroizing::new(self.algorithm.hash(&Zeroizing::new(text)));
         let (user, password) = (credentials.user.expose(), credentials.password.expose());
@@ -166,7 +171,7 @@ impl Digest {
             a1 = hash(format!("{}:{nonce}:{cnonce}", *a1));
         }
         let a2 = match self.quality {
-            Quality::AuthInt => hash(format!("{method}:{uri}:{}", *hash(String::new()))),
+            Quality::AuthInt => hash(format!("{method}:{uri}:{}", self.algorithm.hash_bytes(body))),
             _ => hash(format!("{method}:{uri}")),
         };
         let (a1, a2) = (&*a1, &*a2);

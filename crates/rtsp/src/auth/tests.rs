@@ -14,7 +14,7 @@ fn authenticator() -> Authenticator {
 /// A 401 with `header`, answered; the `Authorization` that follows.
 fn answer(a: &mut Authenticator, attempt: &mut Attempt, header: &str) -> Result<String, LoginProblem> {
     a.challenge([header].into_iter(), attempt, &mut Random::new(1))?;
-    Ok(a.authorize("DESCRIBE", "rtsp://c/x", attempt).unwrap())
+    Ok(a.authorize("DESCRIBE", "rtsp://c/x", b"", attempt).unwrap())
 }
 
 fn rejected(tried: &str) -> Result<String, LoginProblem> {
@@ -36,7 +36,7 @@ fn the_examples_of_the_rfcs_are_matched() {
         nonce="dcd98b7102dd2f0e8b11d0f600bfb0c093", opaque="5ccc069c403ebaf9f0171e9517f40e41""#;
     let mut d = digest(header);
     d.set_client_nonce("0a4f113b");
-    let value = d.authorization(&credentials("Mufasa", "Circle Of Life"), "GET", "/dir/index.html");
+    let value = d.authorization(&credentials("Mufasa", "Circle Of Life"), "GET", "/dir/index.html", b"");
     assert!(
         value.contains(r#"response="6629fae49393a05397450978507c4ef1""#),
         "{value}"
@@ -51,7 +51,7 @@ fn the_examples_of_the_rfcs_are_matched() {
         nonce="7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v", opaque="FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS""#;
     let mut d = digest(header);
     d.set_client_nonce("f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ");
-    let value = d.authorization(&credentials("Mufasa", "Circle of Life"), "GET", "/dir/index.html");
+    let value = d.authorization(&credentials("Mufasa", "Circle of Life"), "GET", "/dir/index.html", b"");
     let response = "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1";
     assert!(
         value.contains(response) && value.contains("algorithm=SHA-256,"),
@@ -83,7 +83,7 @@ fn digest_md5(text: &str) -> String {
 fn auth_int_hashes_the_empty_body() {
     let mut d = digest(r#"Digest realm="r", nonce="n", qop="auth-int", algorithm=md5-sess"#);
     d.set_client_nonce("c");
-    let value = d.authorization(&credentials("u", "p"), "PLAY", "rtsp://c/");
+    let value = d.authorization(&credentials("u", "p"), "PLAY", "rtsp://c/", b"");
     let hash = |text: &str| digest_md5(text);
     let a1 = hash(&format!("{}:n:c", hash("u:r:p")));
     let a2 = hash(&format!("PLAY:rtsp://c/:{}", hash("")));
@@ -127,7 +127,7 @@ fn a_nonce_that_is_good_once_is_renewed_for_each_request() {
     let mut a = authenticator();
     for n in 0..9 {
         let mut attempt = Attempt::default();
-        let _ = a.authorize("DESCRIBE", "rtsp://c/x", &mut attempt);
+        let _ = a.authorize("DESCRIBE", "rtsp://c/x", b"", &mut attempt);
         let challenge = format!(r#"Digest realm="r", nonce="{n}", stale=FALSE"#);
         assert!(answer(&mut a, &mut attempt, &challenge).is_ok());
     }

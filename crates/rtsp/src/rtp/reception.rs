@@ -17,8 +17,8 @@ pub(crate) struct Reception {
     transit: u32,
     /// Interarrival jitter in 1/16 timestamp units.
     jitter: u32,
-    /// Middle 32 bits of the NTP time of the newest sender report, and its arrival.
-    sender_report: Option<(u32, Instant)>,
+    /// NTP time of the newest sender report, and its arrival.
+    pub(crate) sender_report: Option<(u64, Instant)>,
 }
 
 /// The numbers of one report block.
@@ -78,8 +78,8 @@ impl Reception {
     }
 
     /// Takes a sender report of this source.
-    pub(crate) fn sender_report(&mut self, ntp_middle: u32, now: Instant) {
-        self.sender_report = Some((ntp_middle, now));
+    pub(crate) fn sender_report(&mut self, ntp: u64, now: Instant) {
+        self.sender_report = Some((ntp, now));
     }
 
     /// The report for the interval since the last call.
@@ -96,7 +96,8 @@ impl Reception {
             .min(255);
         let (last_sender_report, delay) = self.sender_report.map_or((0, 0), |(ntp, at)| {
             let delay = now.saturating_duration_since(at).as_nanos() * 65_536 / 1_000_000_000;
-            (ntp, u32::try_from(delay).unwrap_or(u32::MAX))
+            // The middle 32 bits (RFC 3550, 6.4.1).
+            ((ntp >> 16) as u32, u32::try_from(delay).unwrap_or(u32::MAX))
         });
         ReportBlock {
             ssrc: self.ssrc,
@@ -147,7 +148,7 @@ mod tests {
         let now = Instant::now();
         let mut reception = Reception::new(7, 0, 90_000, now);
         assert_eq!(reception.report(now).last_sender_report, 0);
-        reception.sender_report(0x1234_5678, now);
+        reception.sender_report(0xffff_1234_5678_ffff, now);
         let report = reception.report(now + Duration::from_millis(1_500));
         assert_eq!(
             (report.last_sender_report, report.delay_since_sender_report),

@@ -12,8 +12,8 @@ const CNAME: u8 = 1;
 /// What is of interest in a compound packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RtcpItem<'a> {
-    /// The middle 32 bits of the sender's NTP time.
-    SenderReport { ssrc: u32, ntp_middle: u32 },
+    /// The sender's time as an NTP timestamp: seconds since 1900 in the upper 32 bits, their fraction in the lower.
+    SenderReport { ssrc: u32, ntp: u64 },
     /// The sources that leave, 4 bytes each.
     Bye { ssrcs: &'a [u8] },
 }
@@ -43,8 +43,8 @@ pub(crate) fn items(mut compound: &[u8]) -> impl Iterator<Item = RtcpItem<'_>> {
                     let (Some(ssrc), Some(seconds), Some(fraction)) = (word(0), word(4), word(8)) else {
                         continue;
                     };
-                    let ntp_middle = seconds << 16 | fraction >> 16;
-                    return Some(RtcpItem::SenderReport { ssrc, ntp_middle });
+                    let ntp = u64::from(seconds) << 32 | u64::from(fraction);
+                    return Some(RtcpItem::SenderReport { ssrc, ntp });
                 }
                 BYE => {
                     let count = usize::from(flags & 0x1f) * 4;
@@ -98,7 +98,7 @@ mod tests {
         let read: Vec<_> = items(&compound).collect();
         let report = RtcpItem::SenderReport {
             ssrc: 0x0102_0304,
-            ntp_middle: 0x1122_3344,
+            ntp: 0xaabb_1122_3344_0000,
         };
         assert_eq!(read[0], report);
         assert!(read[1].says_bye_of(0x0102_0304) && !read[1].says_bye_of(1));

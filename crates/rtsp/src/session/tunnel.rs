@@ -52,6 +52,11 @@ impl Tunnel {
     }
 
     /// The GET request, which opens the server's direction.
+    /// The scheme of the login in use.
+    pub(super) fn login(&self) -> Option<String> {
+        self.auth.in_use()
+    }
+
     pub(super) fn get_request(&mut self, url: &Url, user_agent: &str) -> Vec<u8> {
         self.http_request("GET", url, user_agent, ("Accept", CONTENT_TYPE))
     }
@@ -99,7 +104,7 @@ impl Tunnel {
             ("Pragma", "no-cache".into()),
             ("Cache-Control", "no-cache".into()),
         ];
-        if let Some(value) = self.auth.authorize(method, &target, &mut self.attempt) {
+        if let Some(value) = self.auth.authorize(method, &target, b"", &mut self.attempt) {
             headers.push(("Authorization", value));
         }
         if method == "POST" {
