@@ -9,6 +9,7 @@ mod calendar;
 mod cameras;
 mod change;
 mod claims;
+mod console;
 mod draft;
 mod grid_gaps;
 mod ledger;
@@ -141,6 +142,7 @@ impl Checker<'_> {
         self.broker();
         self.claims();
         self.telemetry();
+        self.console();
         self.registry();
         self.evidence();
         self.draft.rest.audit = self.optional(&section("audit"));

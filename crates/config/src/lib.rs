@@ -12,6 +12,7 @@ pub mod raw;
 pub mod schema;
 
 mod check;
+mod console;
 mod needs;
 mod polygon;
 
@@ -28,6 +29,7 @@ use url::Url;
 
 pub use self::{
     check::{Draft, ReplayConfig, Survey},
+    console::{Console, ConsoleTls, Network, Role, USERS_FILE},
     raw::LogFormat,
 };
 pub use gridwatch_base::{
@@ -79,6 +81,8 @@ pub struct Config {
     pub claims: Claims,
     /// Logs, metrics and health.
     pub telemetry: Telemetry,
+    /// The console's web server.
+    pub console: Console,
     /// Evidence pictures: encoding, masking, retention.
     pub evidence: Evidence,
     /// Acts of persons go to the system log, too.
@@ -272,6 +276,8 @@ pub struct Camera {
     pub gb_device_id: Option<String>,
     /// Reference of the legal and technical review; without it, the camera's cases are leads only.
     pub legal_review_ref: Option<String>,
+    /// Groups of cameras to which it belongs.
+    pub groups: Vec<String>,
     /// Whether it is fixed or turns.
     pub aim: Aim,
     /// Its views' change maps; `None` if they have none.
@@ -299,6 +305,7 @@ impl Camera {
             read_numbers: false,
             gb_device_id: None,
             legal_review_ref: None,
+            groups: Vec::new(),
             aim: Aim::Unwatched,
             change: None,
             presets: vec![Preset {
