@@ -51,13 +51,22 @@ fn main() -> io::Result<()> {
         let gzip = encoder.finish()?;
         let gains = gzip.len() < bytes.len();
         fs::write(&packed, gzip)?;
-        let gzip = if gains { format!("Some(include_bytes!({packed:?}))") } else { "None".into() };
+        let gzip = if gains {
+            format!("Some(include_bytes!({packed:?}))")
+        } else {
+            "None".into()
+        };
         let _ = writeln!(
             table,
             "    Asset {{ name: {name:?}, mime: {mime:?}, plain: include_bytes!({path:?}), gzip: {gzip} }},"
         );
     }
-    let version: String = digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let version: String = digest
+        .finalize()
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let source = format!(
         "/// Hash over the names and contents of all assets.\npub(crate) const VERSION: &str = {version:?};\n\n\
          static ASSETS: &[Asset] = &[\n{table}];\n"

@@ -158,7 +158,10 @@ mod tests {
     fn a_network_contains_addresses_with_its_prefix() {
         assert!(contains("10.0.0.5", "10.0.0.5") && !contains("10.0.0.5", "10.0.0.6"));
         assert!(contains("10.0.0.0/24", "10.0.0.255") && !contains("10.0.0.0/24", "10.0.1.0"));
-        assert!(contains("10.0.0.0/24", "::ffff:10.0.0.7"), "a dual-stack socket reports IPv4 clients so");
+        assert!(
+            contains("10.0.0.0/24", "::ffff:10.0.0.7"),
+            "a dual-stack socket reports IPv4 clients so"
+        );
         assert!(contains("fd00::/8", "fd12::1") && !contains("fd00::/8", "fe80::1"));
         assert!(!contains("::/0", "10.0.0.1") && contains("0.0.0.0/0", "10.0.0.1"));
         for wrong in ["", "box", "10.0.0.0/33", "10.0.0.0/x", "10.0.0/8", "fd00::/129"] {

@@ -380,10 +380,7 @@ impl Accounts {
         })
     }
 
-    fn change(
-        &self,
-        change: impl FnOnce(&mut AccountsFile) -> Result<(), AccountError>,
-    ) -> Result<(), AccountError> {
+    fn change(&self, change: impl FnOnce(&mut AccountsFile) -> Result<(), AccountError>) -> Result<(), AccountError> {
         let _lock = self.lock()?;
         let mut file = self.load()?;
         change(&mut file)?;
@@ -423,8 +420,13 @@ impl Accounts {
             reason,
         };
         // serde quotes what it cannot read, which may be a hash: only the place is said.
-        let file: AccountsFile = serde_json::from_str(&text)
-            .map_err(|e| damaged(format!("not a list of users (line {}, column {})", e.line(), e.column())))?;
+        let file: AccountsFile = serde_json::from_str(&text).map_err(|e| {
+            damaged(format!(
+                "not a list of users (line {}, column {})",
+                e.line(),
+                e.column()
+            ))
+        })?;
         match file.version {
             1 => Ok(file),
             newer => Err(damaged(format!("version {newer} is of a newer gridwatch"))),

@@ -64,23 +64,57 @@ pub(crate) fn routes(routes: Routes) -> Routes {
     let found = Answer::Json(schema::<Vec<CaseRecord>>);
     routes
         .api(
-            get("/api/v1/status", "status", "Whether problems would be filed now", viewer, Answer::Json(schema::<StatusAnswer>)),
+            get(
+                "/api/v1/status",
+                "status",
+                "Whether problems would be filed now",
+                viewer,
+                Answer::Json(schema::<StatusAnswer>),
+            ),
             status,
         )
-        .api(get("/api/v1/views", "views", "All views with their newest looks", viewer, views), list_views)
         .api(
-            get("/api/v1/views/{view}", "view", "One view with its newest look", viewer, Answer::Json(schema::<ViewAnswer>)),
+            get(
+                "/api/v1/views",
+                "views",
+                "All views with their newest looks",
+                viewer,
+                views,
+            ),
+            list_views,
+        )
+        .api(
+            get(
+                "/api/v1/views/{view}",
+                "view",
+                "One view with its newest look",
+                viewer,
+                Answer::Json(schema::<ViewAnswer>),
+            ),
             view,
         )
         .api(
             Operation {
                 query: Some(schema::<PictureQuery>),
-                ..get("/api/v1/views/{view}/picture", "picture", "Picture of the newest look", viewer, Answer::Jpeg)
+                ..get(
+                    "/api/v1/views/{view}/picture",
+                    "picture",
+                    "Picture of the newest look",
+                    viewer,
+                    Answer::Jpeg,
+                )
             },
             picture,
         )
         .api(
-            change(Method::POST, "/api/v1/views/{view}/look", "look_now", "Take a look now", operator, "console look"),
+            change(
+                Method::POST,
+                "/api/v1/views/{view}/look",
+                "look_now",
+                "Take a look now",
+                operator,
+                "console look",
+            ),
             look_now,
         )
         .api(
@@ -91,26 +125,58 @@ pub(crate) fn routes(routes: Routes) -> Routes {
             list_cases,
         )
         .api(
-            get("/api/v1/cases/{id}", "case", "The newest record of a case", viewer, Answer::Json(schema::<CaseRecord>)),
+            get(
+                "/api/v1/cases/{id}",
+                "case",
+                "The newest record of a case",
+                viewer,
+                Answer::Json(schema::<CaseRecord>),
+            ),
             case,
         )
         .api(
-            get("/api/v1/cases/{id}/evidence/{item}", "evidence", "A picture of a case", viewer, Answer::Jpeg),
+            get(
+                "/api/v1/cases/{id}/evidence/{item}",
+                "evidence",
+                "A picture of a case",
+                viewer,
+                Answer::Jpeg,
+            ),
             evidence,
         )
         .api(
-            get("/api/v1/users", "users", "The users", admin, Answer::Json(schema::<Vec<UserAnswer>>)),
+            get(
+                "/api/v1/users",
+                "users",
+                "The users",
+                admin,
+                Answer::Json(schema::<Vec<UserAnswer>>),
+            ),
             list_users,
         )
         .api(
             Operation {
                 body: Some(schema::<UserBody>),
-                ..change(Method::POST, "/api/v1/users", "add_user", "Add a user", admin, "console user add")
+                ..change(
+                    Method::POST,
+                    "/api/v1/users",
+                    "add_user",
+                    "Add a user",
+                    admin,
+                    "console user add",
+                )
             },
             add_user,
         )
         .api(
-            change(Method::DELETE, "/api/v1/users/{name}", "remove_user", "Remove a user", admin, "console user remove"),
+            change(
+                Method::DELETE,
+                "/api/v1/users/{name}",
+                "remove_user",
+                "Remove a user",
+                admin,
+                "console user remove",
+            ),
             remove_user,
         )
 }
@@ -184,7 +250,8 @@ struct DetectionAnswer {
 
 fn sight_name(view: View) -> String {
     let name = serde_json::to_value(view).ok();
-    name.and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
+    name.and_then(|name| name.as_str().map(str::to_owned))
+        .unwrap_or_default()
 }
 
 impl LookAnswer {
@@ -225,11 +292,7 @@ async fn list_views(State(app): State<Arc<App>>, actor: Actor) -> Json<Vec<ViewA
     Json(seen.map(|status| ViewAnswer::new(&app, status)).collect())
 }
 
-fn seen_view(
-    config: &Config,
-    actor: &Actor,
-    path: Result<Path<String>, PathRejection>,
-) -> Result<CameraId, Rejection> {
+fn seen_view(config: &Config, actor: &Actor, path: Result<Path<String>, PathRejection>) -> Result<CameraId, Rejection> {
     let view = CameraId::from(path?.0);
     actor.camera_of(config, &view).ok_or(Rejection::NotFound)?;
     Ok(view)
@@ -402,7 +465,9 @@ async fn add_user(
 ) -> Result<Response, Rejection> {
     let Json(body) = body?;
     let groups = body.groups.iter().cloned().collect::<Vec<_>>().join(" ");
-    let details = ActDetails::new("user", &body.name).with("role", body.role).with("groups", groups);
+    let details = ActDetails::new("user", &body.name)
+        .with("role", body.role)
+        .with("groups", groups);
     pages::expect_possible_first(&app, body.role, body.password.is_some())?;
     let accounts = Arc::clone(&app.accounts);
     form::blocking(move || {

@@ -6,21 +6,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gridwatch_base::{
-    digest::sha256_hex,
-    disk::write_private,
-    file,
-};
+use gridwatch_base::{digest::sha256_hex, disk::write_private, file};
 use gridwatch_config::{Config, Console, ConsoleTls};
 use tokio::sync::Semaphore;
 
 use crate::{
+    ConsoleError,
     accounts::{Accounts, PasswordPool},
     daemon::Daemon,
     login_guard::{LoginGuard, Origin, Permission},
     random::{self, MacKey},
     sessions::Sessions,
-    ConsoleError,
 };
 
 /// Open pages that are updated, at most. Each holds a connection; a browser shows one at a time.

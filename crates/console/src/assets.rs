@@ -24,12 +24,6 @@ struct Asset {
     gzip: Option<&'static [u8]>,
 }
 
-/// Sizes of an asset in bytes, uncompressed and as sent to a browser, for tests of what a page weighs.
-pub(crate) fn sizes(name: &str) -> Option<(usize, usize)> {
-    let asset = ASSETS.iter().find(|asset| asset.name == name)?;
-    Some((asset.plain.len(), asset.gzip.unwrap_or(asset.plain).len()))
-}
-
 /// `GET /assets/{version}/{*name}`.
 pub(crate) async fn serve(Path((version, name)): Path<(String, String)>, headers: HeaderMap) -> Response {
     let Some(asset) = ASSETS.iter().find(|asset| asset.name == name) else {
@@ -68,7 +62,9 @@ fn etag() -> &'static str {
 /// True if the client takes gzip: named, and not with weight 0 (RFC 9110 § 12.5.3).
 pub(crate) fn accepts_gzip(headers: &HeaderMap) -> bool {
     let values = headers.get_all(ACCEPT_ENCODING).iter();
-    let mut codings = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let mut codings = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
     codings.any(|coding| {
         let mut parts = coding.split(';').map(str::trim);
         let is_gzip = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip"));

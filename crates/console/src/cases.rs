@@ -17,7 +17,9 @@ async fn read<T: Send + 'static>(
     let place = place.map_err(|error| Rejection::internal(&error))?;
     let dir = app.state_dir.clone();
     let done = task::spawn_blocking(move || {
-        let found = Store::open_read_only(&dir).map_err(Rejection::from).and_then(|store| read(&store));
+        let found = Store::open_read_only(&dir)
+            .map_err(Rejection::from)
+            .and_then(|store| read(&store));
         drop(place);
         found
     });

@@ -66,10 +66,16 @@ impl Client {
 
 /// The last address in `X-Forwarded-For` that is not a trusted proxy: those before it are the client's own words.
 fn forwarded_for(settings: &Console, headers: &HeaderMap) -> Option<IpAddr> {
-    let values = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+    let values = headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .filter_map(|value| value.to_str().ok());
     let hops: Vec<&str> = values.flat_map(|value| value.split(',')).map(str::trim).collect();
     for hop in hops.iter().rev().take(MAX_HOPS) {
-        let address = hop.parse::<IpAddr>().or_else(|_| hop.parse::<SocketAddr>().map(|a| a.ip())).ok()?;
+        let address = hop
+            .parse::<IpAddr>()
+            .or_else(|_| hop.parse::<SocketAddr>().map(|a| a.ip()))
+            .ok()?;
         let address = address.to_canonical();
         if !settings.trusts(address) {
             return Some(address);
@@ -115,7 +121,10 @@ pub(crate) fn is_same_origin(settings: &Console, headers: &HeaderMap) -> bool {
     let Some(origin) = origin.to_str().ok().and_then(|origin| Url::parse(origin).ok()) else {
         return false;
     };
-    let is_public = settings.public_url.as_ref().is_some_and(|url| url.origin() == origin.origin());
+    let is_public = settings
+        .public_url
+        .as_ref()
+        .is_some_and(|url| url.origin() == origin.origin());
     // The scheme is left out: behind a proxy that encrypts, the console does not know it.
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
     let own = host.and_then(|host| Url::parse(&format!("{}://{host}", origin.scheme())).ok());
@@ -140,7 +149,8 @@ mod tests {
     }
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        let pair = |(name, value): &(&'static str, &str)| (axum::http::HeaderName::from_static(name), value.parse().unwrap());
+        let pair =
+            |(name, value): &(&'static str, &str)| (axum::http::HeaderName::from_static(name), value.parse().unwrap());
         pairs.iter().map(pair).collect()
     }
 
@@ -152,9 +162,16 @@ mod tests {
     fn only_a_trusted_proxy_says_who_the_client_is() {
         let told = [("x-forwarded-for", "1.1.1.1, 9.9.9.9, 10.0.0.7")];
         let by_proxy = client([10, 0, 0, 5], &told);
-        assert_eq!(by_proxy.address, IpAddr::from([9, 9, 9, 9]), "the first address is the client's own claim");
+        assert_eq!(
+            by_proxy.address,
+            IpAddr::from([9, 9, 9, 9]),
+            "the first address is the client's own claim"
+        );
         let direct = client([8, 8, 8, 8], &told);
-        assert_eq!((direct.address, direct.is_by_trusted_proxy), ([8, 8, 8, 8].into(), false));
+        assert_eq!(
+            (direct.address, direct.is_by_trusted_proxy),
+            ([8, 8, 8, 8].into(), false)
+        );
         assert!(direct.is_by_unknown_proxy && !client([8, 8, 8, 8], &[]).is_by_unknown_proxy);
         let garbage = client([10, 0, 0, 5], &[("x-forwarded-for", "1.1.1.1, <script>")]);
         assert_eq!(garbage.address, IpAddr::from([10, 0, 0, 5]));
@@ -171,10 +188,24 @@ mod tests {
     #[test]
     fn hosts_are_addresses_and_configured_names() {
         let is_known = |host: &str| is_host_known(&settings(), &headers(&[("host", host)]), &Uri::from_static("/"));
-        for host in ["127.0.0.1:9480", "[::1]:9480", "LOCALHOST", "10.0.0.7", "city.example", "Box-1.lan:9480"] {
+        for host in [
+            "127.0.0.1:9480",
+            "[::1]:9480",
+            "LOCALHOST",
+            "10.0.0.7",
+            "city.example",
+            "Box-1.lan:9480",
+        ] {
             assert!(is_known(host), "{host}");
         }
-        for host in ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "", "a@localhost", "city.example.evil"] {
+        for host in [
+            "evil.example",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example",
+            "",
+            "a@localhost",
+            "city.example.evil",
+        ] {
             assert!(!is_known(host), "{host}");
         }
         let two = headers(&[("host", "localhost"), ("host", "localhost")]);
@@ -183,7 +214,11 @@ mod tests {
         assert!(!is_host_known(&settings(), &appended, &Uri::from_static("/")));
         assert!(!is_host_known(&settings(), &HeaderMap::new(), &Uri::from_static("/")));
         let absolute = Uri::from_static("http://evil.example/");
-        assert!(!is_host_known(&settings(), &headers(&[("host", "localhost")]), &absolute));
+        assert!(!is_host_known(
+            &settings(),
+            &headers(&[("host", "localhost")]),
+            &absolute
+        ));
     }
 
     #[test]
@@ -191,9 +226,19 @@ mod tests {
         let is_same = |pairs: &[(&'static str, &str)]| is_same_origin(&settings(), &headers(pairs));
         let host = ("host", "127.0.0.1:9480");
         assert!(is_same(&[host]), "a program");
-        assert!(is_same(&[host, ("origin", "http://127.0.0.1:9480"), ("sec-fetch-site", "same-origin")]));
-        assert!(is_same(&[host, ("origin", "https://city.example")]), "a proxy that sets its own Host");
-        assert!(!is_same(&[host, ("origin", "http://127.0.0.1:8080")]), "another program on the box");
+        assert!(is_same(&[
+            host,
+            ("origin", "http://127.0.0.1:9480"),
+            ("sec-fetch-site", "same-origin")
+        ]));
+        assert!(
+            is_same(&[host, ("origin", "https://city.example")]),
+            "a proxy that sets its own Host"
+        );
+        assert!(
+            !is_same(&[host, ("origin", "http://127.0.0.1:8080")]),
+            "another program on the box"
+        );
         assert!(!is_same(&[host, ("origin", "http://evil.example")]));
         assert!(!is_same(&[host, ("origin", "null")]));
         assert!(!is_same(&[host, ("sec-fetch-site", "cross-site")]));

@@ -21,7 +21,9 @@ pub(crate) const LONG: u32 = 180 * 24 * 3600;
 /// The value of a cookie of the request. Of several with that name, the first, which has the longest path.
 pub(crate) fn get(headers: &HeaderMap, name: &str) -> Option<String> {
     let values = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = values.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let mut pairs = values
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='));
     let value = pairs.find(|(key, _)| *key == name)?.1;
     (value.len() <= MAX_VALUE).then(|| value.to_owned())
 }

@@ -87,8 +87,6 @@ pub(crate) enum Rejection {
     UnknownIdentity(String),
     #[error("invalid input: {0}")]
     BadRequest(String),
-    #[error("in conflict with what exists: {0}")]
-    Conflict(String),
     #[error("{1}")]
     Account(AccountFault, String),
     #[error(transparent)]
@@ -127,11 +125,10 @@ impl Rejection {
             }
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
-            Self::Conflict(_) => StatusCode::CONFLICT,
             Self::Account(fault, _) => match fault {
                 AccountFault::Exists | AccountFault::LastAdmin | AccountFault::FirstUser | AccountFault::TooMany => {
                     StatusCode::CONFLICT
-                },
+                }
                 AccountFault::Name | AccountFault::Group | AccountFault::Password => StatusCode::BAD_REQUEST,
             },
             Self::Picture(PictureError::NoSuchView | PictureError::NotYet) | Self::Look(LookError::NoSuchView) => {
@@ -175,7 +172,6 @@ impl Rejection {
             Self::UnknownProxy => common.proxied.to_string(),
             Self::UnknownIdentity(user) => common.unknown_identity.with("user", user).to_string(),
             Self::BadRequest(what) => common.bad_request.with("what", what).to_string(),
-            Self::Conflict(what) => common.conflict.with("what", what).to_string(),
             Self::Account(fault, _) => match fault {
                 AccountFault::Exists => t.account.exists.to_string(),
                 AccountFault::LastAdmin => t.account.last_admin.to_string(),

@@ -14,7 +14,9 @@ use std::fmt::{self, Display};
 use axum::http::{HeaderMap, header::ACCEPT_LANGUAGE};
 use gridwatch_config::Language;
 
-pub(crate) use self::{account::AccountTexts, cases::CaseTexts, common::CommonTexts, names::NameTexts, wall::WallTexts};
+pub(crate) use self::{
+    account::AccountTexts, cases::CaseTexts, common::CommonTexts, names::NameTexts, wall::WallTexts,
+};
 use crate::cookies;
 
 /// A text of the console, in one language. Words in braces are replaced by [`Phrase::with`].
@@ -119,10 +121,15 @@ pub(crate) fn language(headers: &HeaderMap, default: Language) -> Language {
         return chosen;
     }
     let values = headers.get_all(ACCEPT_LANGUAGE).iter();
-    let ranges = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let ranges = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
     let weighted = ranges.filter_map(|range| {
         let (tag, parameters) = range.split_once(';').unwrap_or((range, ""));
-        let weight = parameters.trim().strip_prefix("q=").map_or(Some(1.0), |q| q.parse::<f32>().ok())?;
+        let weight = parameters
+            .trim()
+            .strip_prefix("q=")
+            .map_or(Some(1.0), |q| q.parse::<f32>().ok())?;
         Some((parse(tag.trim())?, weight)).filter(|(_, weight)| *weight > 0.0)
     });
     // Of equal weights the first is preferred.
@@ -152,14 +159,24 @@ mod tests {
     use super::*;
 
     fn all() -> impl Iterator<Item = &'static (&'static str, &'static str, &'static str)> {
-        [CommonTexts::ALL, NameTexts::ALL, WallTexts::ALL, CaseTexts::ALL, AccountTexts::ALL]
-            .into_iter()
-            .flatten()
+        [
+            CommonTexts::ALL,
+            NameTexts::ALL,
+            WallTexts::ALL,
+            CaseTexts::ALL,
+            AccountTexts::ALL,
+        ]
+        .into_iter()
+        .flatten()
     }
 
     /// The words in braces, in order of the alphabet.
     fn placeholders(text: &str) -> Vec<&str> {
-        let mut found: Vec<&str> = text.split('{').skip(1).filter_map(|rest| rest.split('}').next()).collect();
+        let mut found: Vec<&str> = text
+            .split('{')
+            .skip(1)
+            .filter_map(|rest| rest.split('}').next())
+            .collect();
         found.sort_unstable();
         found
     }

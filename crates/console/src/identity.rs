@@ -92,7 +92,12 @@ pub(crate) enum Identity {
 ///
 /// # Errors
 /// The accounts cannot be read; then no one is anyone.
-pub(crate) fn identify(app: &App, headers: &HeaderMap, client: Client, now: Timestamp) -> Result<Identity, AccountError> {
+pub(crate) fn identify(
+    app: &App,
+    headers: &HeaderMap,
+    client: Client,
+    now: Timestamp,
+) -> Result<Identity, AccountError> {
     let accounts = app.accounts.snapshot()?;
     let address = client.address;
     // A program with a token means that token, whatever else it sends.

@@ -38,8 +38,8 @@ use std::{future::Future, sync::Arc};
 
 use tokio::net::TcpListener;
 
-pub use self::{daemon::Daemon, error::ConsoleError};
 use self::{app::App, routes::Routes, server::Server};
+pub use self::{daemon::Daemon, error::ConsoleError};
 pub use gridwatch_config::{Console as Settings, Role};
 
 /// The console, ready to serve.
@@ -105,7 +105,9 @@ impl Console {
             return Ok(None);
         };
         let listener = TcpListener::bind(address).await;
-        listener.map(Some).map_err(|source| ConsoleError::Listen { address, source })
+        listener
+            .map(Some)
+            .map_err(|source| ConsoleError::Listen { address, source })
     }
 
     /// Where people find it, for the log: the public URL, or that of the address.
@@ -121,7 +123,10 @@ impl Console {
 
     /// SHA-256 of its certificate, as browsers show it; `None` without encryption.
     pub fn fingerprint(&self) -> Option<&str> {
-        self.server.identity.as_ref().map(|identity| identity.fingerprint.as_str())
+        self.server
+            .identity
+            .as_ref()
+            .map(|identity| identity.fingerprint.as_str())
     }
 
     /// All routes with the roles that they take.

@@ -59,7 +59,9 @@ impl Failures {
     fn wait(self, free: u32, now: Instant) -> Option<Duration> {
         let more = self.count.checked_sub(free)?;
         let wait = FIRST_WAIT.saturating_mul(1 << more.min(16)).min(LONGEST_WAIT);
-        (self.last + wait).checked_duration_since(now).filter(|left| !left.is_zero())
+        (self.last + wait)
+            .checked_duration_since(now)
+            .filter(|left| !left.is_zero())
     }
 }
 
@@ -156,10 +158,17 @@ mod tests {
         fail(&mut guard, "wang", &source(1), FREE_FAILURES, now);
         assert_eq!(guard.try_login("wang", &source(1), now), Permission::Wait(FIRST_WAIT));
         assert_eq!(guard.try_login("wang", &source(2), now), AT_ONCE);
-        assert_eq!(guard.try_login("li", &source(1), now), AT_ONCE, "another account of the same office");
+        assert_eq!(
+            guard.try_login("li", &source(1), now),
+            AT_ONCE,
+            "another account of the same office"
+        );
         let later = now + FIRST_WAIT;
         assert_eq!(guard.try_login("wang", &source(1), later), AT_ONCE);
-        assert_eq!(guard.try_login("wang", &source(1), later), Permission::Wait(FIRST_WAIT * 2));
+        assert_eq!(
+            guard.try_login("wang", &source(1), later),
+            Permission::Wait(FIRST_WAIT * 2)
+        );
         let much_later = later + FORGET_AFTER;
         assert_eq!(guard.try_login("wang", &source(1), much_later), AT_ONCE);
     }
@@ -170,7 +179,10 @@ mod tests {
         for i in 0..FREE_FAILURES_OF_SOURCE {
             assert_eq!(guard.try_login(&format!("user{i}"), &source(1), now), AT_ONCE);
         }
-        assert!(matches!(guard.try_login("another", &source(1), now), Permission::Wait(_)));
+        assert!(matches!(
+            guard.try_login("another", &source(1), now),
+            Permission::Wait(_)
+        ));
         assert_eq!(guard.try_login("another", &source(2), now), AT_ONCE);
     }
 
@@ -190,7 +202,10 @@ mod tests {
         let device = Origin::Device("d1".into());
         assert_eq!(guard.try_login("wang", &device, now), AT_ONCE);
         fail(&mut guard, "wang", &device, FREE_FAILURES, now);
-        assert!(matches!(guard.try_login("wang", &device, now), Permission::Wait(_)), "a stolen cookie is no free ticket");
+        assert!(
+            matches!(guard.try_login("wang", &device, now), Permission::Wait(_)),
+            "a stolen cookie is no free ticket"
+        );
     }
 
     #[test]
@@ -211,6 +226,10 @@ mod tests {
             let origin = Origin::Source(IpAddr::from(i.to_be_bytes()).into());
             guard.try_login(&format!("user{i}"), &origin, now + Duration::from_millis(u64::from(i)));
         }
-        assert!(guard.by_pair.len() <= MAX_ENTRIES && guard.by_source.len() <= MAX_ENTRIES && guard.by_account.len() <= MAX_ENTRIES);
+        assert!(
+            guard.by_pair.len() <= MAX_ENTRIES
+                && guard.by_source.len() <= MAX_ENTRIES
+                && guard.by_account.len() <= MAX_ENTRIES
+        );
     }
 }

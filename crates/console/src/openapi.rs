@@ -1,10 +1,6 @@
 //! The OpenAPI document of the JSON API, made from the table of routes: an operation that is served is described, and the other way round.
 
-use axum::{
-    Json,
-    http::Method,
-    response::IntoResponse,
-};
+use axum::{Json, http::Method, response::IntoResponse};
 use gridwatch_config::Role;
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
@@ -161,15 +157,21 @@ fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
 
 /// Names of the parts in braces of a path.
 fn path_parameters(path: &str) -> impl Iterator<Item = &str> {
-    path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+    path.split('/')
+        .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
 }
 
 /// One parameter for each property of an object's schema.
 fn query_parameters(query: SchemaOf, generator: &mut SchemaGenerator) -> Vec<Value> {
     let reference = query(generator);
-    let name = reference.get("$ref").and_then(Value::as_str).and_then(|path| path.rsplit('/').next());
+    let name = reference
+        .get("$ref")
+        .and_then(Value::as_str)
+        .and_then(|path| path.rsplit('/').next());
     let object = name.and_then(|name| generator.definitions_mut().remove(name));
-    let properties = object.as_ref().and_then(|object| object.get("properties")?.as_object().cloned());
+    let properties = object
+        .as_ref()
+        .and_then(|object| object.get("properties")?.as_object().cloned());
     let properties = properties.unwrap_or_default().into_iter();
     let parameters = properties.map(|(name, mut schema)| {
         let description = schema.get("description").cloned().unwrap_or_default();
@@ -196,7 +198,10 @@ mod tests {
 
     #[test]
     fn paths_and_parameters_are_described() {
-        assert_eq!(path_parameters("/api/v1/cases/{id}/evidence/{item}").collect::<Vec<_>>(), ["id", "item"]);
+        assert_eq!(
+            path_parameters("/api/v1/cases/{id}/evidence/{item}").collect::<Vec<_>>(),
+            ["id", "item"]
+        );
         let operation = Operation {
             method: Method::GET,
             path: "/api/v1/things/{id}",

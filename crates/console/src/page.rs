@@ -37,7 +37,9 @@ pub(crate) enum Theme {
 
 impl Theme {
     pub(crate) fn parse(word: &str) -> Option<Self> {
-        [Self::Auto, Self::Light, Self::Dark].into_iter().find(|theme| theme.as_str() == word)
+        [Self::Auto, Self::Light, Self::Dark]
+            .into_iter()
+            .find(|theme| theme.as_str() == word)
     }
 
     pub(crate) fn as_str(self) -> &'static str {
@@ -185,7 +187,11 @@ impl FromRequestParts<Arc<App>> for Actor {
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Rejection> {
-        parts.extensions.get::<Self>().cloned().ok_or(Rejection::Unauthenticated)
+        parts
+            .extensions
+            .get::<Self>()
+            .cloned()
+            .ok_or(Rejection::Unauthenticated)
     }
 }
 
@@ -205,7 +211,15 @@ mod tests {
     #[test]
     fn a_browser_is_led_to_this_console_only() {
         assert_eq!(local_path("/cases?state=filed"), "/cases?state=filed");
-        for elsewhere in ["", "cases", "//evil.example/", "/\\evil.example", "https://evil.example", "/a\r\nSet-Cookie: x", "/\t/evil"] {
+        for elsewhere in [
+            "",
+            "cases",
+            "//evil.example/",
+            "/\\evil.example",
+            "https://evil.example",
+            "/a\r\nSet-Cookie: x",
+            "/\t/evil",
+        ] {
             assert_eq!(local_path(elsewhere), "/", "{elsewhere:?}");
         }
     }

@@ -235,7 +235,11 @@ async fn expect_own_page(app: &App, request: Request, actor: Option<&Actor>) -> 
     }
     if let Some(code) = request.headers().get(csrf::HEADER) {
         let code = code.to_str().unwrap_or_default();
-        return if csrf::is_valid(app, actor, code) { Ok(request) } else { Err(Rejection::Forged) };
+        return if csrf::is_valid(app, actor, code) {
+            Ok(request)
+        } else {
+            Err(Rejection::Forged)
+        };
     }
     let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     if kind.is_none_or(|kind| !kind.starts_with("application/x-www-form-urlencoded")) {
@@ -243,7 +247,9 @@ async fn expect_own_page(app: &App, request: Request, actor: Option<&Actor>) -> 
     }
     let (parts, body) = request.into_parts();
     let body = tokio::time::timeout(HANDLER_TIMEOUT, to_bytes(body, MAX_BODY)).await;
-    let body = body.map_err(|_| Rejection::TimedOut)?.map_err(|_| Rejection::TooLarge)?;
+    let body = body
+        .map_err(|_| Rejection::TimedOut)?
+        .map_err(|_| Rejection::TooLarge)?;
     let code = url::form_urlencoded::parse(&body).find(|(name, _)| name == csrf::FIELD);
     match code.is_some_and(|(_, code)| csrf::is_valid(app, actor, &code)) {
         true => Ok(Request::from_parts(parts, Body::from(body))),
@@ -273,7 +279,13 @@ async fn refused(app: &App, route: &Route, actor: Option<Actor>, client: Client,
 }
 
 /// Records an act that was done, refused or failed.
-async fn recorded(app: &App, name: &'static str, actor: Option<Actor>, client: Client, mut response: Response) -> Response {
+async fn recorded(
+    app: &App,
+    name: &'static str,
+    actor: Option<Actor>,
+    client: Client,
+    mut response: Response,
+) -> Response {
     if response.extensions().get::<NotAnAct>().is_some() {
         return response;
     }
@@ -357,7 +369,13 @@ fn shown(app: &App, headers: &HeaderMap, uri: &Uri, client: Option<Client>, reje
         let message = rejection.text(page.t);
         let shown = match is_htmx {
             true => page.show_with(rejection.status(), &crate::pages::NoticeTemplate { message: &message }),
-            false => page.show_with(rejection.status(), &ErrorTemplate { page: &page, message: &message }),
+            false => page.show_with(
+                rejection.status(),
+                &ErrorTemplate {
+                    page: &page,
+                    message: &message,
+                },
+            ),
         };
         shown.unwrap_or_else(|rejection| rejection.status().into_response())
     };
@@ -391,7 +409,11 @@ fn to_login(app: &App, uri: &Uri, is_htmx: bool) -> Response {
         true => "/",
         false => uri.path_and_query().map_or("/", |path| path.as_str()),
     };
-    let target = format!("{}/login?next={}", app.base(), utf8_percent_encode(next, NON_ALPHANUMERIC));
+    let target = format!(
+        "{}/login?next={}",
+        app.base(),
+        utf8_percent_encode(next, NON_ALPHANUMERIC)
+    );
     let Ok(target) = HeaderValue::from_str(&target) else {
         return StatusCode::UNAUTHORIZED.into_response();
     };

@@ -20,8 +20,8 @@ use axum::{
     http::{
         HeaderName, HeaderValue, Request, Response, Uri,
         header::{
-            CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, REFERRER_POLICY,
-            STRICT_TRANSPORT_SECURITY, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+            CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
+            REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
         },
         uri::PathAndQuery,
     },
@@ -83,7 +83,10 @@ pub(crate) struct Server {
 impl Server {
     /// Serves until `shutdown` completes, and then until the requests that are being answered are done, for some seconds at most.
     pub(crate) async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
-        let acceptor = self.identity.as_ref().map(|identity| TlsAcceptor::from(Arc::clone(&identity.config)));
+        let acceptor = self
+            .identity
+            .as_ref()
+            .map(|identity| TlsAcceptor::from(Arc::clone(&identity.config)));
         let service = Service {
             app: self.app,
             router: self.router,
@@ -106,7 +109,8 @@ impl Server {
                 }
             };
             // Dropped when there is no place, which closes it: waiting connections would take descriptors, too.
-            let (Ok(place), Some(share)) = (Arc::clone(&places).try_acquire_owned(), Share::take(&sources, peer)) else {
+            let (Ok(place), Some(share)) = (Arc::clone(&places).try_acquire_owned(), Share::take(&sources, peer))
+            else {
                 continue;
             };
             let (service, acceptor, end) = (service.clone(), acceptor.clone(), end.clone());
@@ -135,7 +139,11 @@ impl Share {
         let mut counts = sources.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(source).or_default();
         // The proxy's or the box's own connections are many people's.
-        let limit = if peer.ip().is_loopback() { MAX_CONNECTIONS } else { MAX_CONNECTIONS_OF_SOURCE };
+        let limit = if peer.ip().is_loopback() {
+            MAX_CONNECTIONS
+        } else {
+            MAX_CONNECTIONS_OF_SOURCE
+        };
         if *count >= limit {
             return None;
         }
@@ -222,7 +230,11 @@ impl Service {
         }
         let takes_gzip = accepts_gzip(request.headers());
         let Ok(response) = tower_call(&self.router, request).await;
-        let response = if takes_gzip { compressed(response).await } else { response };
+        let response = if takes_gzip {
+            compressed(response).await
+        } else {
+            response
+        };
         self.finish(response)
     }
 
@@ -278,9 +290,18 @@ fn below_base(uri: &Uri, base: &str) -> Option<Uri> {
 async fn compressed(response: Response<Body>) -> Response<Body> {
     use axum::body::HttpBody as _;
     let headers = response.headers();
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let is_text = ["text/html", "application/json", "application/geo+json"].iter().any(|text| kind.starts_with(text));
-    let size = response.body().size_hint().exact().and_then(|size| usize::try_from(size).ok());
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .unwrap_or_default();
+    let is_text = ["text/html", "application/json", "application/geo+json"]
+        .iter()
+        .any(|text| kind.starts_with(text));
+    let size = response
+        .body()
+        .size_hint()
+        .exact()
+        .and_then(|size| usize::try_from(size).ok());
     let is_worth_it = size.is_some_and(|size| (MIN_COMPRESSED..=MAX_COMPRESSED).contains(&size));
     if !is_text || !is_worth_it || headers.contains_key(CONTENT_ENCODING) || headers.contains_key(ETAG) {
         return response;

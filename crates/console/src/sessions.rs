@@ -110,7 +110,11 @@ impl Sessions {
         for limit in [Some(MAX_PER_USER), None] {
             let is_theirs = |s: &&Session| limit.is_none() || s.user == new.user;
             if list.iter().filter(is_theirs).count() >= limit.unwrap_or(MAX_SESSIONS) {
-                let oldest = list.iter().filter(is_theirs).min_by_key(|s| s.used_at).map(|s| s.id.clone());
+                let oldest = list
+                    .iter()
+                    .filter(is_theirs)
+                    .min_by_key(|s| s.used_at)
+                    .map(|s| s.id.clone());
                 list.retain(|s| Some(&s.id) != oldest.as_ref());
             }
         }
@@ -220,14 +224,20 @@ mod tests {
         assert!(!is_valid(&sessions, &token, at(22)), "idle for 8 hours");
         let token = begin(&sessions, "wang", at(0));
         assert!((0..28).all(|i| is_valid(&sessions, &token, at(i * 6))));
-        assert!(!is_valid(&sessions, &token, at(168)), "used all the time, and a week old");
+        assert!(
+            !is_valid(&sessions, &token, at(168)),
+            "used all the time, and a week old"
+        );
         let token = begin(&sessions, "wang", at(0));
         let id = sessions.all(at(0))[0].id.clone();
         assert!(!sessions.end(&id, Some("li")) && is_valid(&sessions, &token, at(1)));
         assert!(sessions.end(&id, Some("wang")) && !is_valid(&sessions, &token, at(1)));
         let token = begin(&sessions, "wang", at(0));
         assert!(sessions.find(&token, at(1), |_| Some("b".into())).is_none());
-        assert!(!is_valid(&sessions, &token, at(1)), "it does not come back with the old stamp");
+        assert!(
+            !is_valid(&sessions, &token, at(1)),
+            "it does not come back with the old stamp"
+        );
     }
 
     #[test]

@@ -81,12 +81,18 @@ fn self_signed(settings: &Console, state_dir: &Path) -> Result<(PathBuf, PathBuf
     names.extend(settings.hosts.iter().cloned());
     names.extend(hostname());
     let address = settings.listen.map(|address| address.ip());
-    names.extend(address.filter(|ip: &IpAddr| !ip.is_unspecified()).map(|ip| ip.to_string()));
+    names.extend(
+        address
+            .filter(|ip: &IpAddr| !ip.is_unspecified())
+            .map(|ip| ip.to_string()),
+    );
     names.sort();
     names.dedup();
     let mut parameters = CertificateParams::new(names).map_err(failed)?;
     parameters.distinguished_name = DistinguishedName::new();
-    parameters.distinguished_name.push(DnType::CommonName, "gridwatch console");
+    parameters
+        .distinguished_name
+        .push(DnType::CommonName, "gridwatch console");
     parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let pair = KeyPair::generate().map_err(failed)?;
@@ -102,8 +108,14 @@ fn self_signed(settings: &Console, state_dir: &Path) -> Result<(PathBuf, PathBuf
 
 /// The box's name, if it can stand in a certificate.
 fn hostname() -> Option<String> {
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").ok()?.trim().to_ascii_lowercase();
-    let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'));
+    let name = fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()?
+        .trim()
+        .to_ascii_lowercase();
+    let is_name = !name.is_empty()
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'));
     is_name.then_some(name)
 }
 

@@ -48,7 +48,10 @@ impl Checker<'_> {
         }
         for (i, host) in raw.hosts.iter().enumerate() {
             // What the Host header holds, apart from the port.
-            let is_name = !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
+            let is_name = !host.is_empty()
+                && host
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
             if !is_name {
                 self.fault(
                     &at.key("hosts").index(i),
@@ -119,7 +122,10 @@ impl Checker<'_> {
         if !url.path().bytes().all(is_plain) || url.path().contains("//") {
             self.fault(
                 at,
-                format!("the path {:?} has characters that links and cookies cannot hold", url.path()),
+                format!(
+                    "the path {:?} has characters that links and cookies cannot hold",
+                    url.path()
+                ),
                 "use letters, digits and - _ . ~ in the path",
             );
             return None;
@@ -160,11 +166,19 @@ impl Checker<'_> {
                 certificate.zip(key)
             }
             (Some(_), None) => {
-                self.fault(&at.key("certificate"), "console.key is not set", "name the file of its private key");
+                self.fault(
+                    &at.key("certificate"),
+                    "console.key is not set",
+                    "name the file of its private key",
+                );
                 None
             }
             (None, Some(_)) => {
-                self.fault(&at.key("key"), "console.certificate is not set", "name the file of its certificate");
+                self.fault(
+                    &at.key("key"),
+                    "console.certificate is not set",
+                    "name the file of its certificate",
+                );
                 None
             }
         };

@@ -11,7 +11,9 @@ use std::{
 use jiff::{civil::Date, tz::TimeZone};
 
 use super::{
-    super::{Broker, Camera, Claims, Config, Evidence, Fault, Faults, Model, OcrSettings, Registry, Telemetry, raw},
+    super::{
+        Broker, Camera, Claims, Config, Console, Evidence, Fault, Faults, Model, OcrSettings, Registry, Telemetry, raw,
+    },
     Survey,
 };
 use gridwatch_camera::Backend;

@@ -28,7 +28,8 @@ const OF_NO_ONE: &str =
 const MAX_WAITING: usize = 16;
 
 fn argon2() -> Argon2<'static> {
-    let params = Params::new(MEMORY_KIB, PASSES, 1, None).expect("19 MiB, two passes and one lane are within argon2's limits");
+    let params =
+        Params::new(MEMORY_KIB, PASSES, 1, None).expect("19 MiB, two passes and one lane are within argon2's limits");
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
 }
 
@@ -94,7 +95,10 @@ impl PasswordPool {
     ) -> Result<bool, Overloaded> {
         let lane = if is_known_browser { &self.known } else { &self.unknown };
         let waiting = Arc::clone(&lane.waiting).try_acquire_owned().map_err(|_| Overloaded)?;
-        let running = Arc::clone(&lane.running).acquire_owned().await.map_err(|_| Overloaded)?;
+        let running = Arc::clone(&lane.running)
+            .acquire_owned()
+            .await
+            .map_err(|_| Overloaded)?;
         // The permits go with the work: a client that hangs up does not make room while its password is still being hashed.
         let done = task::spawn_blocking(move || {
             let matches = verify(&password, hash.as_deref());
@@ -115,15 +119,23 @@ mod tests {
         assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
         assert!(verify(&Secret::new("correct horse battery"), Some(&stored)));
         assert!(!verify(&Secret::new("correct horse batterx"), Some(&stored)));
-        assert_ne!(stored, hash("correct horse battery").unwrap(), "each has a salt of its own");
+        assert_ne!(
+            stored,
+            hash("correct horse battery").unwrap(),
+            "each has a salt of its own"
+        );
     }
 
     #[test]
     fn nothing_verifies_for_an_unknown_user_or_a_bad_hash() {
-        assert!(PasswordHash::new(OF_NO_ONE).is_ok(), "else unknown users would be told by the time");
+        assert!(
+            PasswordHash::new(OF_NO_ONE).is_ok(),
+            "else unknown users would be told by the time"
+        );
         assert!(!verify(&Secret::new(""), None));
         assert!(!verify(&Secret::new("x"), Some("plain text")));
-        let costly = "$argon2id$v=19$m=4194304,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+        let costly =
+            "$argon2id$v=19$m=4194304,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
         assert!(!verify(&Secret::new("x"), Some(costly)));
     }
 

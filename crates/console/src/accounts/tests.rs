@@ -43,7 +43,10 @@ fn the_last_administrator_stays_as_long_as_there_are_users() {
     add(&accounts, "li", Role::Viewer).unwrap();
     let none = BTreeSet::new();
     assert!(matches!(accounts.remove("wang"), Err(AccountError::LastAdmin(_))));
-    assert!(matches!(accounts.set_role("wang", Role::Viewer, &none), Err(AccountError::LastAdmin(_))));
+    assert!(matches!(
+        accounts.set_role("wang", Role::Viewer, &none),
+        Err(AccountError::LastAdmin(_))
+    ));
     accounts.remove("li").unwrap();
     accounts.remove("wang").unwrap();
     assert!(accounts.users().unwrap().is_empty());
@@ -54,16 +57,25 @@ fn unusable_names_groups_and_passwords_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let accounts = Accounts::of(dir.path());
     for name in ["", "a b", "a/b", "a\n", "../x", "<b>", &"x".repeat(65)] {
-        assert!(matches!(add(&accounts, name, Role::Viewer), Err(AccountError::BadName(_))), "{name:?}");
+        assert!(
+            matches!(add(&accounts, name, Role::Viewer), Err(AccountError::BadName(_))),
+            "{name:?}"
+        );
     }
     add(&accounts, "王伟", Role::Admin).unwrap();
-    assert!(matches!(add(&accounts, "王伟", Role::Viewer), Err(AccountError::Exists(_))));
+    assert!(matches!(
+        add(&accounts, "王伟", Role::Viewer),
+        Err(AccountError::Exists(_))
+    ));
     for password in ["short", &"x".repeat(257), "王伟"] {
         let refused = accounts.set_password("王伟", &Secret::new(password));
         assert!(matches!(refused, Err(AccountError::BadPassword)), "{password}");
     }
     let groups = BTreeSet::from(["a b".to_owned()]);
-    assert!(matches!(accounts.set_role("王伟", Role::Admin, &groups), Err(AccountError::BadGroup(_))));
+    assert!(matches!(
+        accounts.set_role("王伟", Role::Admin, &groups),
+        Err(AccountError::BadGroup(_))
+    ));
     assert!(matches!(accounts.remove("li"), Err(AccountError::Unknown(_))));
 }
 
@@ -85,7 +97,10 @@ fn a_token_is_recognised_until_it_ends_or_is_removed() {
     assert!(!text.contains(token.as_str()));
     let snapshot = accounts.snapshot().unwrap();
     let before = Timestamp::from_second(1_999_999_999).unwrap();
-    assert_eq!(snapshot.token(&token, before).map(|t| t.name.as_str()), Some("dashboard"));
+    assert_eq!(
+        snapshot.token(&token, before).map(|t| t.name.as_str()),
+        Some("dashboard")
+    );
     assert!(snapshot.token(&token, end).is_none() && snapshot.token("gw_other", before).is_none());
     accounts.remove_token("dashboard").unwrap();
     assert!(accounts.snapshot().unwrap().token(&token, before).is_none());
@@ -96,10 +111,20 @@ fn a_damaged_file_is_an_error_and_not_an_empty_list() {
     let dir = tempfile::tempdir().unwrap();
     let accounts = Accounts::of(dir.path());
     add(&accounts, "wang", Role::Admin).unwrap();
-    fs::write(dir.path().join(USERS_FILE), "{\"version\":1,\"users\":[{\"name\":\"secret-hash\"").unwrap();
+    fs::write(
+        dir.path().join(USERS_FILE),
+        "{\"version\":1,\"users\":[{\"name\":\"secret-hash\"",
+    )
+    .unwrap();
     let error = accounts.users().unwrap_err();
-    assert!(matches!(error, AccountError::Damaged { .. }) && !error.to_string().contains("secret-hash"), "{error}");
-    assert!(add(&accounts, "li", Role::Admin).is_err(), "a change must not replace what may be restored");
+    assert!(
+        matches!(error, AccountError::Damaged { .. }) && !error.to_string().contains("secret-hash"),
+        "{error}"
+    );
+    assert!(
+        add(&accounts, "li", Role::Admin).is_err(),
+        "a change must not replace what may be restored"
+    );
 }
 
 #[test]

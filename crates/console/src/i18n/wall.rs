@@ -29,7 +29,6 @@ super::texts! {
         look_every: "查看间隔" / "Look period",
         look_now: "立即查看" / "Look now",
         looking: "正在查看……" / "Looking…",
-        looked: "已完成查看。" / "The look was taken.",
         full_size: "原尺寸画面（已打码）" / "Picture in full size (masked)",
         unmasked: "查看未打码画面（记入审计日志）" / "Picture without masks (recorded in the audit log)",
         cases_here: "本点位案卷" / "Cases of this camera",

@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use askama::Template;
 use axum::{
     Extension, Form,
-    extract::{Path, State, rejection::{FormRejection, PathRejection}},
+    extract::{
+        Path, State,
+        rejection::{FormRejection, PathRejection},
+    },
     http::StatusCode,
     response::Response,
 };
@@ -85,7 +88,11 @@ async fn change_password(
         Permission::After(pause) => tokio::time::sleep(pause).await,
         Permission::Wait(wait) => return Err(Rejection::TooMany(wait)),
     }
-    let hash = app.accounts.snapshot()?.user(&name).and_then(|user| user.hash().map(str::to_owned));
+    let hash = app
+        .accounts
+        .snapshot()?
+        .user(&name)
+        .and_then(|user| user.hash().map(str::to_owned));
     match app.passwords.verify(form.old.into_secret(), hash, true).await {
         Ok(true) => app.login_succeeded(&name, &origin),
         Ok(false) => return fail(StatusCode::FORBIDDEN, page.t.account.wrong.to_string()),

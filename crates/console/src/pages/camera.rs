@@ -5,7 +5,10 @@ use std::sync::Arc;
 use askama::Template;
 use axum::{
     Extension,
-    extract::{Path, Query, State, rejection::{PathRejection, QueryRejection}},
+    extract::{
+        Path, Query, State,
+        rejection::{PathRejection, QueryRejection},
+    },
     http::HeaderMap,
     response::{Response, sse::Event},
 };
@@ -38,7 +41,12 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .get("/cameras/{view}/look", viewer, look)
         .get("/cameras/{view}/events", viewer, stream)
         .get("/cameras/{view}/picture", viewer, picture)
-        .post("/cameras/{view}/look", Access::Role(Role::Operator), "console look", look_now)
+        .post(
+            "/cameras/{view}/look",
+            Access::Role(Role::Operator),
+            "console look",
+            look_now,
+        )
 }
 
 /// The newest look at a view and its state: the part of the page that is updated.
@@ -262,6 +270,9 @@ async fn stream(
         };
         let look = LookTemplate::new(&page, &watcher.app, &config, &watcher.actor, &status);
         let rendered = look.render().ok();
-        rendered.map(|look| Event::default().event("look").data(look)).into_iter().collect()
+        rendered
+            .map(|look| Event::default().event("look").data(look))
+            .into_iter()
+            .collect()
     })
 }

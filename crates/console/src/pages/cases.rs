@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::{
-    extract::{Path, Query, State, rejection::{PathRejection, QueryRejection}},
+    extract::{
+        Path, Query, State,
+        rejection::{PathRejection, QueryRejection},
+    },
     response::{IntoResponse, Response},
 };
 use gridwatch_config::Role;
@@ -33,10 +36,11 @@ const PAGE: u32 = 50;
 
 pub(super) fn routes(routes: Routes) -> Routes {
     let viewer = Access::Role(Role::Viewer);
-    routes
-        .get("/cases", viewer, list)
-        .get("/cases/{id}", viewer, show)
-        .get("/cases/{id}/evidence/{item}", viewer, evidence)
+    routes.get("/cases", viewer, list).get("/cases/{id}", viewer, show).get(
+        "/cases/{id}/evidence/{item}",
+        viewer,
+        evidence,
+    )
 }
 
 /// What the list is filtered by, as in its form.
@@ -59,9 +63,13 @@ impl ListQuery {
         let bad = |field: Phrase| Rejection::BadRequest(field.to_string());
         let zone = app.config().timezone.clone();
         let day = |text: &Option<String>, field: Phrase, days: i64| -> Result<Option<Timestamp>, Rejection> {
-            let Some(text) = given(text.clone()) else { return Ok(None) };
+            let Some(text) = given(text.clone()) else {
+                return Ok(None);
+            };
             let day: Date = text.parse().map_err(|_| bad(field))?;
-            let day = day.checked_add(SignedDuration::from_hours(24 * days)).map_err(|_| bad(field))?;
+            let day = day
+                .checked_add(SignedDuration::from_hours(24 * days))
+                .map_err(|_| bad(field))?;
             Ok(Some(day.to_zoned(zone.clone()).map_err(|_| bad(field))?.timestamp()))
         };
         let (state, is_open) = match given(self.state.clone()).as_deref() {
@@ -162,7 +170,10 @@ fn camera_of(record: &CaseRecord) -> String {
 
 impl CaseRow {
     fn new(page: &Page, record: &CaseRecord) -> Self {
-        let picture = record.evidence.iter().find(|item| item.masked && item.role.as_str() == "closeup");
+        let picture = record
+            .evidence
+            .iter()
+            .find(|item| item.masked && item.role.as_str() == "closeup");
         let picture = picture.or_else(|| record.evidence.iter().find(|item| item.masked));
         Self {
             id: record.case_id.clone(),
@@ -199,14 +210,25 @@ async fn list(
         name: page.t.cases.open.to_string(),
         is_chosen: chosen(&query.state, "open"),
     };
-    let cameras = config.cameras.iter().filter(|camera| actor.sees(camera)).map(|camera| Choice {
-        value: camera.id.to_string(),
-        name: camera.id.to_string(),
-        is_chosen: chosen(&query.camera, camera.id.as_str()),
-    });
+    let cameras = config
+        .cameras
+        .iter()
+        .filter(|camera| actor.sees(camera))
+        .map(|camera| Choice {
+            value: camera.id.to_string(),
+            name: camera.id.to_string(),
+            is_chosen: chosen(&query.camera, camera.id.as_str()),
+        });
     let categories = config.categories.iter().map(|(code, category)| Choice {
         value: code.clone(),
-        name: format!("{code} {}", if page.is_zh() { &category.name_zh } else { &category.name_en }),
+        name: format!(
+            "{code} {}",
+            if page.is_zh() {
+                &category.name_zh
+            } else {
+                &category.name_en
+            }
+        ),
         is_chosen: chosen(&query.category, code),
     });
     let next = match found.last() {
@@ -305,14 +327,21 @@ fn facts(page: &Page, record: &CaseRecord) -> Vec<Fact> {
         (t.last_seen, time(&record.last_seen_at)),
         (t.dwell, Some(span(page, record.rule.dwell_s))),
         (t.confidence, Some(format!("{} %", percent(record.confidence as f32)))),
-        (t.second_look, record.confidence_closer.map(|score| format!("{} %", percent(score as f32)))),
+        (
+            t.second_look,
+            record
+                .confidence_closer
+                .map(|score| format!("{} %", percent(score as f32))),
+        ),
         (t.rule, Some(record.rule.id.clone())),
         (t.zone, record.rule.zone_id.clone()),
         (t.model, Some(format!("{} {}", record.model.id, record.model.version))),
         (t.task_no, record.platform_task_no.clone()),
         (t.config, record.config_sha256.get(..12).map(str::to_owned)),
     ];
-    let known = facts.into_iter().filter_map(|(name, value)| Some(Fact { name, value: value? }));
+    let known = facts
+        .into_iter()
+        .filter_map(|(name, value)| Some(Fact { name, value: value? }));
     known.collect()
 }
 
@@ -326,7 +355,12 @@ fn notes(page: &Page, case: &CaseFile) -> Vec<String> {
         notes.push(t.unidentified.to_string());
     }
     if let Some(earlier) = &record.recurrence {
-        notes.push(t.recurrence.with("n", earlier.count).with("id", &earlier.of_case_id).to_string());
+        notes.push(
+            t.recurrence
+                .with("n", earlier.count)
+                .with("id", &earlier.of_case_id)
+                .to_string(),
+        );
     }
     if let Some(held) = &case.held_back_for {
         let node = &held.node_id;
@@ -343,7 +377,10 @@ fn notes(page: &Page, case: &CaseFile) -> Vec<String> {
 
 impl Picture {
     fn new(page: &Page, item: &EvidenceItem, sees_unmasked: bool) -> Self {
-        let caption = item.caption.as_ref().map(|text| if page.is_zh() { &text.zh } else { &text.en });
+        let caption = item
+            .caption
+            .as_ref()
+            .map(|text| if page.is_zh() { &text.zh } else { &text.en });
         Self {
             id: item.id.clone(),
             role: page.t.names.evidence(item.role),
@@ -374,9 +411,13 @@ async fn show(
         at_machine: page.machine_time(entry.at),
         reason: entry.reason.clone().unwrap_or_default(),
         times: match entry.last_at {
-            Some(last) if entry.times > 1 => {
-                page.t.cases.times.with("n", entry.times).with("time", page.time(last)).to_string()
-            }
+            Some(last) if entry.times > 1 => page
+                .t
+                .cases
+                .times
+                .with("n", entry.times)
+                .with("time", page.time(last))
+                .to_string(),
             _ => String::new(),
         },
         omitted: match entry.omitted {
@@ -387,7 +428,13 @@ async fn show(
     let verification = record.verification.iter().map(|result| VerificationLine {
         finding: page.t.names.finding(result.result),
         at: page.time(result.checked_at.timestamp()),
-        looks: page.t.cases.looks_seen.with("looks", result.looks).with("seen", result.looks_seen).to_string(),
+        looks: page
+            .t
+            .cases
+            .looks_seen
+            .with("looks", result.looks)
+            .with("seen", result.looks_seen)
+            .to_string(),
     });
     page.show(&CaseTemplate {
         page: &page,
@@ -398,7 +445,11 @@ async fn show(
         view: camera_of(record),
         facts: facts(&page, record),
         notes: notes(&page, &case),
-        pictures: record.evidence.iter().map(|item| Picture::new(&page, item, sees_unmasked)).collect(),
+        pictures: record
+            .evidence
+            .iter()
+            .map(|item| Picture::new(&page, item, sees_unmasked))
+            .collect(),
         history: history.collect(),
         verification: verification.collect(),
     })
@@ -418,7 +469,13 @@ async fn evidence(
             tracing::error!(case = id, item, "A picture of a case does not match its recorded hash");
             let message = page.t.cases.bad_evidence.to_string();
             let status = axum::http::StatusCode::INTERNAL_SERVER_ERROR;
-            page.show_with(status, &super::ErrorTemplate { page: &page, message: &message })
+            page.show_with(
+                status,
+                &super::ErrorTemplate {
+                    page: &page,
+                    message: &message,
+                },
+            )
         }
     }
 }

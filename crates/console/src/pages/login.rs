@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use askama::Template;
 use axum::{
     Extension, Form,
-    extract::{Query, State, rejection::{FormRejection, QueryRejection}},
+    extract::{
+        Query, State,
+        rejection::{FormRejection, QueryRejection},
+    },
     http::{
         HeaderMap, StatusCode,
         header::{RETRY_AFTER, SET_COOKIE, USER_AGENT},
@@ -67,7 +70,11 @@ async fn show(
         page: &page,
         next,
         user: "",
-        message: if has_users { String::new() } else { page.t.account.no_users.to_string() },
+        message: if has_users {
+            String::new()
+        } else {
+            page.t.account.no_users.to_string()
+        },
     })
 }
 
@@ -100,14 +107,19 @@ async fn log_in(
         Ok(response)
     };
     let device = known_device(&app, &headers, user);
-    let origin = device.clone().map_or_else(|| Origin::Source(client.address.into()), Origin::Device);
+    let origin = device
+        .clone()
+        .map_or_else(|| Origin::Source(client.address.into()), Origin::Device);
     match app.try_login(user, &origin) {
         Permission::After(Duration::ZERO) => {}
         Permission::After(pause) => tokio::time::sleep(pause).await,
         Permission::Wait(wait) => {
             tracing::warn!(address = %client.address, "Refused a login to the console: too many wrong passwords");
             let seconds = wait.as_secs() + 1;
-            let mut response = fail(StatusCode::TOO_MANY_REQUESTS, page.t.account.locked.with("seconds", seconds).to_string())?;
+            let mut response = fail(
+                StatusCode::TOO_MANY_REQUESTS,
+                page.t.account.locked.with("seconds", seconds).to_string(),
+            )?;
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
             return Ok(response);
         }
@@ -115,7 +127,11 @@ async fn log_in(
     let accounts = app.accounts.snapshot()?;
     let account = accounts.user(user);
     let hash = account.and_then(|account| account.hash()).map(str::to_owned);
-    let Ok(is_right) = app.passwords.verify(password.into_secret(), hash, device.is_some()).await else {
+    let Ok(is_right) = app
+        .passwords
+        .verify(password.into_secret(), hash, device.is_some())
+        .await
+    else {
         return fail(StatusCode::SERVICE_UNAVAILABLE, page.t.account.overloaded.to_string());
     };
     let Some(account) = account.filter(|_| is_right) else {
@@ -124,7 +140,10 @@ async fn log_in(
         return fail(StatusCode::UNAUTHORIZED, page.t.account.wrong.to_string());
     };
     app.login_succeeded(user, &origin);
-    let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    let agent = headers
+        .get(USER_AGENT)
+        .and_then(|agent| agent.to_str().ok())
+        .unwrap_or_default();
     let new = NewSession {
         user: &account.name,
         stamp: account.stamp(),
@@ -164,6 +183,8 @@ async fn log_out(State(app): State<Arc<App>>, actor: Actor, page: Page) -> Resul
     }
     let mut response = page.redirect("/login");
     // The device stays known: it is no permission.
-    response.headers_mut().append(SET_COOKIE, cookies::set(&app, cookies::SESSION, "", Some(0)));
+    response
+        .headers_mut()
+        .append(SET_COOKIE, cookies::set(&app, cookies::SESSION, "", Some(0)));
     Ok(response)
 }

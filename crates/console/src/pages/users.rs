@@ -5,7 +5,10 @@ use std::sync::Arc;
 use askama::Template;
 use axum::{
     Form,
-    extract::{Path, State, rejection::{FormRejection, PathRejection}},
+    extract::{
+        Path, State,
+        rejection::{FormRejection, PathRejection},
+    },
     response::Response,
 };
 use gridwatch_config::Role;
@@ -120,7 +123,9 @@ fn template<'a>(
         role: page.t.names.role(token.role),
         groups: joined(&token.groups),
         made_by: token.made_by.clone(),
-        expires: token.expires_at.map_or_else(|| page.t.account.never_expires.to_string(), |at| page.time(at)),
+        expires: token
+            .expires_at
+            .map_or_else(|| page.t.account.never_expires.to_string(), |at| page.time(at)),
     });
     let sessions = app.sessions.all(Timestamp::now()).into_iter();
     let config = app.config();
@@ -164,7 +169,9 @@ async fn add(
 ) -> Result<Response, Rejection> {
     let Form(form) = form?;
     let (name, groups) = (form.name.trim().to_owned(), form::names(&form.groups));
-    let details = ActDetails::new("user", &name).with("role", form.role).with("groups", form.groups.trim());
+    let details = ActDetails::new("user", &name)
+        .with("role", form.role)
+        .with("groups", form.groups.trim());
     expect_possible_first(&app, form.role, form.password.given().is_some())?;
     let accounts = Arc::clone(&app.accounts);
     form::blocking(move || {
@@ -193,7 +200,9 @@ async fn set_role(
     form: Result<Form<RoleForm>, FormRejection>,
 ) -> Result<Response, Rejection> {
     let (Path(name), Form(form)) = (path?, form?);
-    let details = ActDetails::new("user", &name).with("role", form.role).with("groups", form.groups.trim());
+    let details = ActDetails::new("user", &name)
+        .with("role", form.role)
+        .with("groups", form.groups.trim());
     let (accounts, groups) = (Arc::clone(&app.accounts), form::names(&form.groups));
     form::blocking(move || accounts.set_role(&name, form.role, &groups)).await?;
     Ok(details.on(page.redirect("/users")))
@@ -242,7 +251,10 @@ pub(crate) fn expect_possible_first(app: &App, role: Role, has_password: bool) -
 /// Removes a user, but the last of a console that others reach: nobody could log in any more, and it would not start again.
 pub(crate) async fn remove_user(app: &App, name: String) -> Result<(), Rejection> {
     if app.settings.is_exposed() && app.accounts.snapshot()?.users.len() == 1 {
-        return Err(Rejection::Account(AccountFault::LastAdmin, "the only user of a console that others reach".into()));
+        return Err(Rejection::Account(
+            AccountFault::LastAdmin,
+            "the only user of a console that others reach".into(),
+        ));
     }
     let accounts = Arc::clone(&app.accounts);
     form::blocking(move || accounts.remove(&name)).await
@@ -286,7 +298,9 @@ async fn add_token(
             Some(Timestamp::now() + SignedDuration::from_hours(24 * days))
         }
     };
-    let details = ActDetails::new("token", &name).with("role", form.role).with("groups", form.groups.trim());
+    let details = ActDetails::new("token", &name)
+        .with("role", form.role)
+        .with("groups", form.groups.trim());
     let made_by = actor.name.clone().unwrap_or_default();
     let (accounts, made) = (Arc::clone(&app.accounts), name.clone());
     let token = form::blocking(move || {

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use askama::Template;
 use axum::{
     Extension,
-    extract::{Path, Query, State, rejection::{PathRejection, QueryRejection}},
+    extract::{
+        Path, Query, State,
+        rejection::{PathRejection, QueryRejection},
+    },
     http::HeaderMap,
     response::{Response, sse::Event},
 };
@@ -158,7 +161,10 @@ impl Wall {
     fn of(page: &Page, app: &App, actor: &Actor) -> Self {
         let config = app.config();
         let tiles = seen(app, &config, actor);
-        let tiles: Vec<Tile> = tiles.iter().map(|status| Tile::new(page, app, &config, status)).collect();
+        let tiles: Vec<Tile> = tiles
+            .iter()
+            .map(|status| Tile::new(page, app, &config, status))
+            .collect();
         Self {
             problems: tiles.iter().filter(|tile| tile.urgency.is_problem()).count(),
             tiles,
@@ -283,7 +289,11 @@ fn wall_events(
     }
     if changes.status || changes.all || shown.is_none() {
         let banner = StatusTemplate { page }.render();
-        events.extend(banner.ok().map(|banner| Event::default().event("status").data(format!("{banner}\n"))));
+        events.extend(
+            banner
+                .ok()
+                .map(|banner| Event::default().event("status").data(format!("{banner}\n"))),
+        );
     }
     *shown = Some(now);
     events
