@@ -12,6 +12,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use crate::error::Rejection;
+
 include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 
 /// One embedded file.
@@ -27,7 +29,7 @@ struct Asset {
 /// `GET /assets/{version}/{*name}`.
 pub(crate) async fn serve(Path((version, name)): Path<(String, String)>, headers: HeaderMap) -> Response {
     let Some(asset) = ASSETS.iter().find(|asset| asset.name == name) else {
-        return StatusCode::NOT_FOUND.into_response();
+        return Rejection::NotFound.into_response();
     };
     let etag = HeaderValue::from_static(etag());
     // A page of another version of the program asks for its own version; it gets this one, but must not keep it.

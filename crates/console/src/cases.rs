@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gridwatch_contract::CaseRecord;
-use gridwatch_store::{CaseFile, CaseQuery, Store, StoreError, evidence_file};
+use gridwatch_store::{CaseFile, CaseQuery, Store, evidence_file};
 use tokio::task;
 
 use crate::{app::App, error::Rejection, identity::Actor};
@@ -34,12 +34,11 @@ pub(crate) async fn list(app: &Arc<App>, actor: &Actor, mut query: CaseQuery) ->
             Some(asked) => asked.into_iter().filter(|camera| seen.contains(camera)).collect(),
         });
     }
-    read(app, move |store| match store.find_cases(&query) {
-        // Before the first start there is no database.
-        Err(StoreError::Missing { .. }) => Ok(Vec::new()),
-        found => Ok(found?),
-    })
-    .await
+    match read(app, move |store| Ok(store.find_cases(&query)?)).await {
+        // Before the daemon's first start there is no database.
+        Err(Rejection::NotFound) => Ok(Vec::new()),
+        found => found,
+    }
 }
 
 /// Everything about one case.

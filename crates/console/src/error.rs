@@ -69,6 +69,8 @@ impl ConsoleError {
 pub(crate) enum Rejection {
     #[error("not found, or not visible to you")]
     NotFound,
+    #[error("this path does not take this method")]
+    Method,
     #[error("deleted for its age, or its file is missing")]
     Gone,
     #[error("log in first, or send a valid token")]
@@ -118,6 +120,7 @@ impl Rejection {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Gone => StatusCode::GONE,
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
             Self::Role(_) | Self::Forbidden | Self::Forged | Self::UnknownProxy | Self::UnknownIdentity(_) => {
@@ -162,7 +165,7 @@ impl Rejection {
     pub(crate) fn text(&self, t: &Texts) -> String {
         let common = &t.common;
         match self {
-            Self::NotFound => common.not_found.to_string(),
+            Self::NotFound | Self::Method => common.not_found.to_string(),
             Self::Gone => t.cases.evidence_gone.to_string(),
             Self::Unauthenticated => common.log_in.to_string(),
             Self::Role(role) => common.forbidden.with("role", t.names.role(*role)).to_string(),
@@ -269,7 +272,10 @@ impl From<AccountError> for Rejection {
 
 impl From<StoreError> for Rejection {
     fn from(error: StoreError) -> Self {
-        Self::internal(&error)
+        match error {
+            StoreError::Missing { .. } => Self::NotFound,
+            error => Self::internal(&error),
+        }
     }
 }
 

@@ -104,10 +104,7 @@ impl<R> Source<R> {
         let mut changes = Changes::default();
         sleep_until(self.next_at).await;
         let limit = Instant::now() + KEEP_ALIVE;
-        let first = match timeout_at(limit, self.receiver.recv()).await {
-            Ok(received) => Some(received),
-            Err(_) => None,
-        };
+        let first = timeout_at(limit, self.receiver.recv()).await.ok();
         let mut received = first.map_or(Err(broadcast::error::TryRecvError::Empty), |first| {
             first.map_err(|error| match error {
                 broadcast::error::RecvError::Closed => broadcast::error::TryRecvError::Closed,

@@ -27,7 +27,7 @@ const FREE_FAILURES_OF_ACCOUNT: u32 = 50;
 const SLOW_DOWN: Duration = Duration::from_secs(2);
 /// Without further failures, they are forgotten after this time.
 const FORGET_AFTER: Duration = Duration::from_mins(30);
-/// Entries of each kind, at most. When full, the one with the oldest failure goes.
+/// Entries of each kind, at most. When full, the half with the oldest failures goes.
 const MAX_ENTRIES: usize = 4096;
 
 /// Where a login comes from.
@@ -118,10 +118,12 @@ fn count<K: Ord + Clone>(entries: &mut BTreeMap<K, Failures>, key: K, now: Insta
     let before = current(entries, &key, now).map_or(0, |failures| failures.count);
     if entries.len() >= MAX_ENTRIES && !entries.contains_key(&key) {
         entries.retain(|_, failures| now.saturating_duration_since(failures.last) < FORGET_AFTER);
-        if entries.len() >= MAX_ENTRIES
-            && let Some(oldest) = entries.iter().min_by_key(|(_, f)| f.last).map(|(key, _)| key.clone())
-        {
-            entries.remove(&oldest);
+        if entries.len() >= MAX_ENTRIES {
+            // Half at once, so that a flood of sources does not cost a search each.
+            let mut times: Vec<Instant> = entries.values().map(|failures| failures.last).collect();
+            let (_, median, _) = times.select_nth_unstable(MAX_ENTRIES / 2);
+            let median = *median;
+            entries.retain(|_, failures| failures.last > median);
         }
     }
     let count = before.saturating_add(1);

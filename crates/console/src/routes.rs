@@ -12,7 +12,7 @@ use axum::{
     handler::Handler,
     http::{
         HeaderMap, HeaderValue, Method, StatusCode, Uri,
-        header::{CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE},
+        header::{ALLOW, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE},
     },
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -190,10 +190,14 @@ async fn admit(State((app, route)): State<(Arc<App>, Route)>, mut request: Reque
         Ok(identity) => identity,
         Err(error) => return Rejection::internal(&error).into_response(),
     };
-    let actor = match authorize(&route, identity) {
-        Ok(actor) => actor,
-        Err((rejection, actor)) => return refused(&app, &route, actor, client, rejection).await,
+    let permission = authorize(&route, &identity);
+    let actor = match identity {
+        Identity::Known(actor) => Some(actor),
+        _ => None,
     };
+    if let Err(rejection) = permission {
+        return refused(&app, &route, actor, client, rejection).await;
+    }
     if route.act.is_some() {
         request = match expect_own_page(&app, request, actor.as_ref()).await {
             Ok(request) => request,
@@ -212,16 +216,15 @@ async fn admit(State((app, route)): State<(Arc<App>, Route)>, mut request: Reque
     }
 }
 
-/// The one decision about who may do what. The actor is returned with a refusal for the audit log.
-fn authorize(route: &Route, identity: Identity) -> Result<Option<Actor>, (Rejection, Option<Actor>)> {
+/// The one decision about who may do what.
+fn authorize(route: &Route, identity: &Identity) -> Result<(), Rejection> {
     match (route.access, identity) {
-        (Access::Public, Identity::Known(actor)) => Ok(Some(actor)),
-        (Access::Public, _) => Ok(None),
-        (Access::Role(role), Identity::Known(actor)) if actor.role >= role => Ok(Some(actor)),
-        (Access::Role(role), Identity::Known(actor)) => Err((Rejection::Role(role), Some(actor))),
-        (Access::Role(_), Identity::Anonymous) => Err((Rejection::Unauthenticated, None)),
-        (Access::Role(_), Identity::UnknownToBox(user)) => Err((Rejection::UnknownIdentity(user), None)),
-        (Access::Role(_), Identity::ByUnknownProxy) => Err((Rejection::UnknownProxy, None)),
+        (Access::Public, _) => Ok(()),
+        (Access::Role(role), Identity::Known(actor)) if actor.role >= role => Ok(()),
+        (Access::Role(role), Identity::Known(_)) => Err(Rejection::Role(role)),
+        (Access::Role(_), Identity::Anonymous) => Err(Rejection::Unauthenticated),
+        (Access::Role(_), Identity::UnknownToBox(user)) => Err(Rejection::UnknownIdentity(user.clone())),
+        (Access::Role(_), Identity::ByUnknownProxy) => Err(Rejection::UnknownProxy),
     }
 }
 
@@ -337,19 +340,18 @@ async fn show_rejections(State(app): State<Arc<App>>, request: Request, next: Ne
     let (headers, uri) = (request.headers().clone(), request.uri().clone());
     let client = request.extensions().get::<Client>().copied();
     let response = next.run(request).await;
-    // What axum itself refuses: other methods, paths that are no UTF-8.
-    let by_axum = (response.status().is_client_error() || response.status().is_server_error())
-        && !response.headers().contains_key(CONTENT_TYPE)
-        || response.status() == StatusCode::METHOD_NOT_ALLOWED;
-    match response.extensions().get::<Rejection>().cloned() {
-        Some(rejection) => shown(&app, &headers, &uri, client, &rejection),
-        None if by_axum && response.status() != StatusCode::METHOD_NOT_ALLOWED => {
-            let mut shown = shown(&app, &headers, &uri, client, &Rejection::NotFound);
-            *shown.status_mut() = response.status();
-            shown
-        }
-        None => response,
+    if let Some(rejection) = response.extensions().get::<Rejection>().cloned() {
+        return shown(&app, &headers, &uri, client, &rejection);
     }
+    // The router's own answer.
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        let mut told = shown(&app, &headers, &uri, client, &Rejection::Method);
+        if let Some(allow) = response.headers().get(ALLOW) {
+            told.headers_mut().insert(ALLOW, allow.clone());
+        }
+        return told;
+    }
+    response
 }
 
 fn shown(app: &App, headers: &HeaderMap, uri: &Uri, client: Option<Client>, rejection: &Rejection) -> Response {

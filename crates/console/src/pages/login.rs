@@ -159,13 +159,15 @@ async fn log_in(
     for cookie in [session, device] {
         response.headers_mut().append(SET_COOKIE, cookie);
     }
-    let mut details = ActDetails::default();
-    details.by = Some(Person {
-        user: Some(account.name.clone()),
-        role: Some(account.role),
-        means: Means::Session(id),
-        address: client.address,
-    });
+    let details = ActDetails {
+        by: Some(Person {
+            user: Some(account.name.clone()),
+            role: Some(account.role),
+            means: Means::Session(id),
+            address: client.address,
+        }),
+        ..ActDetails::default()
+    };
     Ok(details.on(response))
 }
 

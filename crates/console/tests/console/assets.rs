@@ -69,6 +69,7 @@ fn the_first_visit_of_the_wall_is_light_with_64_cameras() {
                 .map(|i| gridwatch_config::raw::Camera {
                     id: format!("camera-{i:02}"),
                     url: format!("rtsp://192.0.2.1/{i}"),
+                    approved_signs: None,
                     ..first.clone()
                 })
                 .collect();

@@ -1,7 +1,8 @@
 //! The console over real HTTP: a served router on a free port, a store with cases, and a daemon whose cameras the test decides.
 
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
 #[path = "../../../../tests/support/case.rs"]
-#[allow(dead_code, reason = "shared with the tests of the store")]
 mod case;
 
 mod api;
