@@ -9,6 +9,7 @@ mod calendar;
 mod cameras;
 mod change;
 mod claims;
+mod console;
 mod draft;
 mod evidence;
 mod grid_gaps;
@@ -171,6 +172,7 @@ impl Checker<'_> {
         self.broker();
         self.claims();
         self.telemetry();
+        self.console();
         self.registry();
         self.evidence();
         self.draft.rest.audit = self.optional(&section("audit"));

@@ -18,6 +18,7 @@ pub mod raw;
 pub mod schema;
 
 mod check;
+mod console;
 mod document;
 mod needs;
 mod polygon;
@@ -37,6 +38,7 @@ use self::{check::Surroundings, files::ConfigFiles};
 
 pub use self::{
     check::{Draft, ReplayConfig, Survey},
+    console::{Console, ConsoleTls, Network, Role, USERS_FILE},
     document::{EffectiveDocument, Source},
     raw::LogFormat,
 };
@@ -94,6 +96,8 @@ pub struct Config {
     pub claims: Claims,
     /// Logs, metrics and health.
     pub telemetry: Telemetry,
+    /// The console's web server.
+    pub console: Console,
     /// Evidence pictures: encoding, masking, retention.
     pub evidence: Evidence,
     /// Acts of persons go to the system log, too.
@@ -287,6 +291,8 @@ pub struct Camera {
     pub gb_device_id: Option<String>,
     /// Reference of the legal and technical review; without it, the camera's cases are leads only.
     pub legal_review_ref: Option<String>,
+    /// Groups of cameras to which it belongs.
+    pub groups: Vec<String>,
     /// Whether it is fixed or turns.
     pub aim: Aim,
     /// Its views' change maps; `None` if they have none.
@@ -314,6 +320,7 @@ impl Camera {
             read_numbers: false,
             gb_device_id: None,
             legal_review_ref: None,
+            groups: Vec::new(),
             aim: Aim::Unwatched,
             change: None,
             presets: vec![Preset {

@@ -20,6 +20,7 @@ mod calendar;
 mod camera;
 mod change;
 mod claims;
+mod console;
 mod evidence;
 mod redacted;
 mod rule;
@@ -35,6 +36,7 @@ pub use {
     camera::*,
     change::{CameraChange, Change},
     claims::{Claims, EnrolledBox},
+    console::{Console, TlsMode},
     evidence::{Evidence, KeyPlace},
     rule::*,
     signs::{Sign, Signs},
@@ -79,6 +81,9 @@ pub struct File {
     /// Logs, metrics and health endpoint.
     #[serde(default)]
     pub telemetry: Telemetry,
+    /// The console: pages and JSON API.
+    #[serde(default)]
+    pub console: Console,
     /// The city's grid of unit cells and its case categories.
     pub grid: Grid,
     /// Evidence pictures: encoding, masking, retention.

@@ -51,7 +51,7 @@ pub use self::{
     error::StoreError,
     location::{Inspection, inspect, is_state_dir},
     outbox::{OutboxDepth, OutboxEntry, OutboxKind, OutboxRow},
-    read::{CaseFile, CaseSummary, Filter, HistoryRow},
+    read::{CaseFile, CaseQuery, CaseSummary, Filter, HistoryRow},
     recovery::{Recovered, create_missing_keys},
     retention::{Budget, Pruned, Retention},
 };

@@ -28,6 +28,29 @@ impl Default for Filter {
     }
 }
 
+/// Selects cases for a page of a list. Criteria that are `None` match every case.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CaseQuery {
+    /// Only cases in this state.
+    pub state: Option<CaseState>,
+    /// Only open cases, or only those that are not ([`CaseState::is_open`]).
+    pub is_open: Option<bool>,
+    /// Only cases of these cameras (ids of cameras, not of their presets).
+    pub cameras: Option<Vec<String>>,
+    /// Only cases of this category code.
+    pub category: Option<String>,
+    /// Only cases in this grid cell.
+    pub cell: Option<String>,
+    /// Only cases confirmed at or after this time.
+    pub from: Option<Timestamp>,
+    /// Only cases confirmed before this time.
+    pub until: Option<Timestamp>,
+    /// Only cases after the one with this id in the list: the last case of the previous page.
+    pub after: Option<String>,
+    /// At most this many, the newest first.
+    pub limit: u32,
+}
+
 /// A row of the case list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CaseSummary {
@@ -153,6 +176,44 @@ impl Store {
                     queued: row.get("queued")?,
                     quarantined: row.get("quarantined")?,
                 })
+            },
+        )
+    }
+
+    /// The newest records of the cases that match `query`, by time of confirmation, newest first.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn find_cases(&self, query: &CaseQuery) -> Result<Vec<CaseRecord>, StoreError> {
+        let open = CaseState::ALL.into_iter().filter(|state| state.is_open());
+        let open: Vec<&str> = open.map(CaseState::as_str).collect();
+        row::all(
+            &self.db,
+            "SELECT id, record FROM cases
+             WHERE (?1 IS NULL OR state = ?1)
+               AND (?2 IS NULL OR (state IN (SELECT value FROM json_each(?3))) = ?2)
+               AND (?4 IS NULL OR record ->> '$.camera.local_id' IN (SELECT value FROM json_each(?4)))
+               AND (?5 IS NULL OR category = ?5)
+               AND (?6 IS NULL OR cell = ?6)
+               AND (?7 IS NULL OR confirmed_at >= ?7)
+               AND (?8 IS NULL OR confirmed_at < ?8)
+               AND (?9 IS NULL OR (-confirmed_at, id) > (SELECT -confirmed_at, id FROM cases WHERE id = ?9))
+             ORDER BY confirmed_at DESC, id LIMIT ?10",
+            params![
+                query.state.map(CaseState::as_str),
+                query.is_open,
+                row::to_json(&open),
+                query.cameras.as_ref().map(row::to_json),
+                query.category,
+                query.cell,
+                query.from.map(row::micros),
+                query.until.map(row::micros),
+                query.after,
+                query.limit,
+            ],
+            |row| {
+                let id: String = row.get("id")?;
+                row::json(row, &id, "record")
             },
         )
     }

@@ -364,6 +364,7 @@ fn camera(camera: &StreetCamera, town: &Town, rules: &[raw::Rule], look_every: r
         gb_device_id: None,
         address: None,
         legal_review_ref: None,
+        groups: Vec::new(),
         fixed: true,
         change: None,
         approved_signs: rules

@@ -37,6 +37,7 @@ fn draft(port: u16, password: Option<&str>) -> Draft {
         read_numbers: false,
         gb_device_id: None,
         legal_review_ref: None,
+        groups: vec![],
         aim: Aim::Fixed,
         change: None,
         presets: vec![],

@@ -40,13 +40,14 @@ pub(super) struct ViewDraft {
 }
 
 /// The fields of a camera that no connection to it depends on.
-const UNRELATED_TO_CONNECTION: [&str; 16] = [
+const UNRELATED_TO_CONNECTION: [&str; 17] = [
     "id",
     "look_every",
     "models",
     "read_numbers",
     "gb_device_id",
     "legal_review_ref",
+    "groups",
     "fixed",
     "change",
     "tour",
@@ -131,6 +132,7 @@ impl Checker<'_> {
                 read_numbers: raw.read_numbers,
                 gb_device_id: raw.gb_device_id,
                 legal_review_ref: raw.legal_review_ref,
+                groups: raw.groups,
                 aim,
                 change,
                 presets,

@@ -12,7 +12,7 @@ use jiff::{civil::Date, tz::TimeZone};
 
 use super::{
     super::{
-        Broker, Camera, Claims, Config, EffectiveDocument, Evidence, Fault, Faults, Model, OcrSettings, Registry,
+        Broker, Camera, Claims, Config, Console, EffectiveDocument, Evidence, Fault, Faults, Model, OcrSettings, Registry,
         Source, Telemetry, raw,
     },
     Survey,
@@ -89,6 +89,7 @@ pub(super) struct Rest {
     pub(super) workers: Option<usize>,
     pub(super) claims: Option<Claims>,
     pub(super) telemetry: Option<Telemetry>,
+    pub(super) console: Option<Console>,
     pub(super) evidence: Option<Evidence>,
     pub(super) audit: Option<raw::Audit>,
     pub(super) intake: Option<raw::Intake>,
@@ -264,6 +265,7 @@ impl Draft {
             decoders: self.decoders?,
             broker: self.broker?,
             telemetry: rest.telemetry?,
+            console: rest.console?,
             evidence: rest.evidence?,
             audit_to_syslog: rest.audit?.syslog,
             ledger: rest.ledger?,
@@ -306,13 +308,14 @@ pub(super) fn is_or_is_in(field: &str, head: &str) -> bool {
 /// True if the field affects how the box receives or sends, but not what becomes a case. A camera's URL is not included, because
 /// a camera without a URL is dropped.
 fn is_irrelevant_to_cases(path: &str) -> bool {
-    const SECTIONS: [&str; 12] = [
+    const SECTIONS: [&str; 13] = [
         "audit",
         "broker",
         "claims",
         "runtime",
         "decode",
         "telemetry",
+        "console",
         "ledger",
         "view",
         "change",
@@ -320,7 +323,7 @@ fn is_irrelevant_to_cases(path: &str) -> bool {
         "reading",
         "registry",
     ];
-    const OF_CAMERAS: [&str; 8] = [
+    const OF_CAMERAS: [&str; 9] = [
         "credentials",
         "ca_file",
         "models",
@@ -328,6 +331,7 @@ fn is_irrelevant_to_cases(path: &str) -> bool {
         "auth",
         "transport",
         "gb_device_id",
+        "groups",
         "address",
     ];
     let of_camera = path

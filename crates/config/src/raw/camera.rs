@@ -75,6 +75,10 @@ pub struct Camera {
     /// File of the approved signs in its view, for rules with `except_approved`, written by `gridwatch signs record`. Without it, these rules file nothing here. A file without signs means that no signs are approved.
     #[serde(default)]
     pub approved_signs: Option<PathBuf>,
+    /// Groups of cameras to which it belongs, such as a district: users of the console can be restricted to groups. Empty: seen by users without restriction only.
+    #[serde(default)]
+    #[schemars(inner(regex(pattern = ID_PATTERN)))]
+    pub groups: Vec<String>,
     /// Zones of the image. Without a watch zone, the whole image is watched.
     #[serde(default)]
     pub zones: Vec<Zone>,

@@ -1,0 +1,493 @@
+//! The JSON API behind the pages, for programs: `/api/v1/`.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use axum::{
+    Json,
+    extract::{
+        Path, Query, State,
+        rejection::{JsonRejection, PathRejection, QueryRejection},
+    },
+    http::{Method, StatusCode},
+    response::{IntoResponse, Response},
+};
+use gridwatch_config::{Config, Role};
+use gridwatch_contract::CaseRecord;
+use gridwatch_engine::{CameraId, CaseState, View};
+use gridwatch_store::CaseQuery;
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    accounts::{NewUser, User},
+    app::App,
+    cases::{self, PictureFault},
+    daemon::{Connection, Look, Readiness, ViewStatus},
+    error::Rejection,
+    form::{self, Password},
+    identity::Actor,
+    openapi::{Answer, Operation, schema},
+    pages,
+    routes::{ActDetails, Routes},
+};
+
+/// Cases in an answer, at most.
+const MAX_CASES: u32 = 500;
+
+/// Adds the operations.
+pub(crate) fn routes(routes: Routes) -> Routes {
+    let get = |path, id, summary, role, answer| Operation {
+        method: Method::GET,
+        path,
+        id,
+        summary,
+        role,
+        act: None,
+        answer,
+        body: None,
+        query: None,
+    };
+    let change = |method, path, id, summary, role, act| Operation {
+        method,
+        path,
+        id,
+        summary,
+        role,
+        act: Some(act),
+        answer: Answer::Nothing,
+        body: None,
+        query: None,
+    };
+    let (viewer, operator, admin) = (Role::Viewer, Role::Operator, Role::Admin);
+    let views = Answer::Json(schema::<Vec<ViewAnswer>>);
+    let found = Answer::Json(schema::<Vec<CaseRecord>>);
+    routes
+        .api(
+            get(
+                "/api/v1/status",
+                "status",
+                "Whether problems would be filed now",
+                viewer,
+                Answer::Json(schema::<StatusAnswer>),
+            ),
+            status,
+        )
+        .api(
+            get(
+                "/api/v1/views",
+                "views",
+                "All views with their newest looks",
+                viewer,
+                views,
+            ),
+            list_views,
+        )
+        .api(
+            get(
+                "/api/v1/views/{view}",
+                "view",
+                "One view with its newest look",
+                viewer,
+                Answer::Json(schema::<ViewAnswer>),
+            ),
+            view,
+        )
+        .api(
+            Operation {
+                query: Some(schema::<PictureQuery>),
+                ..get(
+                    "/api/v1/views/{view}/picture",
+                    "picture",
+                    "Picture of the newest look",
+                    viewer,
+                    Answer::Jpeg,
+                )
+            },
+            picture,
+        )
+        .api(
+            change(
+                Method::POST,
+                "/api/v1/views/{view}/look",
+                "look_now",
+                "Take a look now",
+                operator,
+                "console look",
+            ),
+            look_now,
+        )
+        .api(
+            Operation {
+                query: Some(schema::<CasesQuery>),
+                ..get("/api/v1/cases", "cases", "Cases, the newest first", viewer, found)
+            },
+            list_cases,
+        )
+        .api(
+            get(
+                "/api/v1/cases/{id}",
+                "case",
+                "The newest record of a case",
+                viewer,
+                Answer::Json(schema::<CaseRecord>),
+            ),
+            case,
+        )
+        .api(
+            get(
+                "/api/v1/cases/{id}/evidence/{item}",
+                "evidence",
+                "A picture of a case",
+                viewer,
+                Answer::Jpeg,
+            ),
+            evidence,
+        )
+        .api(
+            get(
+                "/api/v1/users",
+                "users",
+                "The users",
+                admin,
+                Answer::Json(schema::<Vec<UserAnswer>>),
+            ),
+            list_users,
+        )
+        .api(
+            Operation {
+                body: Some(schema::<UserBody>),
+                ..change(
+                    Method::POST,
+                    "/api/v1/users",
+                    "add_user",
+                    "Add a user",
+                    admin,
+                    "console user add",
+                )
+            },
+            add_user,
+        )
+        .api(
+            change(
+                Method::DELETE,
+                "/api/v1/users/{name}",
+                "remove_user",
+                "Remove a user",
+                admin,
+                "console user remove",
+            ),
+            remove_user,
+        )
+}
+
+/// Whether the box would file a problem now, and by which configuration.
+#[derive(Debug, Serialize, JsonSchema)]
+struct StatusAnswer {
+    /// Id of the box.
+    node_id: String,
+    #[serde(flatten)]
+    readiness: Readiness,
+    /// SHA-256 of the configuration in force.
+    config_sha256: String,
+    /// Faults of a newer file that was refused.
+    config_refused: Vec<String>,
+}
+
+async fn status(State(app): State<Arc<App>>) -> Json<StatusAnswer> {
+    let configuration = app.daemon.configuration();
+    Json(StatusAnswer {
+        node_id: app.config().node.to_string(),
+        readiness: app.daemon.readiness(),
+        config_sha256: configuration.sha256,
+        config_refused: configuration.refused,
+    })
+}
+
+/// A view and its newest look.
+#[derive(Debug, Serialize, JsonSchema)]
+struct ViewAnswer {
+    /// `CAMERA`, or `CAMERA.PRESET`.
+    view: String,
+    connection: Connection,
+    /// RFC 3339.
+    connection_since: String,
+    /// Cause and remedy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connection_detail: Option<String>,
+    /// Candidates in this view.
+    candidates: u32,
+    /// Open cases in this view.
+    open_cases: u32,
+    /// The newest look; absent before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    look: Option<LookAnswer>,
+}
+
+/// One look.
+#[derive(Debug, Serialize, JsonSchema)]
+struct LookAnswer {
+    /// When the picture arrived at the box; RFC 3339.
+    at: String,
+    /// `clear`, `dark`, `blurred`, `blocked`, `frozen`, `damaged` or `moved`.
+    sight: String,
+    /// Width and height of the picture in pixels.
+    size: (u32, u32),
+    detections: Vec<DetectionAnswer>,
+}
+
+/// What a model found.
+#[derive(Debug, Serialize, JsonSchema)]
+struct DetectionAnswer {
+    label: String,
+    /// Confidence, 0..=1.
+    score: f32,
+    /// `[x1, y1, x2, y2]` in fractions of the picture.
+    bbox: [f32; 4],
+    /// True if a rule counts it.
+    counts: bool,
+}
+
+fn sight_name(view: View) -> String {
+    let name = serde_json::to_value(view).ok();
+    name.and_then(|name| name.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+impl LookAnswer {
+    fn new(look: &Look) -> Self {
+        let found = look.detections.iter().map(|found| DetectionAnswer {
+            label: found.label.to_string(),
+            score: found.score,
+            bbox: [found.bbox.x1, found.bbox.y1, found.bbox.x2, found.bbox.y2],
+            counts: found.counts,
+        });
+        Self {
+            at: look.at.to_string(),
+            sight: sight_name(look.sight),
+            size: look.size,
+            detections: found.collect(),
+        }
+    }
+}
+
+impl ViewAnswer {
+    fn new(app: &App, status: ViewStatus) -> Self {
+        Self {
+            look: app.daemon.newest_look(&status.view).map(|look| LookAnswer::new(&look)),
+            view: status.view.to_string(),
+            connection: status.connection,
+            connection_since: status.connection_since.to_string(),
+            connection_detail: status.connection_detail,
+            candidates: status.candidates,
+            open_cases: status.open_cases,
+        }
+    }
+}
+
+async fn list_views(State(app): State<Arc<App>>, actor: Actor) -> Json<Vec<ViewAnswer>> {
+    let config = app.config();
+    let views = app.daemon.views().into_iter();
+    let seen = views.filter(|status| actor.camera_of(&config, &status.view).is_some());
+    Json(seen.map(|status| ViewAnswer::new(&app, status)).collect())
+}
+
+fn seen_view(config: &Config, actor: &Actor, path: Result<Path<String>, PathRejection>) -> Result<CameraId, Rejection> {
+    let view = CameraId::from(path?.0);
+    actor.camera_of(config, &view).ok_or(Rejection::NotFound)?;
+    Ok(view)
+}
+
+async fn view(
+    State(app): State<Arc<App>>,
+    actor: Actor,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Json<ViewAnswer>, Rejection> {
+    let view = seen_view(&app.config(), &actor, path)?;
+    let status = app.daemon.view(&view).ok_or(Rejection::NotFound)?;
+    Ok(Json(ViewAnswer::new(&app, status)))
+}
+
+/// Which picture.
+#[derive(Deserialize, JsonSchema)]
+struct PictureQuery {
+    /// True: without masks, for the roles that may see those. Each is in the audit log.
+    #[serde(default)]
+    unmasked: bool,
+}
+
+async fn picture(
+    State(app): State<Arc<App>>,
+    actor: Actor,
+    path: Result<Path<String>, PathRejection>,
+    query: Result<Query<PictureQuery>, QueryRejection>,
+) -> Result<Response, Rejection> {
+    let Query(query) = query?;
+    let view = seen_view(&app.config(), &actor, path)?;
+    pages::full_picture(&app, &actor, &view, query.unmasked).await
+}
+
+async fn look_now(
+    State(app): State<Arc<App>>,
+    actor: Actor,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Response, Rejection> {
+    let view = seen_view(&app.config(), &actor, path)?;
+    let details = ActDetails::new("view", &view);
+    Ok(match app.daemon.look_now(&view).await {
+        Ok(()) => details.on(StatusCode::NO_CONTENT),
+        Err(error) => details.on(Rejection::from(error)),
+    })
+}
+
+/// Selects cases.
+#[derive(Deserialize, JsonSchema)]
+struct CasesQuery {
+    /// Only cases in this state.
+    state: Option<CaseState>,
+    /// Only open cases (`true`), or only others (`false`).
+    open: Option<bool>,
+    /// Only cases of the camera with this id.
+    camera: Option<String>,
+    /// Only cases of this category code.
+    category: Option<String>,
+    /// Only cases in this grid cell.
+    cell: Option<String>,
+    /// Only cases confirmed at or after this time, RFC 3339.
+    #[schemars(with = "Option<String>")]
+    from: Option<Timestamp>,
+    /// Only cases confirmed before this time, RFC 3339.
+    #[schemars(with = "Option<String>")]
+    until: Option<Timestamp>,
+    /// Only cases after the one with this id.
+    after: Option<String>,
+    /// At most this many, 1 to 500. Default 100.
+    limit: Option<u32>,
+}
+
+async fn list_cases(
+    State(app): State<Arc<App>>,
+    actor: Actor,
+    query: Result<Query<CasesQuery>, QueryRejection>,
+) -> Result<Json<Vec<CaseRecord>>, Rejection> {
+    let Query(query) = query?;
+    let limit = query.limit.unwrap_or(100);
+    if !(1..=MAX_CASES).contains(&limit) {
+        return Err(Rejection::BadRequest(format!("limit: use 1 to {MAX_CASES}")));
+    }
+    let query = CaseQuery {
+        state: query.state,
+        is_open: query.open,
+        cameras: query.camera.map(|camera| vec![camera]),
+        category: query.category,
+        cell: query.cell,
+        from: query.from,
+        until: query.until,
+        after: query.after,
+        limit,
+    };
+    Ok(Json(cases::list(&app, &actor, query).await?))
+}
+
+async fn case(
+    State(app): State<Arc<App>>,
+    actor: Actor,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Json<CaseRecord>, Rejection> {
+    let Path(id) = path?;
+    Ok(Json(cases::find(&app, &actor, &id).await?.record))
+}
+
+async fn evidence(
+    State(app): State<Arc<App>>,
+    actor: Actor,
+    path: Result<Path<(String, String)>, PathRejection>,
+) -> Result<Response, Rejection> {
+    let Path((id, item)) = path?;
+    match pages::evidence_picture(&app, &actor, &id, &item).await? {
+        Ok(response) => Ok(response),
+        Err(PictureFault::Gone) => Err(Rejection::Gone),
+        Err(PictureFault::Changed) => {
+            tracing::error!(case = id, item, "A picture of a case does not match its recorded hash");
+            Err(Rejection::Internal)
+        }
+    }
+}
+
+/// A user.
+#[derive(Debug, Serialize, JsonSchema)]
+struct UserAnswer {
+    name: String,
+    role: Role,
+    /// Groups of cameras that they see; empty: all cameras.
+    groups: BTreeSet<String>,
+    /// False: logs in through a trusted proxy only.
+    has_password: bool,
+    /// RFC 3339.
+    added_at: String,
+}
+
+impl From<&User> for UserAnswer {
+    fn from(user: &User) -> Self {
+        Self {
+            name: user.name.clone(),
+            role: user.role,
+            groups: user.groups.clone(),
+            has_password: user.has_password(),
+            added_at: user.added_at.to_string(),
+        }
+    }
+}
+
+async fn list_users(State(app): State<Arc<App>>) -> Result<Json<Vec<UserAnswer>>, Rejection> {
+    let accounts = app.accounts.snapshot()?;
+    Ok(Json(accounts.users.iter().map(UserAnswer::from).collect()))
+}
+
+/// A user to be added.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct UserBody {
+    /// 1 to 64 letters, digits or `.`, `_`, `@`, `-`.
+    name: String,
+    role: Role,
+    /// Groups of cameras that they see; empty: all cameras.
+    #[serde(default)]
+    groups: BTreeSet<String>,
+    /// 10 characters or more; absent: logs in through a trusted proxy only.
+    #[serde(default)]
+    password: Option<Password>,
+}
+
+async fn add_user(
+    State(app): State<Arc<App>>,
+    body: Result<Json<UserBody>, JsonRejection>,
+) -> Result<Response, Rejection> {
+    let Json(body) = body?;
+    let groups = body.groups.iter().cloned().collect::<Vec<_>>().join(" ");
+    let details = ActDetails::new("user", &body.name)
+        .with("role", body.role)
+        .with("groups", groups);
+    pages::expect_possible_first(&app, body.role, body.password.is_some())?;
+    let accounts = Arc::clone(&app.accounts);
+    form::blocking(move || {
+        accounts.add(&NewUser {
+            name: &body.name,
+            role: body.role,
+            groups: body.groups,
+            password: body.password.as_ref().map(Password::secret),
+        })
+    })
+    .await?;
+    Ok(details.on(StatusCode::NO_CONTENT))
+}
+
+async fn remove_user(
+    State(app): State<Arc<App>>,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Response, Rejection> {
+    let Path(name) = path?;
+    let details = ActDetails::new("user", &name);
+    pages::remove_user(&app, name).await?;
+    Ok(details.on(StatusCode::NO_CONTENT.into_response()))
+}

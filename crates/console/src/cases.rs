@@ -1,0 +1,75 @@
+//! Reads cases and their pictures from the store, off the async threads and a few at a time.
+
+use std::sync::Arc;
+
+use gridwatch_contract::CaseRecord;
+use gridwatch_store::{CaseFile, CaseQuery, Store, evidence_file};
+use tokio::task;
+
+use crate::{app::App, error::Rejection, identity::Actor};
+
+/// Opens the store and reads. Opening takes a fraction of a millisecond, and finds the database that is there now, if it was replaced.
+async fn read<T: Send + 'static>(
+    app: &Arc<App>,
+    read: impl FnOnce(&Store) -> Result<T, Rejection> + Send + 'static,
+) -> Result<T, Rejection> {
+    let place = Arc::clone(&app.readers).acquire_owned().await;
+    let place = place.map_err(|error| Rejection::internal(&error))?;
+    let dir = app.state_dir.clone();
+    let done = task::spawn_blocking(move || {
+        let found = Store::open_read_only(&dir)
+            .map_err(Rejection::from)
+            .and_then(|store| read(&store));
+        drop(place);
+        found
+    });
+    done.await.map_err(|error| Rejection::internal(&error))?
+}
+
+/// The newest cases that match and that the user may see.
+pub(crate) async fn list(app: &Arc<App>, actor: &Actor, mut query: CaseQuery) -> Result<Vec<CaseRecord>, Rejection> {
+    if let Some(seen) = actor.cameras(&app.config()) {
+        query.cameras = Some(match query.cameras {
+            None => seen,
+            Some(asked) => asked.into_iter().filter(|camera| seen.contains(camera)).collect(),
+        });
+    }
+    match read(app, move |store| Ok(store.find_cases(&query)?)).await {
+        // Before the daemon's first start there is no database.
+        Err(Rejection::NotFound) => Ok(Vec::new()),
+        found => found,
+    }
+}
+
+/// Everything about one case.
+pub(crate) async fn find(app: &Arc<App>, actor: &Actor, id: &str) -> Result<CaseFile, Rejection> {
+    let seen = actor.cameras(&app.config());
+    let id = id.to_owned();
+    read(app, move |store| {
+        let case = store.case(&id)?.ok_or(Rejection::NotFound)?;
+        let is_seen = seen.is_none_or(|seen| seen.contains(&case.record.camera.local_id));
+        // Not "forbidden": whether there is such a case is not for others to know.
+        if is_seen { Ok(case) } else { Err(Rejection::NotFound) }
+    })
+    .await
+}
+
+/// A picture of a case, if it is still there and as it was recorded.
+pub(crate) async fn picture(app: &Arc<App>, sha256: String) -> Result<Vec<u8>, PictureFault> {
+    let dir = app.state_dir.clone();
+    let done = task::spawn_blocking(move || evidence_file::read(&dir, &sha256)).await;
+    match done {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(e)) if e.kind() == std::io::ErrorKind::InvalidData => Err(PictureFault::Changed),
+        _ => Err(PictureFault::Gone),
+    }
+}
+
+/// Why a case's picture cannot be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PictureFault {
+    /// Deleted for its age, or missing.
+    Gone,
+    /// Not what was recorded.
+    Changed,
+}

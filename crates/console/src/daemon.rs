@@ -1,0 +1,298 @@
+//! What the console needs of the running daemon, as a trait, with data types of its own.
+//!
+//! The console decides nothing about cameras and cases and keeps no state of them: it asks here whenever a page is shown. All methods
+//! without a future answer from memory at once; they are called from async tasks. Cases and their pictures are read from the store, not
+//! from here.
+
+use std::{net::IpAddr, sync::Arc};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use gridwatch_config::{Config, Role};
+use gridwatch_engine::{BBox, CameraId, Label, Light, View};
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::sync::broadcast;
+
+/// The running daemon, as the console sees it.
+///
+/// A *view* is a fixed camera, or one preset of a camera that turns; its id is a key of [`Plan::cameras`].
+///
+/// [`Plan::cameras`]: gridwatch_engine::Plan::cameras
+pub trait Daemon: Send + Sync + 'static {
+    /// The configuration in force: what the looks of this moment are judged by.
+    fn config(&self) -> Arc<Config>;
+
+    /// The state of every view, in the order of the configuration.
+    fn views(&self) -> Vec<ViewStatus>;
+
+    /// The state of one view; `None` if the configuration has no such view.
+    fn view(&self, view: &CameraId) -> Option<ViewStatus> {
+        self.views().into_iter().find(|status| status.view == *view)
+    }
+
+    /// The newest look at a view, without its picture; `None` before the first.
+    fn newest_look(&self, view: &CameraId) -> Option<Arc<Look>>;
+
+    /// The picture of the newest look for the wall: masked JPEG of at most [`THUMBNAIL_WIDTH`] pixels and [`THUMBNAIL_BYTES`] bytes.
+    ///
+    /// Made when it is asked for and kept until the next look, so that it costs nothing while nobody watches. It must belong to
+    /// [`Daemon::newest_look`] as of the time of the call, or be newer.
+    ///
+    /// # Errors
+    /// [`PictureError`].
+    fn thumbnail(&self, view: &CameraId) -> BoxFuture<'_, Result<Picture, PictureError>>;
+
+    /// The picture of the newest look in full size, as JPEG.
+    ///
+    /// With [`Masking::Masked`], faces and licence plates are masked as in evidence, and the view's privacy zones in both cases. If the
+    /// masks cannot be made, it is an error, never a picture without them. The console has recorded the view of an unmasked picture before it asks.
+    ///
+    /// # Errors
+    /// [`PictureError`].
+    fn picture(&self, view: &CameraId, masking: Masking) -> BoxFuture<'_, Result<Picture, PictureError>>;
+
+    /// Looks at a view as soon as a worker is free, and resolves when that look has been judged, so that [`Daemon::newest_look`] is newer
+    /// than the call. Must give up by itself after at most 20 seconds.
+    ///
+    /// # Errors
+    /// [`LookError`].
+    fn look_now(&self, view: &CameraId) -> BoxFuture<'_, Result<(), LookError>>;
+
+    /// Whether a problem in front of the cameras would be filed now, as `/readyz` tells it.
+    fn readiness(&self) -> Readiness;
+
+    /// Which configuration is in force, and whether a newer file was refused.
+    fn configuration(&self) -> ConfigurationStatus;
+
+    /// What changes from now on. The console holds a receiver only while a browser shows a page that is updated, so with a receiver count
+    /// of 0 nothing needs to be sent. A receiver that lags loses the oldest changes and the console then asks for everything; the channel
+    /// should hold a few hundred.
+    fn changes(&self) -> broadcast::Receiver<Change>;
+
+    /// Appends an act of a person to the chain of custody (and to the system log, if the configuration says so). Resolves when it is committed.
+    ///
+    /// # Errors
+    /// [`RecordError`]: the act is not in the audit log.
+    fn record(&self, act: Act) -> BoxFuture<'_, Result<(), RecordError>>;
+}
+
+/// Width of a thumbnail in pixels, at most: four columns on a wide screen; faces in it are a few pixels wide.
+pub const THUMBNAIL_WIDTH: u32 = 320;
+
+/// Size of a thumbnail in bytes, at most: those of the first screen, twelve, take less than a second at 1 Mb/s.
+pub const THUMBNAIL_BYTES: usize = 8 << 10;
+
+/// The state of a view.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ViewStatus {
+    /// Its id: `CAMERA`, or `CAMERA.PRESET`.
+    pub view: CameraId,
+    /// The connection to its camera.
+    pub connection: Connection,
+    /// Since when the connection is in this state.
+    pub connection_since: Timestamp,
+    /// Cause and remedy in words, in English, if there is something to say. It never contains credentials.
+    pub connection_detail: Option<String>,
+    /// Whether its newest look can be trusted; `None` before the first.
+    pub sight: Option<View>,
+    /// Since when consecutive looks have found this; `None` before the first.
+    pub sight_since: Option<Timestamp>,
+    /// When its newest look was taken.
+    pub looked_at: Option<Timestamp>,
+    /// Candidates in this view: things that may become cases.
+    pub candidates: u32,
+    /// Open cases in this view.
+    pub open_cases: u32,
+}
+
+/// State of the connection to a camera: `gridwatch_camera::slot::CameraState` without its details.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Connection {
+    /// Not connected yet, for the first time.
+    Connecting,
+    /// Pictures arrive.
+    Live,
+    /// Pictures arrive, at a cost or with gaps.
+    Degraded,
+    /// The stream plays, but no picture of it can be looked at.
+    NoPictures,
+    /// The camera refuses the login.
+    Refused,
+    /// No connection.
+    Down,
+    /// The end of a file that plays once.
+    Ended,
+    /// Set aside for some time, because its pictures ended decoders.
+    SetAside,
+}
+
+/// One look at a view.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Look {
+    /// When the picture arrived at the box.
+    pub at: Timestamp,
+    /// Whether the view can be trusted.
+    pub sight: View,
+    /// Its light.
+    pub light: Light,
+    /// Width and height of the picture in pixels.
+    pub size: (u32, u32),
+    /// What the models found, above their score floors.
+    pub detections: Vec<Finding>,
+}
+
+/// One object in a look.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finding {
+    /// Its label.
+    pub label: Label,
+    /// Confidence, 0..=1.
+    pub score: f32,
+    /// Its box, in fractions of the picture.
+    pub bbox: BBox,
+    /// True if a rule counts it: it is a candidate or belongs to an open case.
+    pub counts: bool,
+}
+
+/// A JPEG.
+#[derive(Debug, Clone)]
+pub struct Picture {
+    /// The file.
+    pub jpeg: Bytes,
+    /// When the picture arrived at the box.
+    pub at: Timestamp,
+}
+
+/// Whether faces and licence plates are masked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Masking {
+    /// As in evidence that leaves the box.
+    Masked,
+    /// Not; privacy zones are masked all the same.
+    Unmasked,
+}
+
+/// Why there is no picture.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PictureError {
+    /// The configuration has no such view.
+    #[error("no such view")]
+    NoSuchView,
+    /// There has been no look yet, or its picture is not kept any more.
+    #[error("no picture of this view yet")]
+    NotYet,
+    /// Too many pictures are being made.
+    #[error("too many pictures are being made; try again in a few seconds")]
+    Busy,
+    /// Decoding, masking or encoding failed.
+    #[error("the picture could not be made: {0}")]
+    Failed(String),
+}
+
+/// Why there was no look.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LookError {
+    /// The configuration has no such view.
+    #[error("no such view")]
+    NoSuchView,
+    /// The camera delivers no pictures.
+    #[error("the camera delivers no pictures now")]
+    NoPicture,
+    /// There is one already, or the workers are overloaded.
+    #[error("the look was not taken within 20 s; the box is too slow, or the camera is at another preset")]
+    TimedOut,
+}
+
+/// Whether the box would file a problem now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+pub struct Readiness {
+    /// True if it would.
+    pub ready: bool,
+    /// What stands against it, one sentence each, in English.
+    pub blockers: Vec<String>,
+}
+
+/// Which configuration is in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigurationStatus {
+    /// SHA-256 of the configuration in force.
+    pub sha256: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// The faults of a newer file that was refused, as words; empty if the file is in force.
+    pub refused: Vec<String>,
+    /// Changed fields that take effect at the next start only.
+    pub awaits_restart: Vec<String>,
+}
+
+/// Something that an open page may show has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// There is a new look at a view, or its state, candidates or open cases have changed.
+    View(CameraId),
+    /// A case was filed or has changed.
+    Case(String),
+    /// Readiness or configuration status have changed.
+    Status,
+    /// A configuration was applied: views may have come, gone or moved.
+    Configured,
+}
+
+/// An act of a person, for the audit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Act {
+    /// What was done, such as `console user add`. Stable: the audit log is searched for it.
+    pub name: &'static str,
+    /// Who did it.
+    pub by: Person,
+    /// The case that it is about.
+    pub case: Option<String>,
+    /// Names and values of what exactly was done. Never a secret.
+    pub details: Vec<(&'static str, String)>,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// How an act ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done.
+    Done,
+    /// Not done, as it was not allowed or not valid.
+    Refused(String),
+    /// Not done, as something failed.
+    Failed(String),
+}
+
+/// Who uses the console, for the audit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// Name of the user; `None` if the console has no users: somebody on the box.
+    pub user: Option<String>,
+    /// Role at the time of the act; `None` for a login that failed.
+    pub role: Option<Role>,
+    /// How they were identified.
+    pub means: Means,
+    /// Address of the client, as seen by the console or told by a trusted proxy.
+    pub address: IpAddr,
+}
+
+/// How a user was identified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Means {
+    /// Not at all: on loopback, without users.
+    Local,
+    /// By password, in the session with this id (not its token).
+    Session(String),
+    /// By a token for programs with this name.
+    Token(String),
+    /// By a trusted reverse proxy.
+    Proxy,
+}
+
+/// Why an act is not in the audit log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the act could not be recorded in the audit log: {0}")]
+pub struct RecordError(pub String);

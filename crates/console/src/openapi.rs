@@ -1,0 +1,222 @@
+//! The OpenAPI document of the JSON API, made from the table of routes: an operation that is served is described, and the other way round.
+
+use axum::{Json, http::Method, response::IntoResponse};
+use gridwatch_config::Role;
+use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
+use serde_json::{Map, Value, json};
+
+use crate::routes::{Problem, Route, Routes};
+
+/// An operation of the JSON API.
+#[derive(Debug, Clone)]
+pub(crate) struct Operation {
+    pub(crate) method: Method,
+    /// Path below the console's base.
+    pub(crate) path: &'static str,
+    /// Unique name.
+    pub(crate) id: &'static str,
+    pub(crate) summary: &'static str,
+    /// The lowest role that may use it.
+    pub(crate) role: Role,
+    /// Name in the audit log, for what changes something.
+    pub(crate) act: Option<&'static str>,
+    pub(crate) answer: Answer,
+    /// Schema of the JSON body, if it has one.
+    pub(crate) body: Option<SchemaOf>,
+    /// Schema of the object of query parameters, if it has any.
+    pub(crate) query: Option<SchemaOf>,
+}
+
+/// What an operation answers with when it succeeds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Answer {
+    /// JSON.
+    Json(SchemaOf),
+    /// A JPEG.
+    Jpeg,
+    /// Status 204.
+    Nothing,
+}
+
+/// Makes the schema of a type.
+pub(crate) type SchemaOf = fn(&mut SchemaGenerator) -> schemars::Schema;
+
+/// [`SchemaOf`] a type.
+pub(crate) fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> schemars::Schema {
+    generator.subschema_for::<T>()
+}
+
+/// Adds the route of the document about `table`.
+pub(crate) fn route(routes: Routes, table: &[Route]) -> Routes {
+    let own = Operation {
+        method: Method::GET,
+        path: "/api/v1/openapi.json",
+        id: "openapi",
+        summary: "This document",
+        role: Role::Viewer,
+        act: None,
+        answer: Answer::Json(schema::<Value>),
+        body: None,
+        query: None,
+    };
+    let operations = table.iter().filter_map(|route| route.api.clone());
+    let document = document(operations.chain([own.clone()]));
+    let document = std::sync::Arc::new(document);
+    routes.api(own, move || {
+        let document = std::sync::Arc::clone(&document);
+        async move { Json(document.as_ref()).into_response() }
+    })
+}
+
+fn document(operations: impl Iterator<Item = Operation>) -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+        settings.meta_schema = None;
+    });
+    let mut generator = settings.into_generator();
+    let mut paths: Map<String, Value> = Map::new();
+    for operation in operations {
+        let described = describe(&operation, &mut generator);
+        let path = paths.entry(operation.path).or_insert_with(|| json!({}));
+        if let Some(path) = path.as_object_mut() {
+            path.insert(operation.method.as_str().to_lowercase(), described);
+        }
+    }
+    let problem = generator.subschema_for::<Problem>();
+    let schemas = generator.take_definitions(true);
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "gridwatch console",
+            "version": "1",
+            "description": "What the console's pages show, for programs. Errors are problem documents (RFC 9457).",
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        },
+        "servers": [{ "url": "../../", "description": "The console that served this document" }],
+        "security": [{ "token": [] }, { "session": [], "csrf": [] }, {}],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "token": { "type": "http", "scheme": "bearer", "description": "A token for programs, made on the page of users." },
+                "session": { "type": "apiKey", "in": "cookie", "name": crate::cookies::SESSION },
+                "csrf": { "type": "apiKey", "in": "header", "name": crate::csrf::HEADER, "description": "With a session, for what changes something: the code in the page's data-csrf." },
+            },
+            "responses": {
+                "Problem": {
+                    "description": "Not done, and why",
+                    "content": { "application/problem+json": { "schema": problem } },
+                },
+            },
+        },
+    })
+}
+
+fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
+    let success = match operation.answer {
+        Answer::Json(schema) => json!({
+            "200": { "description": "Done", "content": { "application/json": { "schema": schema(generator) } } },
+        }),
+        Answer::Jpeg => json!({
+            "200": { "description": "The picture", "content": { "image/jpeg": {} } },
+        }),
+        Answer::Nothing => json!({ "204": { "description": "Done" } }),
+    };
+    let mut responses = success;
+    let mut statuses = vec!["400", "401", "403", "404", "421", "500", "503"];
+    if operation.act.is_some() {
+        statuses.extend(["409", "413", "415", "422", "429"]);
+    }
+    if matches!(operation.answer, Answer::Jpeg) {
+        statuses.push("410");
+    }
+    for status in statuses {
+        responses[status] = json!({ "$ref": "#/components/responses/Problem" });
+    }
+    let mut parameters: Vec<Value> = path_parameters(operation.path)
+        .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
+        .collect();
+    if let Some(query) = operation.query {
+        parameters.extend(query_parameters(query, generator));
+    }
+    let mut described = json!({
+        "operationId": operation.id,
+        "summary": operation.summary,
+        "description": format!("Takes the role {} or a higher one.", operation.role),
+        "parameters": parameters,
+        "responses": responses,
+    });
+    if let Some(body) = operation.body {
+        described["requestBody"] = json!({
+            "required": true,
+            "content": { "application/json": { "schema": body(generator) } },
+        });
+    }
+    described
+}
+
+/// Names of the parts in braces of a path.
+fn path_parameters(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/')
+        .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+}
+
+/// One parameter for each property of an object's schema.
+fn query_parameters(query: SchemaOf, generator: &mut SchemaGenerator) -> Vec<Value> {
+    let reference = query(generator);
+    let name = reference
+        .get("$ref")
+        .and_then(Value::as_str)
+        .and_then(|path| path.rsplit('/').next());
+    let object = name.and_then(|name| generator.definitions_mut().remove(name));
+    let properties = object
+        .as_ref()
+        .and_then(|object| object.get("properties")?.as_object().cloned());
+    let properties = properties.unwrap_or_default().into_iter();
+    let parameters = properties.map(|(name, mut schema)| {
+        let description = schema.get("description").cloned().unwrap_or_default();
+        // A parameter that is given has a value.
+        if let Some(kinds) = schema.get_mut("type").filter(|kind| kind.is_array()) {
+            let first = kinds.as_array().and_then(|kinds| kinds.first().cloned());
+            *kinds = first.unwrap_or_default();
+        }
+        json!({ "name": name, "in": "query", "required": false, "description": description, "schema": schema })
+    });
+    parameters.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(JsonSchema)]
+    #[expect(dead_code, reason = "only its schema is used")]
+    struct Filter {
+        /// At most this many.
+        limit: Option<u32>,
+    }
+
+    #[test]
+    fn paths_and_parameters_are_described() {
+        assert_eq!(
+            path_parameters("/api/v1/cases/{id}/evidence/{item}").collect::<Vec<_>>(),
+            ["id", "item"]
+        );
+        let operation = Operation {
+            method: Method::GET,
+            path: "/api/v1/things/{id}",
+            id: "things",
+            summary: "Things",
+            role: Role::Viewer,
+            act: None,
+            answer: Answer::Nothing,
+            body: None,
+            query: Some(schema::<Filter>),
+        };
+        let document = document(std::iter::once(operation));
+        let parameters = &document["paths"]["/api/v1/things/{id}"]["get"]["parameters"];
+        assert_eq!(parameters[0]["name"], "id");
+        assert_eq!(parameters[1]["name"], "limit");
+        assert_eq!(parameters[1]["schema"]["type"], "integer");
+    }
+}

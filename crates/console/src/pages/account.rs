@@ -1,0 +1,117 @@
+//! A user's own password and sessions.
+
+use std::{sync::Arc, time::Duration};
+
+use askama::Template;
+use axum::{
+    Extension, Form,
+    extract::{
+        Path, State,
+        rejection::{FormRejection, PathRejection},
+    },
+    http::StatusCode,
+    response::Response,
+};
+use gridwatch_config::Role;
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::users::SessionRow;
+use crate::{
+    app::App,
+    client::Client,
+    error::Rejection,
+    form::Password,
+    identity::Actor,
+    login_guard::{Origin, Permission},
+    page::Page,
+    routes::{Access, ActDetails, Routes},
+};
+
+pub(super) fn routes(routes: Routes) -> Routes {
+    let viewer = Access::Role(Role::Viewer);
+    routes
+        .get("/account", viewer, show)
+        .post("/account/password", viewer, "console password change", change_password)
+        .post("/account/sessions/{id}/end", viewer, "console session end", end_session)
+}
+
+#[derive(Template)]
+#[template(path = "account.html")]
+struct AccountTemplate<'a> {
+    page: &'a Page,
+    sessions: Vec<SessionRow>,
+    message: String,
+}
+
+fn template<'a>(app: &App, page: &'a Page, actor: &Actor, message: String) -> AccountTemplate<'a> {
+    let sessions = app.sessions.all(Timestamp::now()).into_iter();
+    let own = sessions.filter(|session| Some(&session.user) == actor.name.as_ref());
+    AccountTemplate {
+        page,
+        sessions: own.map(|session| SessionRow::new(page, actor, session)).collect(),
+        message,
+    }
+}
+
+async fn show(State(app): State<Arc<App>>, actor: Actor, page: Page) -> Result<Response, Rejection> {
+    page.show(&template(&app, &page, &actor, String::new()))
+}
+
+#[derive(Deserialize)]
+struct NewPassword {
+    old: Password,
+    new: Password,
+    again: Password,
+}
+
+async fn change_password(
+    State(app): State<Arc<App>>,
+    Extension(client): Extension<Client>,
+    actor: Actor,
+    page: Page,
+    form: Result<Form<NewPassword>, FormRejection>,
+) -> Result<Response, Rejection> {
+    let Form(form) = form?;
+    if !page.has_session() {
+        return Err(Rejection::NotFound);
+    }
+    let name = actor.name.clone().ok_or(Rejection::NotFound)?;
+    let fail = |status, message: String| page.show_with(status, &template(&app, &page, &actor, message));
+    if form.new.secret() != form.again.secret() {
+        return fail(StatusCode::BAD_REQUEST, page.t.account.passwords_differ.to_string());
+    }
+    // Whoever finds an open browser must not try passwords faster than at the login page.
+    let origin = Origin::Source(client.address.into());
+    match app.try_login(&name, &origin) {
+        Permission::After(Duration::ZERO) => {}
+        Permission::After(pause) => tokio::time::sleep(pause).await,
+        Permission::Wait(wait) => return Err(Rejection::TooMany(wait)),
+    }
+    let hash = app
+        .accounts
+        .snapshot()?
+        .user(&name)
+        .and_then(|user| user.hash().map(str::to_owned));
+    match app.passwords.verify(form.old.into_secret(), hash, true).await {
+        Ok(true) => app.login_succeeded(&name, &origin),
+        Ok(false) => return fail(StatusCode::FORBIDDEN, page.t.account.wrong.to_string()),
+        Err(_) => return fail(StatusCode::SERVICE_UNAVAILABLE, page.t.account.overloaded.to_string()),
+    }
+    let (accounts, new) = (Arc::clone(&app.accounts), form.new.into_secret());
+    crate::form::blocking(move || accounts.set_password(&name, &new)).await?;
+    Ok(page.redirect("/login"))
+}
+
+async fn end_session(
+    State(app): State<Arc<App>>,
+    actor: Actor,
+    page: Page,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Response, Rejection> {
+    let Path(id) = path?;
+    match app.sessions.end(&id, Some(actor.name.as_deref().unwrap_or_default())) {
+        true => Ok(ActDetails::new("session", id).on(page.redirect("/account"))),
+        false => Err(Rejection::NotFound),
+    }
+}
