@@ -8,8 +8,9 @@ use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use gridwatch_config::{Config, Role};
-use gridwatch_engine::{BBox, CameraId, Label, Light, View};
+pub use gridwatch_camera::live::{LiveChunk, LiveView, NotAvailable};
+use gridwatch_config::{Config, Fault, Role, diff};
+use gridwatch_engine::{BBox, CameraId, CaseId, Label, Light, View};
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::broadcast;
@@ -64,6 +65,27 @@ pub trait Daemon: Send + Sync + 'static {
 
     /// Which configuration is in force, and whether a newer file was refused.
     fn configuration(&self) -> ConfigurationStatus;
+
+    /// Reads the configuration files again with everything that they name and puts them into force; with `dry_run` only tells what that would
+    /// change. To be called after a save; a file that was saved with faults leaves the configuration before in force. It can take seconds,
+    /// when models are loaded or the link to the broker reconnects.
+    fn reload(&self, dry_run: bool) -> BoxFuture<'_, ReloadAnswer>;
+
+    /// The video of a view's camera as it is received, for a live view. It is not masked: only for roles that may see unmasked pictures, and
+    /// recorded before.
+    ///
+    /// # Errors
+    /// Why there is none; its looks can be shown instead.
+    fn live(&self, view: &CameraId) -> Result<LiveView, NotAvailable>;
+
+    /// The link to the grid platform's broker.
+    fn link(&self) -> LinkStatus;
+
+    /// The newest lines of the log, oldest first, as many as are kept, at most `max`. Credentials never appear in logs.
+    fn log_tail(&self, max: usize) -> Vec<String>;
+
+    /// All metrics in Prometheus' text format.
+    fn metrics(&self) -> String;
 
     /// What changes from now on. The console holds a receiver only while a browser shows a page that is updated, so with a receiver count
     /// of 0 nothing needs to be sent. A receiver that lags loses the oldest changes and the console then asks for everything; the channel
@@ -225,6 +247,47 @@ pub struct ConfigurationStatus {
     pub refused: Vec<String>,
     /// Changed fields that take effect at the next start only.
     pub awaits_restart: Vec<String>,
+}
+
+/// How a reload of the configuration ended.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ReloadAnswer {
+    /// True if the files are in force, or would be.
+    pub accepted: bool,
+    /// What differs from the configuration that was in force.
+    pub changes: Vec<diff::Change>,
+    /// The faults of the files; nothing was changed if there are any.
+    pub faults: Vec<Fault>,
+    /// What the files name and cannot be used, in one sentence; nothing was changed then.
+    pub error: Option<String>,
+    /// What was going on at views that are no longer configured.
+    pub removed: Vec<RemovedView>,
+}
+
+/// A view that is no longer configured, and what was going on there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RemovedView {
+    /// Its id.
+    pub view: CameraId,
+    /// Candidates that were given up.
+    pub candidates: usize,
+    /// Its open cases. They stay open at the platform, but this box does not look at them again.
+    pub open_cases: Vec<CaseId>,
+}
+
+/// The link to the grid platform's broker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LinkStatus {
+    /// True while connected and subscribed.
+    pub connected: bool,
+    /// When the last usable connection ended; `None` while connected.
+    pub down_since: Option<Timestamp>,
+    /// Why the last connection ended, in words.
+    pub error: Option<String>,
+    /// Messages that wait in the outbox.
+    pub waiting: u32,
+    /// Messages in quarantine.
+    pub quarantined: u32,
 }
 
 /// Something that an open page may show has changed.

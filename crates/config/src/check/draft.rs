@@ -12,8 +12,8 @@ use jiff::{civil::Date, tz::TimeZone};
 
 use super::{
     super::{
-        Broker, Camera, Claims, Config, Console, EffectiveDocument, Evidence, Fault, Faults, Model, OcrSettings, Registry,
-        Source, Telemetry, raw,
+        Broker, Camera, Claims, Config, Console, EffectiveDocument, Evidence, Fault, Faults, Model, OcrSettings,
+        Registry, Source, Telemetry, raw,
     },
     Survey,
 };

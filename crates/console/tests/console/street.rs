@@ -12,13 +12,13 @@ use std::{
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use gridwatch_base::secret::Secret;
-use gridwatch_config::{self as config, Config, raw};
+use gridwatch_config::{self as config, Config, diff, raw};
 use gridwatch_console::{
     Console, Daemon, Role, RouteSummary,
     accounts::{Accounts, NewUser},
     daemon::{
-        Act, Change, ConfigurationStatus, Connection, Finding, Look, LookError, Masking, Picture, PictureError,
-        Readiness, RecordError, THUMBNAIL_BYTES, ViewStatus,
+        Act, Change, ConfigurationStatus, Connection, Finding, LinkStatus, LiveView, Look, LookError, Masking,
+        NotAvailable, Picture, PictureError, Readiness, RecordError, ReloadAnswer, THUMBNAIL_BYTES, ViewStatus,
     },
 };
 use gridwatch_contract::EvidenceRole;
@@ -231,6 +231,52 @@ impl Daemon for Street {
             refused: Vec::new(),
             awaits_restart: Vec::new(),
         }
+    }
+
+    fn reload(&self, dry_run: bool) -> BoxFuture<'_, ReloadAnswer> {
+        let before = self.config();
+        let mut answer = ReloadAnswer {
+            accepted: false,
+            changes: Vec::new(),
+            faults: Vec::new(),
+            error: None,
+            removed: Vec::new(),
+        };
+        match config::load(&before.file) {
+            Ok(new) => {
+                answer.accepted = true;
+                answer.changes = diff::changes(&before, &new);
+                if !dry_run {
+                    *self.config.lock().unwrap() = Arc::new(new);
+                    let _ = self.changes.send(Change::Configured);
+                }
+            }
+            Err(faults) => answer.faults = faults.0,
+        }
+        Box::pin(std::future::ready(answer))
+    }
+
+    fn live(&self, _: &CameraId) -> Result<LiveView, NotAvailable> {
+        Err(NotAvailable::NotReceived)
+    }
+
+    fn link(&self) -> LinkStatus {
+        LinkStatus {
+            connected: true,
+            down_since: None,
+            error: None,
+            waiting: 3,
+            quarantined: 0,
+        }
+    }
+
+    fn log_tail(&self, max: usize) -> Vec<String> {
+        let lines = ["INFO Connected to MQTT broker", "WARN Camera down camera=gate"];
+        lines.iter().take(max).map(|line| (*line).to_owned()).collect()
+    }
+
+    fn metrics(&self) -> String {
+        "gridwatch_ready 1\n".to_owned()
     }
 
     fn changes(&self) -> broadcast::Receiver<Change> {
