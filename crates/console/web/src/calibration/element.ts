@@ -2,6 +2,7 @@
 
 import { Announcer } from "../lib/announcer";
 import { html, reconcile, setText } from "../lib/dom";
+import { keepEnter } from "../lib/enter";
 import type { Point } from "../lib/geometry";
 import { History } from "../lib/history";
 import { type TextKey, type Translate, translatorOf } from "../lib/i18n";
@@ -152,6 +153,7 @@ export class GroundCalibration extends HTMLElement {
       });
     }
     this.addEventListener("keydown", (event) => this.shortcut(event));
+    keepEnter(this);
     for (const type of ["change", "input"]) {
       this.addEventListener(type, (event) => {
         if (event.target !== this) event.stopPropagation();

@@ -149,13 +149,14 @@ export const PAGES = new Map<string, Page>([
       const layers = query.get("layers") === "none" ? {} : LAYERS;
       const data = { picture, revision: "r1", zones, rules: RULES, schedules: SCHEDULES, ...layers };
       const readonly = query.has("readonly") ? " readonly" : "";
+      const [open, close] = query.has("form") ? ['<form method="post" action="/form">', "<button>Send</button></form>"] : ["", ""];
       return page(
         query,
         "zone-editor",
-        `<zone-editor name="zones" save-url="/api/zones" csrf="token-1"${readonly}>
+        `${open}<zone-editor name="zones" save-url="/api/zones" csrf="token-1"${readonly}>
 <script type="application/json">${embedded(data)}</script>
 <img src="${picture}" alt="">
-</zone-editor>`,
+</zone-editor>${close}`,
       );
     },
   ],
