@@ -137,6 +137,18 @@ export class GroundCalibration extends HTMLElement {
         { class: "calibration-main" },
         this.tools(isReadOnly, history, canvas),
         html("div", { class: "gw-picture" }, canvas.stage.root, canvas.loupe.element),
+        html(
+          "ul",
+          { class: "legend" },
+          ...(["grid", "cell", "limit"] as const).map((name) =>
+            html(
+              "li",
+              {},
+              html("span", { class: `sample ${name}`, "aria-hidden": "true" }),
+              html("span", {}, t(`calibration.legend.${name}`)),
+            ),
+          ),
+        ),
         html("p", { class: "gw-hint" }, t("calibration.hint")),
       ),
       html("div", { class: "calibration-side" }, this.message, html("div", { class: "table" }, table)),

@@ -183,7 +183,12 @@ export const PAGES = new Map<string, Page>([
   [
     "/calibration",
     (query) => {
-      const data = { picture: query.get("picture") ?? "/still.png", crs: "EPSG:4490", max_uncertainty_m: 15, points: query.get("points") === "none" ? [] : POINTS };
+      const data = {
+        picture: query.get("picture") ?? "/still.png",
+        crs: "EPSG:4490",
+        max_uncertainty_m: 15,
+        points: query.get("points") === "none" ? [] : POINTS,
+      };
       return page(
         query,
         "calibration",
