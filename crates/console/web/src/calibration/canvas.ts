@@ -5,6 +5,7 @@ import { type Point, settle } from "../lib/geometry";
 import type { Translate } from "../lib/i18n";
 import { Loupe } from "../picture/loupe";
 import { type Drag, Stage } from "../picture/stage";
+import type { Size } from "../picture/view";
 import type { Fit, Line, Pair } from "./pairs";
 
 /** As in the zone editor: 2 pixels at 1080p; with Shift 10 times, with Alt a tenth. */
@@ -29,7 +30,8 @@ export class CalibrationCanvas {
   readonly loupe: Loupe;
   private readonly lines = svg("g", { class: "ground", "aria-hidden": "true" });
   private readonly marks = svg("g");
-  private drawn: Fit | null = null;
+  /** What the lines were drawn from: the fit, and the picture's size, which may come later than the fit. */
+  private drawn: { readonly fit: Fit | null; readonly size: Size } | null = null;
   /** A mark that is being dragged is drawn here and not where its pair is. */
   private dragged: { readonly key: number; readonly at: Point } | null = null;
 
@@ -94,8 +96,9 @@ export class CalibrationCanvas {
 
   private drawLines(): void {
     const fit = this.host.fit();
-    if (fit === this.drawn) return;
-    this.drawn = fit;
+    const { size } = this.stage;
+    if (this.drawn?.fit === fit && this.drawn.size === size) return;
+    this.drawn = { fit, size };
     const path = (line: Line) => `M${line.map((point) => this.stage.units(point).join(" ")).join("L")}`;
     const layer = (name: string, lines: readonly Line[]) =>
       lines.length === 0 ? [] : ["casing", "line"].map((part) => svg("path", { class: `${name} ${part}`, d: lines.map(path).join("") }));

@@ -2,6 +2,7 @@
 
 import { Announcer } from "../lib/announcer";
 import { html, reconcile, setText } from "../lib/dom";
+import { keepEnter } from "../lib/enter";
 import type { Point } from "../lib/geometry";
 import { History } from "../lib/history";
 import { type TextKey, type Translate, translatorOf } from "../lib/i18n";
@@ -136,6 +137,18 @@ export class GroundCalibration extends HTMLElement {
         { class: "calibration-main" },
         this.tools(isReadOnly, history, canvas),
         html("div", { class: "gw-picture" }, canvas.stage.root, canvas.loupe.element),
+        html(
+          "ul",
+          { class: "legend" },
+          ...(["grid", "cell", "limit"] as const).map((name) =>
+            html(
+              "li",
+              {},
+              html("span", { class: `sample ${name}`, "aria-hidden": "true" }),
+              html("span", {}, t(`calibration.legend.${name}`)),
+            ),
+          ),
+        ),
         html("p", { class: "gw-hint" }, t("calibration.hint")),
       ),
       html("div", { class: "calibration-side" }, this.message, html("div", { class: "table" }, table)),
@@ -152,6 +165,7 @@ export class GroundCalibration extends HTMLElement {
       });
     }
     this.addEventListener("keydown", (event) => this.shortcut(event));
+    keepEnter(this);
     for (const type of ["change", "input"]) {
       this.addEventListener(type, (event) => {
         if (event.target !== this) event.stopPropagation();

@@ -2,6 +2,7 @@
 
 import { Announcer } from "../lib/announcer";
 import { html, reconcile, setText, uniqueId } from "../lib/dom";
+import { keepEnter } from "../lib/enter";
 import { History } from "../lib/history";
 import { type TextKey, type Translate, translatorOf } from "../lib/i18n";
 import { type IconName, icon } from "../lib/icons";
@@ -85,6 +86,7 @@ export class WeekGrid extends HTMLElement {
       this.input,
     );
     this.addEventListener("keydown", (event) => this.shortcut(event));
+    keepEnter(this);
     for (const type of ["change", "input"]) {
       this.addEventListener(type, (event) => {
         if (event.target !== this) event.stopPropagation();

@@ -2,6 +2,7 @@
 
 import { Announcer } from "../lib/announcer";
 import { html, setText } from "../lib/dom";
+import { keepEnter } from "../lib/enter";
 import { type Translate, translatorOf } from "../lib/i18n";
 import { type IconName, icon } from "../lib/icons";
 import { property, sendJson, textProperty } from "../lib/request";
@@ -142,6 +143,7 @@ export class ZoneEditor extends HTMLElement {
     layers.setData(data, canvas.stage.size);
     void this.loadLayers(layers, canvas);
     this.addEventListener("keydown", (event) => this.shortcut(event));
+    keepEnter(this);
     this.addEventListener("entry-removed", (event) => this.focusEntry((event as CustomEvent<number>).detail));
     // The fields' own events would look like the editor's.
     for (const type of ["change", "input"]) {

@@ -8,7 +8,7 @@ export const KINDS = ["watch", "exclude", "permitted", "container", "shop", "pri
 export type ZoneKind = (typeof KINDS)[number];
 
 /** As crates/config/src/raw.rs, `ID_PATTERN`. */
-const ID_PATTERN = /^[A-Za-z0-9_-]{1,64}$/;
+export const ID_PATTERN = /^[A-Za-z0-9_-]{1,64}$/;
 
 /** Bounds on what is accepted from a page or a reply; far above any real view. */
 const MAX_ZONES = 500;

@@ -304,11 +304,12 @@ class ZoneForm {
       const zone = store.zones.find(({ key }) => key === this.key);
       const at = zone?.polygon[index];
       if (!at) return;
-      if (!Number.isFinite(value)) {
+      const fraction = clamp(Math.round(value * 100) / 1e4, 0, 1);
+      // Not a number, or what it shows already: a coordinate may have more decimals than are shown.
+      if (!Number.isFinite(value) || percent(at[axis === "x" ? 0 : 1]) === percent(fraction)) {
         store.notify();
         return;
       }
-      const fraction = clamp(Math.round(value * 100) / 1e4, 0, 1);
       store.moveCorner(this.key, index, axis === "x" ? [fraction, at[1]] : [at[0], fraction]);
     });
     return input;

@@ -120,6 +120,13 @@ await shot("zones-conflict-zh", "/zone-editor?lang=zh&theme=light", {}, async (p
   await page.locator('[data-action="save"]').click();
   await page.locator("dialog[open]").waitFor();
 });
+await shot("zones-conflict-phone", "/zone-editor?theme=dark", phone, async (page) => {
+  await openZone("bins")(page);
+  await page.locator('[data-corner="2"]').focus();
+  for (let i = 0; i < 4; i += 1) await page.keyboard.press("Shift+ArrowDown");
+  await page.locator('[data-action="save"]').click();
+  await page.locator("dialog[open]").waitFor();
+});
 await shot("before-after", "/before-after?lang=zh");
 await shot("hours-light-zh", "/week-grid?lang=zh&theme=light");
 await shot("hours-dark-en", "/week-grid?theme=dark");

@@ -17,7 +17,7 @@ function metresOf([x, y]: Pair): Pair {
   return [far * right, far * (Math.cos(TILT) - down * Math.sin(TILT))];
 }
 
-function pictureOf([right, ahead]: Pair): Pair {
+export function pictureOf([right, ahead]: Pair): Pair {
   const [sin, cos] = [Math.sin(TILT), Math.cos(TILT)];
   const down = (HEIGHT_M * cos - ahead * sin) / (HEIGHT_M * sin + ahead * cos);
   const far = HEIGHT_M / (sin + down * cos);

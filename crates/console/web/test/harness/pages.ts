@@ -149,13 +149,14 @@ export const PAGES = new Map<string, Page>([
       const layers = query.get("layers") === "none" ? {} : LAYERS;
       const data = { picture, revision: "r1", zones, rules: RULES, schedules: SCHEDULES, ...layers };
       const readonly = query.has("readonly") ? " readonly" : "";
+      const [open, close] = query.has("form") ? ['<form method="post" action="/form">', "<button>Send</button></form>"] : ["", ""];
       return page(
         query,
         "zone-editor",
-        `<zone-editor name="zones" save-url="/api/zones" csrf="token-1"${readonly}>
+        `${open}<zone-editor name="zones" save-url="/api/zones" csrf="token-1"${readonly}>
 <script type="application/json">${embedded(data)}</script>
 <img src="${picture}" alt="">
-</zone-editor>`,
+</zone-editor>${close}`,
       );
     },
   ],
@@ -182,7 +183,12 @@ export const PAGES = new Map<string, Page>([
   [
     "/calibration",
     (query) => {
-      const data = { picture: "/still.png", crs: "EPSG:4490", max_uncertainty_m: 15, points: query.get("points") === "none" ? [] : POINTS };
+      const data = {
+        picture: query.get("picture") ?? "/still.png",
+        crs: "EPSG:4490",
+        max_uncertainty_m: 15,
+        points: query.get("points") === "none" ? [] : POINTS,
+      };
       return page(
         query,
         "calibration",

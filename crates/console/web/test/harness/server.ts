@@ -74,7 +74,7 @@ export class Harness {
       method: request.method ?? "GET",
       path: url.pathname,
       headers: request.headers,
-      body: text ? (JSON.parse(text) as unknown) : null,
+      body: text && request.headers["content-type"] === "application/json" ? (JSON.parse(text) as unknown) : text,
     };
     const answer = this.answers.get(`${received.method} ${url.pathname}`);
     if (answer) {

@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { it } from "node:test";
 import type { Page } from "playwright-core";
 import { axe, openPage } from "../../harness/browser";
-import { answerFit } from "../../harness/camera";
+import { answerFit, pictureOf } from "../../harness/camera";
+import { testPattern } from "../../harness/png";
 import { type Harness, WEB } from "../../harness/server";
 import type { Given } from "./zones";
 
@@ -110,6 +111,28 @@ export function otherSuite(given: Given): void {
       await page.keyboard.insertText(ground.join(" "));
     }
     await page.getByText("The box did not answer").waitFor();
+  });
+
+  it("a grid that comes before its picture is drawn over it all the same", async () => {
+    const { browser, harness } = given();
+    harness.on("POST /api/fit", answerFit);
+    let send = () => {};
+    harness.on("GET /slow.png", (_, response) => {
+      // 4:3, so neither size nor shape are what is assumed until it has loaded.
+      send = () => void response.writeHead(200, { "content-type": "image/png" }).end(testPattern(704, 576));
+    });
+    const context = await browser.newContext({ viewport: { width: 1366, height: 900 } });
+    const page = await context.newPage();
+    // The load event waits for no picture that a script asks for.
+    await page.goto(`${harness.origin}/calibration?picture=/slow.png`, { waitUntil: "domcontentloaded" });
+    await page.locator("tr.is-wrong").waitFor();
+    send();
+    await page.locator(".gw-stage image[href]").first().waitFor();
+    const [line] = ((await page.locator(".limit.line").getAttribute("d")) ?? "").slice(1).split("L");
+    const [x, y] = pictureOf([-14, 19]);
+    const [drawnX, drawnY] = line!.split(" ").map(Number);
+    assert.ok(Math.abs(drawnX! / 704 - x) < 1e-6 && Math.abs(drawnY! / 576 - y) < 1e-6, `${line} is not at ${x}, ${y} of 704 × 576`);
+    await context.close();
   });
 
   const hasFfmpeg = spawnSync("ffmpeg", ["-version"]).status === 0;
