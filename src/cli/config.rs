@@ -118,7 +118,9 @@ pub fn run(args: &ConfigCommandArgs) -> Result<ExitCode, Failure> {
         Command::History { json } => kept.history(*json),
         Command::Diff { old, new, json } => kept.diff(*old, *new, *json),
         Command::Restore { id, why, json } => {
-            let act = Act::new("config restore").with_path("file", kept.main).with("version", id);
+            let act = Act::new("config restore")
+                .with_path("file", kept.main)
+                .with("version", id);
             audited(&kept.state_dir, act, |act| kept.restore(*id, why, *json, act))
         }
         Command::Show { id, file, json } => kept.show(*id, file.as_deref(), *json),
@@ -147,7 +149,10 @@ struct Listed<'a> {
 impl<'a> Kept<'a> {
     fn of(args: &'a ConfigCommandArgs) -> Result<Self, Failure> {
         let message = "no configuration given; use --config FILE";
-        let main = args.config.as_deref().ok_or_else(|| Failure::new(Class::Config, message))?;
+        let main = args
+            .config
+            .as_deref()
+            .ok_or_else(|| Failure::new(Class::Config, message))?;
         let draft = config::examine(main);
         let state_dir = match (&args.state, draft.state_dir) {
             (Some(dir), _) => dir.clone(),
@@ -169,7 +174,11 @@ impl<'a> Kept<'a> {
         let mut list = Vec::new();
         for (n, version) in versions.iter().enumerate() {
             let changes = match versions.get(n + 1) {
-                Some(before) => Some(self.versions.get(before.id)?.changes_to(&self.versions.get(version.id)?)),
+                Some(before) => Some(
+                    self.versions
+                        .get(before.id)?
+                        .changes_to(&self.versions.get(version.id)?),
+                ),
                 None => None,
             };
             list.push(Listed {
@@ -197,7 +206,9 @@ impl<'a> Kept<'a> {
         } in list
         {
             let mark = if *present { "*" } else { " " };
-            let count = changes.as_ref().map_or("-".to_owned(), |changes| changes.len().to_string());
+            let count = changes
+                .as_ref()
+                .map_or("-".to_owned(), |changes| changes.len().to_string());
             // Writing to a String cannot fail.
             let _ = writeln!(
                 text,
@@ -255,7 +266,10 @@ impl<'a> Kept<'a> {
             true => json_pretty(&serde_json::json!({
                 "restored": id, "version": saved.version, "revision": saved.revision, "changes": saved.changes,
             }))?,
-            false if saved.changes.is_empty() => format!("No setting changed; the files are those of version {id} (now version {}).\n", saved.version),
+            false if saved.changes.is_empty() => format!(
+                "No setting changed; the files are those of version {id} (now version {}).\n",
+                saved.version
+            ),
             false => format!(
                 "Restored version {id} as version {}, with {}:\n{}",
                 saved.version,
@@ -270,15 +284,21 @@ impl<'a> Kept<'a> {
         let kept = self.versions.get(id)?;
         let mut text = String::new();
         if json {
-            let files = kept.texts().map(|(name, text)| serde_json::json!({ "name": name, "text": text }));
-            let mut object = serde_json::to_value(&kept.version).map_err(|e| Failure::new(Class::Bug, e.to_string()))?;
+            let files = kept
+                .texts()
+                .map(|(name, text)| serde_json::json!({ "name": name, "text": text }));
+            let mut object =
+                serde_json::to_value(&kept.version).map_err(|e| Failure::new(Class::Bug, e.to_string()))?;
             object["files"] = files.collect();
             text = json_pretty(&object)?;
         } else if let Some(wanted) = file {
             let found = kept.texts().find(|(name, _)| *name == wanted);
             text = found.map(|(_, text)| text).ok_or_else(|| {
                 let names: Vec<&str> = kept.texts().map(|(name, _)| name).collect();
-                let message = format!("--file: version {id} has no file {wanted:?}; it has {}", names.join(", "));
+                let message = format!(
+                    "--file: version {id} has no file {wanted:?}; it has {}",
+                    names.join(", ")
+                );
                 Failure::new(Class::Config, message)
             })?;
         } else {

@@ -88,12 +88,20 @@ fn versions_are_listed_compared_shown_and_restored() {
     assert_eq!(kept.json(&["show", "2"])["files"][0]["text"], kept.text());
 
     let restored = stdout(&kept.run(&["restore", "1", "--why", "too fast"]));
-    assert!(restored.starts_with("Restored version 1 as version 3, with 1 change:\n"), "{restored}");
+    assert!(
+        restored.starts_with("Restored version 1 as version 3, with 1 change:\n"),
+        "{restored}"
+    );
     assert_eq!(kept.text(), first);
     let newest = &kept.json(&["history"])["versions"][0];
     assert_eq!((&newest["id"], &newest["why"]), (&json!(3), &json!("too fast")));
 
-    for unknown in [&["restore", "9"][..], &["show", "9"], &["diff", "9"], &["show", "1", "--file", "x"]] {
+    for unknown in [
+        &["restore", "9"][..],
+        &["show", "9"],
+        &["diff", "9"],
+        &["show", "1", "--file", "x"],
+    ] {
         assert_eq!(kept.run(unknown).status.code(), Some(3), "{unknown:?}");
     }
 }
@@ -104,19 +112,39 @@ fn a_version_that_has_become_faulty_is_not_restored() {
     fs::write(kept.dir.path().join("lane.secret"), "").unwrap();
     // The second version no longer fits what it refers to.
     let text = kept.text().replace("5s", "6s");
-    kept.save("grid.categories", &json!(format!("{}/configs/categories/default.toml", env!("CARGO_MANIFEST_DIR"))));
-    fs::write(kept.dir.path().join("edge.toml"), text.replace("credentials = {", "address = \"lane\"\ncredentials = {")).unwrap();
+    kept.save(
+        "grid.categories",
+        &json!(format!(
+            "{}/configs/categories/default.toml",
+            env!("CARGO_MANIFEST_DIR")
+        )),
+    );
+    fs::write(
+        kept.dir.path().join("edge.toml"),
+        text.replace("credentials = {", "address = \"lane\"\ncredentials = {"),
+    )
+    .unwrap();
     let own = kept.dir.path().join("categories.toml");
     fs::copy("configs/categories/default.toml", &own).unwrap();
     kept.save("grid.categories", &json!("categories.toml"));
-    kept.save("grid.categories", &json!(format!("{}/configs/categories/default.toml", env!("CARGO_MANIFEST_DIR"))));
+    kept.save(
+        "grid.categories",
+        &json!(format!(
+            "{}/configs/categories/default.toml",
+            env!("CARGO_MANIFEST_DIR")
+        )),
+    );
     fs::remove_file(own).unwrap();
     let list = kept.json(&["history"]);
     let id = list["versions"][1]["id"].to_string();
     let before = kept.text();
     let output = kept.run(&["restore", &id]);
     assert_eq!(output.status.code(), Some(3), "{output:?}");
-    assert!(String::from_utf8(output.stderr).unwrap().contains("grid.categories: cannot read"));
+    assert!(
+        String::from_utf8(output.stderr)
+            .unwrap()
+            .contains("grid.categories: cannot read")
+    );
     assert_eq!(kept.text(), before);
 }
 
