@@ -85,7 +85,8 @@ enum Command {
     /// Comments and formatting are those of the version. A faulty version is refused. The daemon takes the files as it takes any edit.
     Restore {
         /// The version, from `gridwatch config history`.
-        version: u64,
+        #[arg(value_name = "VERSION")]
+        id: u64,
         /// The reason, kept with the new version; at most 1000 bytes.
         #[arg(long, value_name = "TEXT", default_value = "")]
         why: String,
@@ -96,7 +97,8 @@ enum Command {
     /// Print the files of a version.
     Show {
         /// The version, from `gridwatch config history`.
-        version: u64,
+        #[arg(value_name = "VERSION")]
+        id: u64,
         /// Only this file, as it is: edge.toml, or conf.d/gate.toml.
         #[arg(long, value_name = "NAME", conflicts_with = "json")]
         file: Option<String>,
@@ -115,13 +117,13 @@ pub fn run(args: &ConfigCommandArgs) -> Result<ExitCode, Failure> {
     match &args.command {
         Command::History { json } => kept.history(*json),
         Command::Diff { old, new, json } => kept.diff(*old, *new, *json),
-        Command::Restore { version, why, json } => {
+        Command::Restore { id, why, json } => {
             let act = Act::new("config restore")
                 .with_path("file", kept.main)
-                .with("version", version);
-            audited(&kept.state_dir, act, |act| kept.restore(*version, why, *json, act))
+                .with("version", id);
+            audited(&kept.state_dir, act, |act| kept.restore(*id, why, *json, act))
         }
-        Command::Show { version, file, json } => kept.show(*version, file.as_deref(), *json),
+        Command::Show { id, file, json } => kept.show(*id, file.as_deref(), *json),
     }
 }
 
