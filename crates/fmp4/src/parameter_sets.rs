@@ -94,12 +94,12 @@ impl<'a> ParameterSets<&'a [u8]> {
     /// The SPS that a slice refers to through its PPS; the first one if that cannot be told. Of sets with the same id the last one counts.
     pub(crate) fn active_sps(&self, codec: Codec, slice: &[u8]) -> Option<&'a [u8]> {
         let referred = || {
-            let (slice_pps, ids, sps_id): (_, fn(&[u8]) -> _, fn(&[u8]) -> _) = match codec {
-                Codec::H264 => (h264::slice_pps_id(slice.get(1..)?)?, h264::pps_ids, h264::sps_id),
+            type SetIds = (fn(&[u8]) -> Option<(u32, u32)>, fn(&[u8]) -> Option<u32>);
+            let (slice_pps, (ids, sps_id)): (u32, SetIds) = match codec {
+                Codec::H264 => (h264::slice_pps_id(slice.get(1..)?)?, (h264::pps_ids, h264::sps_id)),
                 Codec::H265 => (
                     h265::slice_pps_id(*slice.first()?, slice.get(2..)?)?,
-                    h265::pps_ids,
-                    h265::sps_id,
+                    (h265::pps_ids, h265::sps_id),
                 ),
             };
             let body = |nal: &'a [u8]| nal.get(header_len(codec)..);
