@@ -20,7 +20,7 @@ use crate::filing;
 
 /// Commands that change nothing on the box and take nothing from it that is encrypted there or that only the box has. Those that write files
 /// write what they were given, or what a camera shows to anyone with its password.
-const READ_ONLY: [&str; 39] = [
+const READ_ONLY: [&str; 41] = [
     "audit",
     "boxes list",
     "calibrate",
@@ -41,6 +41,8 @@ const READ_ONLY: [&str; 39] = [
     "init",
     "keys show",
     "ledger places",
+    "ledger what-if",
+    "ledger why-not",
     "model bench",
     "model check",
     "model compare",
@@ -63,7 +65,7 @@ const READ_ONLY: [&str; 39] = [
 ];
 
 /// The commands that are recorded, with arguments that the sample box lets them run with, or refuse or fail for.
-const RECORDED: [(&str, &[&str]); 21] = [
+const RECORDED: [(&str, &[&str]); 22] = [
     (
         "boxes confirm",
         &[
@@ -91,6 +93,7 @@ const RECORDED: [(&str, &[&str]); 21] = [
     ("model use", &["garbage_nano_416@9.9.9", "--config", "CONFIG"]),
     ("model rollback", &["garbage_nano_416", "--config", "CONFIG"]),
     ("model shadow", &["garbage_nano_416@9.9.9", "--config", "CONFIG"]),
+    ("reload", &["--config", "CONFIG", "--state", "STATE"]),
     ("outbox export", &["--out", "OUT/outbox", "--state", "STATE"]),
     ("outbox retry", &["CASE", "--state", "STATE"]),
     (
