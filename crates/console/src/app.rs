@@ -8,7 +8,7 @@ use std::{
 
 use gridwatch_base::{digest::sha256_hex, disk::write_private, file};
 use gridwatch_config::{Config, Console, ConsoleTls};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::{
     ConsoleError,
@@ -44,6 +44,8 @@ pub(crate) struct App {
     pub(crate) event_streams: Arc<Semaphore>,
     pub(crate) readers: Arc<Semaphore>,
     pub(crate) key: MacKey,
+    /// True when the console ends: streams of events end then.
+    pub(crate) ending: watch::Sender<bool>,
     pub(crate) state_dir: PathBuf,
     logins: Mutex<LoginGuard>,
     /// Refused changes that were recorded since a moment.
@@ -68,6 +70,7 @@ impl App {
             passwords: PasswordPool::new(),
             event_streams: Arc::new(Semaphore::new(MAX_EVENT_STREAMS)),
             readers: Arc::new(Semaphore::new(MAX_READERS)),
+            ending: watch::Sender::new(false),
             key,
             base: base.trim_end_matches('/').to_owned(),
             state_dir,
@@ -98,6 +101,12 @@ impl App {
         // Names of any length must not fill the memory; a hash has one length.
         let account = sha256_hex(account.to_lowercase().as_bytes());
         self.logins().try_login(&account, origin, Instant::now())
+    }
+
+    /// The login was not tried: too many were.
+    pub(crate) fn login_not_tried(&self, account: &str, origin: &Origin) {
+        let account = sha256_hex(account.to_lowercase().as_bytes());
+        self.logins().not_tried(&account, origin);
     }
 
     /// The login was right.

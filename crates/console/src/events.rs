@@ -17,7 +17,7 @@ use futures::{Stream, stream};
 use gridwatch_engine::CameraId;
 use jiff::Timestamp;
 use tokio::{
-    sync::{OwnedSemaphorePermit, broadcast},
+    sync::{OwnedSemaphorePermit, broadcast, watch},
     time::{Instant, sleep_until, timeout_at},
 };
 
@@ -95,6 +95,8 @@ struct Source<R> {
     receiver: broadcast::Receiver<Change>,
     render: R,
     next_at: Instant,
+    /// True when the console ends.
+    ending: watch::Receiver<bool>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -102,9 +104,15 @@ impl<R> Source<R> {
     /// Waits for changes; after [`KEEP_ALIVE`] without any, they are empty. `None` when the daemon ends.
     async fn changes(&mut self) -> Option<Changes> {
         let mut changes = Changes::default();
-        sleep_until(self.next_at).await;
-        let limit = Instant::now() + KEEP_ALIVE;
-        let first = timeout_at(limit, self.receiver.recv()).await.ok();
+        let limit = self.next_at.max(Instant::now()) + KEEP_ALIVE;
+        let first = async {
+            sleep_until(self.next_at).await;
+            timeout_at(limit, self.receiver.recv()).await.ok()
+        };
+        let first = tokio::select! {
+            first = first => first,
+            _ = self.ending.wait_for(|ends| *ends) => return None,
+        };
         let mut received = first.map_or(Err(broadcast::error::TryRecvError::Empty), |first| {
             first.map_err(|error| match error {
                 broadcast::error::RecvError::Closed => broadcast::error::TryRecvError::Closed,
@@ -135,11 +143,13 @@ pub(crate) fn stream(
 ) -> Result<Response, Rejection> {
     let place = Arc::clone(&watcher.app.event_streams).try_acquire_owned();
     let place = place.map_err(|_| Rejection::Unavailable("too many open pages".into()))?;
+    let ending = watcher.app.ending.subscribe();
     let source = Source {
         receiver: watcher.app.daemon.changes(),
         watcher,
         render,
         next_at: Instant::now(),
+        ending,
         _place: place,
     };
     Ok(Sse::new(events(source)).into_response())
