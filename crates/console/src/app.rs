@@ -1,6 +1,7 @@
 //! What all handlers share.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -22,6 +23,9 @@ use crate::{
 /// Open pages that are updated, at most. Each holds a connection; a browser shows one at a time.
 const MAX_EVENT_STREAMS: usize = 64;
 
+/// Open pages of one user, at most, so that nobody takes all.
+pub(crate) const MAX_EVENT_STREAMS_OF_USER: usize = 16;
+
 /// Reads of the database at the same time: each opens it, and a page takes a few milliseconds.
 const MAX_READERS: usize = 4;
 
@@ -42,6 +46,8 @@ pub(crate) struct App {
     pub(crate) sessions: Sessions,
     pub(crate) passwords: PasswordPool,
     pub(crate) event_streams: Arc<Semaphore>,
+    /// Open pages of each user.
+    pub(crate) event_streams_of: Mutex<BTreeMap<String, usize>>,
     pub(crate) readers: Arc<Semaphore>,
     pub(crate) key: MacKey,
     /// True when the console ends: streams of events end then.
@@ -69,6 +75,7 @@ impl App {
             sessions: Sessions::load(&state_dir),
             passwords: PasswordPool::new(),
             event_streams: Arc::new(Semaphore::new(MAX_EVENT_STREAMS)),
+            event_streams_of: Mutex::default(),
             readers: Arc::new(Semaphore::new(MAX_READERS)),
             ending: watch::Sender::new(false),
             key,

@@ -4,7 +4,12 @@
 //! connection takes more, so that a slow browser gets fewer and newer events, never a queue of old ones. Without open pages there are no
 //! receivers, and the daemon sends nothing. A browser closes its stream while its tab is hidden.
 
-use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    convert::Infallible,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use axum::{
     http::HeaderMap,
@@ -22,7 +27,7 @@ use tokio::{
 };
 
 use crate::{
-    app::App,
+    app::{App, MAX_EVENT_STREAMS_OF_USER},
     client::Client,
     daemon::Change,
     error::Rejection,
@@ -89,6 +94,47 @@ impl Watcher {
     }
 }
 
+/// One open page's part of its user's pages, and of all.
+struct Place {
+    app: Arc<App>,
+    user: String,
+    _of_all: OwnedSemaphorePermit,
+}
+
+impl Place {
+    fn take(watcher: &Watcher) -> Option<Self> {
+        let app = Arc::clone(&watcher.app);
+        let of_all = Arc::clone(&app.event_streams).try_acquire_owned().ok()?;
+        // Without users, there is one for the whole box.
+        let user = watcher.actor.name.clone().unwrap_or_default();
+        {
+            let mut counts = app.event_streams_of.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = counts.entry(user.clone()).or_default();
+            if *count >= MAX_EVENT_STREAMS_OF_USER && !user.is_empty() {
+                return None;
+            }
+            *count += 1;
+        }
+        Some(Self {
+            app,
+            user,
+            _of_all: of_all,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.app.event_streams_of.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.user) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.user);
+            }
+        }
+    }
+}
+
 /// Changes as they come; ends the stream with `None`.
 struct Source<R> {
     watcher: Watcher,
@@ -97,7 +143,7 @@ struct Source<R> {
     next_at: Instant,
     /// True when the console ends.
     ending: watch::Receiver<bool>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl<R> Source<R> {
@@ -141,8 +187,7 @@ pub(crate) fn stream(
     watcher: Watcher,
     render: impl FnMut(&Watcher, &Changes) -> Vec<Event> + Send + 'static,
 ) -> Result<Response, Rejection> {
-    let place = Arc::clone(&watcher.app.event_streams).try_acquire_owned();
-    let place = place.map_err(|_| Rejection::Unavailable("too many open pages".into()))?;
+    let place = Place::take(&watcher).ok_or_else(|| Rejection::Unavailable("too many open pages".into()))?;
     let ending = watcher.app.ending.subscribe();
     let source = Source {
         receiver: watcher.app.daemon.changes(),
