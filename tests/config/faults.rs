@@ -384,6 +384,46 @@ fn urls_and_addresses() {
             "telemetry.listen: not an address with a port",
         ),
         (
+            "[broker]",
+            "[console]\nlisten = \"all\"\n[broker]",
+            "console.listen: not an address with a port",
+        ),
+        (
+            "[broker]",
+            "[console]\nlisten = \"0.0.0.0:9480\"\ntls = \"off\"\n[broker]",
+            "console.tls: passwords would cross the network unencrypted",
+        ),
+        (
+            "[broker]",
+            "[console]\npublic_url = \"city.example/box-1\"\n[broker]",
+            "console.public_url: not a URL of the form https://HOST/PATH/",
+        ),
+        (
+            "[broker]",
+            "[console]\nhosts = [\"https://box-1.lan\"]\n[broker]",
+            "console.hosts[0]: \"https://box-1.lan\" is not a host name",
+        ),
+        (
+            "[broker]",
+            "[console]\ntrusted_proxies = [\"10.0.0.0/40\"]\n[broker]",
+            "console.trusted_proxies[0]: \"10.0.0.0/40\": the prefix is longer than the address",
+        ),
+        (
+            "[broker]",
+            "[console]\nidentity_header = \"X-Forwarded-User\"\n[broker]",
+            "console.identity_header: there is no trusted proxy that could set this header",
+        ),
+        (
+            "[broker]",
+            "[console]\ntrusted_proxies = [\"10.0.0.5\"]\nidentity_header = \"Cookie\"\n[broker]",
+            "console.identity_header: \"cookie\" cannot carry a user's name",
+        ),
+        (
+            "[broker]",
+            "[console]\ncertificate = \"Cargo.toml\"\n[broker]",
+            "console.certificate: console.key is not set",
+        ),
+        (
             "Asia/Shanghai",
             "Asia/Beijing",
             "node.timezone: unknown time zone \"Asia/Beijing\"",

@@ -149,6 +149,7 @@ impl Daemon {
         file.broker.url = format!("mqtt://127.0.0.1:{broker}");
         file.telemetry.listen = format!("127.0.0.1:{http}");
         file.telemetry.filter = "info".into();
+        file.console.listen = "off".into();
         for path in file.data_paths_mut() {
             *path = configs.join(&*path);
         }

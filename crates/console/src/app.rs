@@ -1,6 +1,7 @@
 //! What all handlers share.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -8,7 +9,7 @@ use std::{
 
 use gridwatch_base::{digest::sha256_hex, disk::write_private, file};
 use gridwatch_config::{Config, Console, ConsoleTls};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::{
     ConsoleError,
@@ -21,6 +22,9 @@ use crate::{
 
 /// Open pages that are updated, at most. Each holds a connection; a browser shows one at a time.
 const MAX_EVENT_STREAMS: usize = 64;
+
+/// Open pages of one user, at most, so that nobody takes all.
+pub(crate) const MAX_EVENT_STREAMS_OF_USER: usize = 16;
 
 /// Reads of the database at the same time: each opens it, and a page takes a few milliseconds.
 const MAX_READERS: usize = 4;
@@ -42,8 +46,12 @@ pub(crate) struct App {
     pub(crate) sessions: Sessions,
     pub(crate) passwords: PasswordPool,
     pub(crate) event_streams: Arc<Semaphore>,
+    /// Open pages of each user.
+    pub(crate) event_streams_of: Mutex<BTreeMap<String, usize>>,
     pub(crate) readers: Arc<Semaphore>,
     pub(crate) key: MacKey,
+    /// True when the console ends: streams of events end then.
+    pub(crate) ending: watch::Sender<bool>,
     pub(crate) state_dir: PathBuf,
     logins: Mutex<LoginGuard>,
     /// Refused changes that were recorded since a moment.
@@ -67,7 +75,9 @@ impl App {
             sessions: Sessions::load(&state_dir),
             passwords: PasswordPool::new(),
             event_streams: Arc::new(Semaphore::new(MAX_EVENT_STREAMS)),
+            event_streams_of: Mutex::default(),
             readers: Arc::new(Semaphore::new(MAX_READERS)),
+            ending: watch::Sender::new(false),
             key,
             base: base.trim_end_matches('/').to_owned(),
             state_dir,
@@ -98,6 +108,12 @@ impl App {
         // Names of any length must not fill the memory; a hash has one length.
         let account = sha256_hex(account.to_lowercase().as_bytes());
         self.logins().try_login(&account, origin, Instant::now())
+    }
+
+    /// The login was not tried: too many were.
+    pub(crate) fn login_not_tried(&self, account: &str, origin: &Origin) {
+        let account = sha256_hex(account.to_lowercase().as_bytes());
+        self.logins().not_tried(&account, origin);
     }
 
     /// The login was right.

@@ -109,6 +109,16 @@ fn is_known_name(settings: &Console, host: &str) -> bool {
         || settings.hosts.contains(&name)
 }
 
+/// False if another site's page asks for something as a part of itself, such as a picture: what it asks for would be made, and recorded, though
+/// that page could not read it. A link to the console is fine (`Sec-Fetch-*`, <https://www.w3.org/TR/fetch-metadata/>).
+pub(crate) fn may_load(headers: &HeaderMap) -> bool {
+    let of = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    match of("sec-fetch-site") {
+        None | Some("same-origin" | "none") => true,
+        Some(_) => of("sec-fetch-mode") == Some("navigate") && of("sec-fetch-dest") == Some("document"),
+    }
+}
+
 /// True if a request that changes something was sent by a page of this console, as far as its headers tell; programs that are not browsers
 /// send neither header.
 pub(crate) fn is_same_origin(settings: &Console, headers: &HeaderMap) -> bool {

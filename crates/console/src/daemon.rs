@@ -47,7 +47,9 @@ pub trait Daemon: Send + Sync + 'static {
     /// The picture of the newest look in full size, as JPEG.
     ///
     /// With [`Masking::Masked`], faces and licence plates are masked as in evidence, and the view's privacy zones in both cases. If the
-    /// masks cannot be made, it is an error, never a picture without them. The console has recorded the view of an unmasked picture before it asks.
+    /// masks cannot be made, it is an error, never a picture without them. Masking takes about a second of a core, and a camera's page that is
+    /// watched asks once for each look: the masked picture is kept until the next look, so that several browsers cost as much as one, and
+    /// [`PictureError::Busy`] is the answer while as many pictures are being made as the box can bear. The console has recorded the view of an unmasked picture before it asks.
     ///
     /// # Errors
     /// [`PictureError`].

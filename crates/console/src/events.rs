@@ -4,7 +4,12 @@
 //! connection takes more, so that a slow browser gets fewer and newer events, never a queue of old ones. Without open pages there are no
 //! receivers, and the daemon sends nothing. A browser closes its stream while its tab is hidden.
 
-use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    convert::Infallible,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use axum::{
     http::HeaderMap,
@@ -17,12 +22,12 @@ use futures::{Stream, stream};
 use gridwatch_engine::CameraId;
 use jiff::Timestamp;
 use tokio::{
-    sync::{OwnedSemaphorePermit, broadcast},
+    sync::{OwnedSemaphorePermit, broadcast, watch},
     time::{Instant, sleep_until, timeout_at},
 };
 
 use crate::{
-    app::App,
+    app::{App, MAX_EVENT_STREAMS_OF_USER},
     client::Client,
     daemon::Change,
     error::Rejection,
@@ -89,22 +94,71 @@ impl Watcher {
     }
 }
 
+/// One open page's part of its user's pages, and of all.
+struct Place {
+    app: Arc<App>,
+    user: String,
+    _of_all: OwnedSemaphorePermit,
+}
+
+impl Place {
+    fn take(watcher: &Watcher) -> Option<Self> {
+        let app = Arc::clone(&watcher.app);
+        let of_all = Arc::clone(&app.event_streams).try_acquire_owned().ok()?;
+        // Without users, there is one for the whole box.
+        let user = watcher.actor.name.clone().unwrap_or_default();
+        {
+            let mut counts = app.event_streams_of.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = counts.entry(user.clone()).or_default();
+            if *count >= MAX_EVENT_STREAMS_OF_USER && !user.is_empty() {
+                return None;
+            }
+            *count += 1;
+        }
+        Some(Self {
+            app,
+            user,
+            _of_all: of_all,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.app.event_streams_of.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.user) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.user);
+            }
+        }
+    }
+}
+
 /// Changes as they come; ends the stream with `None`.
 struct Source<R> {
     watcher: Watcher,
     receiver: broadcast::Receiver<Change>,
     render: R,
     next_at: Instant,
-    _place: OwnedSemaphorePermit,
+    /// True when the console ends.
+    ending: watch::Receiver<bool>,
+    _place: Place,
 }
 
 impl<R> Source<R> {
     /// Waits for changes; after [`KEEP_ALIVE`] without any, they are empty. `None` when the daemon ends.
     async fn changes(&mut self) -> Option<Changes> {
         let mut changes = Changes::default();
-        sleep_until(self.next_at).await;
-        let limit = Instant::now() + KEEP_ALIVE;
-        let first = timeout_at(limit, self.receiver.recv()).await.ok();
+        let limit = self.next_at.max(Instant::now()) + KEEP_ALIVE;
+        let first = async {
+            sleep_until(self.next_at).await;
+            timeout_at(limit, self.receiver.recv()).await.ok()
+        };
+        let first = tokio::select! {
+            first = first => first,
+            _ = self.ending.wait_for(|ends| *ends) => return None,
+        };
         let mut received = first.map_or(Err(broadcast::error::TryRecvError::Empty), |first| {
             first.map_err(|error| match error {
                 broadcast::error::RecvError::Closed => broadcast::error::TryRecvError::Closed,
@@ -133,13 +187,14 @@ pub(crate) fn stream(
     watcher: Watcher,
     render: impl FnMut(&Watcher, &Changes) -> Vec<Event> + Send + 'static,
 ) -> Result<Response, Rejection> {
-    let place = Arc::clone(&watcher.app.event_streams).try_acquire_owned();
-    let place = place.map_err(|_| Rejection::Unavailable("too many open pages".into()))?;
+    let place = Place::take(&watcher).ok_or_else(|| Rejection::Unavailable("too many open pages".into()))?;
+    let ending = watcher.app.ending.subscribe();
     let source = Source {
         receiver: watcher.app.daemon.changes(),
         watcher,
         render,
         next_at: Instant::now(),
+        ending,
         _place: place,
     };
     Ok(Sse::new(events(source)).into_response())

@@ -98,6 +98,15 @@ impl LoginGuard {
         Permission::After(if is_attacked { SLOW_DOWN } else { Duration::ZERO })
     }
 
+    /// The password was not tried after all, as there were too many logins.
+    pub(crate) fn not_tried(&mut self, account: &str, origin: &Origin) {
+        take_back(&mut self.by_pair, &(account.to_owned(), origin.clone()));
+        if let Origin::Source(source) = origin {
+            take_back(&mut self.by_source, source);
+            take_back(&mut self.by_account, &account.to_owned());
+        }
+    }
+
     /// The password was right.
     pub(crate) fn succeeded(&mut self, account: &str, origin: &Origin) {
         self.by_pair.remove(&(account.to_owned(), origin.clone()));
@@ -219,6 +228,15 @@ mod tests {
         guard.succeeded("wang", &source(1));
         fail(&mut guard, "wang", &source(1), FREE_FAILURES, now);
         assert!(matches!(guard.try_login("wang", &source(2), now), Permission::Wait(_)));
+    }
+
+    #[test]
+    fn a_login_that_was_not_tried_is_no_failure() {
+        let (mut guard, now) = (LoginGuard::default(), Instant::now());
+        for _ in 0..100 {
+            assert_eq!(guard.try_login("wang", &source(1), now), AT_ONCE);
+            guard.not_tried("wang", &source(1));
+        }
     }
 
     #[test]

@@ -1,4 +1,8 @@
 //! The pages. Each module has its routes, what it shows, and its template.
+//!
+//! A new page: a module here with `routes`, called below; a template that extends `layout.html`; its texts as a table in `crate::i18n`.
+//! Handlers take [`Page`] (language, links, code against forged requests) and `Actor` (who asks), return `Result<Response, Rejection>`, find
+//! views by `Actor::camera_of` and cases by `crate::cases`, and attach `ActDetails` to the answer of a change. Links start with `page.base`.
 
 mod account;
 mod camera;

@@ -12,7 +12,7 @@ use axum::{
     handler::Handler,
     http::{
         HeaderMap, HeaderValue, Method, StatusCode, Uri,
-        header::{ALLOW, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE},
+        header::{ACCEPT, ALLOW, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE},
     },
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -357,8 +357,12 @@ async fn show_rejections(State(app): State<Arc<App>>, request: Request, next: Ne
 fn shown(app: &App, headers: &HeaderMap, uri: &Uri, client: Option<Client>, rejection: &Rejection) -> Response {
     let is_api = uri.path().starts_with("/api/");
     let is_htmx = headers.contains_key("hx-request");
+    let is_stream = headers.get(ACCEPT).is_some_and(|kind| kind == "text/event-stream");
     let mut response = if is_api {
         problem(rejection)
+    } else if *rejection == Rejection::Unauthenticated && is_stream {
+        // Not the login page: a browser would take it for a broken stream and try again.
+        rejection.status().into_response()
     } else if *rejection == Rejection::Unauthenticated {
         to_login(app, uri, is_htmx)
     } else {

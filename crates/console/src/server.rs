@@ -87,13 +87,14 @@ impl Server {
             .identity
             .as_ref()
             .map(|identity| TlsAcceptor::from(Arc::clone(&identity.config)));
+        let app = self.app;
         let service = Service {
-            app: self.app,
+            app: Arc::clone(&app),
             router: self.router,
         };
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let sources = Arc::new(Mutex::new(HashMap::new()));
-        let (ending, end) = watch::channel(false);
+        let (ending, end) = (app.ending.clone(), app.ending.subscribe());
         tokio::pin!(shutdown);
         loop {
             let accepted = tokio::select! {
@@ -109,8 +110,10 @@ impl Server {
                 }
             };
             // Dropped when there is no place, which closes it: waiting connections would take descriptors, too.
-            let (Ok(place), Some(share)) = (Arc::clone(&places).try_acquire_owned(), Share::take(&sources, peer))
-            else {
+            let (Ok(place), Some(share)) = (
+                Arc::clone(&places).try_acquire_owned(),
+                Share::take(&sources, peer, app.settings.trusts(peer.ip())),
+            ) else {
                 continue;
             };
             let (service, acceptor, end) = (service.clone(), acceptor.clone(), end.clone());
@@ -121,7 +124,7 @@ impl Server {
         }
         drop(listener);
         drop(end);
-        let _ = ending.send(true);
+        ending.send_replace(true);
         // Closed when the last connection has dropped its end.
         let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, ending.closed()).await;
     }
@@ -134,12 +137,12 @@ type Sources = Arc<Mutex<HashMap<Source, usize>>>;
 struct Share(Sources, Source);
 
 impl Share {
-    fn take(sources: &Sources, peer: SocketAddr) -> Option<Self> {
+    fn take(sources: &Sources, peer: SocketAddr, is_proxy: bool) -> Option<Self> {
         let source = Source::from(peer.ip());
         let mut counts = sources.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(source).or_default();
         // The proxy's or the box's own connections are many people's.
-        let limit = if peer.ip().is_loopback() {
+        let limit = if is_proxy || peer.ip().is_loopback() {
             MAX_CONNECTIONS
         } else {
             MAX_CONNECTIONS_OF_SOURCE
@@ -221,6 +224,10 @@ impl Service {
         let settings = &self.app.settings;
         if !client::is_host_known(settings, request.headers(), request.uri()) {
             let rejection = Rejection::UnknownHost;
+            return self.finish((rejection.status(), format!("{rejection}\n")).into_response());
+        }
+        if !client::may_load(request.headers()) {
+            let rejection = Rejection::Forged;
             return self.finish((rejection.status(), format!("{rejection}\n")).into_response());
         }
         let client = Client::of(settings, peer, request.headers());

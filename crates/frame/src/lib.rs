@@ -5,6 +5,7 @@
 
 mod appearance;
 mod picture;
+mod shrink;
 
 use bytes::Bytes;
 use image::RgbImage;

@@ -369,6 +369,7 @@ fn write_config(
         file.node.state_dir = dir.join("state");
         file.broker.url = format!("mqtt://127.0.0.1:{mqtt}");
         file.telemetry.listen = format!("127.0.0.1:{metrics}");
+        file.console.listen = "off".into();
         // No candidate is ever confirmed: the bench measures looks, not evidence.
         for rule in &mut file.rules {
             rule.dwell = raw::Span(Duration::from_secs(30 * 60));

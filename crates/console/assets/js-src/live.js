@@ -1,20 +1,37 @@
 // Closes a page's event stream while its tab is hidden and shows the page anew when it is seen again, so that hidden tabs cost the box and
 // the network nothing; and says when the stream is lost. Loaded as a module: runs after htmx and its SSE extension are there.
 
+// After the server has ended a stream: a moment for a box that restarts.
+const RETRY_MS = 5000;
+
 const sources = new Set();
 const lost = document.getElementById("lost");
 
 document.addEventListener("htmx:sseOpen", (event) => {
-  const source = event.detail.source;
-  sources.add(source);
+  sources.add(event.detail.source);
   lost.hidden = true;
   if (document.hidden) {
     close();
   }
 });
 
-document.addEventListener("htmx:sseError", () => {
-  lost.hidden = document.hidden;
+document.addEventListener("htmx:sseError", (event) => {
+  if (document.hidden) {
+    return;
+  }
+  lost.hidden = false;
+  // The server answers and gives no stream: the session may have ended, and then loading the page leads to the login.
+  if (event.detail.source.readyState === EventSource.CLOSED) {
+    setTimeout(show, RETRY_MS);
+  }
+});
+
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) {
+    close();
+  } else {
+    show();
+  }
 });
 
 function close() {
@@ -24,20 +41,11 @@ function close() {
   sources.clear();
 }
 
-document.addEventListener("visibilitychange", () => {
+// Loads the live section anew; it opens a stream of its own.
+function show() {
   const section = document.querySelector("[data-live]");
-  if (!section) {
-    return;
+  if (section && !document.hidden) {
+    const url = document.body.dataset.base + section.dataset.live;
+    window.htmx.ajax("GET", url, { target: section, select: "[data-live]", swap: "outerHTML" });
   }
-  if (document.hidden) {
-    close();
-  } else {
-    // The new section opens a stream of its own.
-    const base = document.body.dataset.base;
-    window.htmx.ajax("GET", base + section.dataset.live, {
-      target: section,
-      select: "[data-live]",
-      swap: "outerHTML",
-    });
-  }
-});
+}

@@ -96,7 +96,10 @@ async fn change_password(
     match app.passwords.verify(form.old.into_secret(), hash, true).await {
         Ok(true) => app.login_succeeded(&name, &origin),
         Ok(false) => return fail(StatusCode::FORBIDDEN, page.t.account.wrong.to_string()),
-        Err(_) => return fail(StatusCode::SERVICE_UNAVAILABLE, page.t.account.overloaded.to_string()),
+        Err(_) => {
+            app.login_not_tried(&name, &origin);
+            return fail(StatusCode::SERVICE_UNAVAILABLE, page.t.account.overloaded.to_string());
+        }
     }
     let (accounts, new) = (Arc::clone(&app.accounts), form.new.into_secret());
     crate::form::blocking(move || accounts.set_password(&name, &new)).await?;

@@ -132,6 +132,7 @@ async fn log_in(
         .verify(password.into_secret(), hash, device.is_some())
         .await
     else {
+        app.login_not_tried(user, &origin);
         return fail(StatusCode::SERVICE_UNAVAILABLE, page.t.account.overloaded.to_string());
     };
     let Some(account) = account.filter(|_| is_right) else {

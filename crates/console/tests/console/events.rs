@@ -53,12 +53,16 @@ impl Events {
         }
     }
 
-    /// Reads until the stream ends.
+    /// Reads until the stream ends; it must be finished, not cut off.
     fn ends(mut self) {
-        let mut line = String::new();
+        let (mut line, mut last) = (String::new(), String::new());
         while self.0.read_line(&mut line).is_ok_and(|n| n > 0) {
+            if !line.trim_end().is_empty() {
+                last = line.trim_end().to_owned();
+            }
             line.clear();
         }
+        assert_eq!(last, "0", "the last chunk");
     }
 }
 
@@ -144,10 +148,10 @@ fn a_stream_ends_with_the_session_and_streams_are_bounded() {
     assert_eq!(served.post(&mut viewer, "/cases", "/logout", &[]).status, 303);
     served.street.look("street-a", at(900));
     events.ends();
-    let operator = served.logged_in("operator");
-    let open: Vec<Events> = (0..64).map(|_| Events::open(&operator, AFTER_ALL)).collect();
-    let more = operator.clone().get(AFTER_ALL);
-    assert_eq!(more.status, 503);
+    let (operator, admin) = (served.logged_in("operator"), served.logged_in("admin"));
+    let open: Vec<Events> = (0..16).map(|_| Events::open(&operator, AFTER_ALL)).collect();
+    assert_eq!(operator.clone().get(AFTER_ALL).status, 503);
+    drop(Events::open(&admin, AFTER_ALL));
     drop(open);
 }
 
@@ -163,4 +167,13 @@ fn a_cameras_page_follows_its_view_only() {
         look.contains(&format!("picture?at={}", at(960).as_millisecond())),
         "{look}"
     );
+}
+
+#[test]
+fn open_streams_end_with_the_console() {
+    let mut served = Served::start();
+    let events = Events::open(&served.browser(), AFTER_ALL);
+    served.wait_until("watched", |street| street.watchers() == 1);
+    served.end();
+    events.ends();
 }

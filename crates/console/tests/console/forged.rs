@@ -171,3 +171,18 @@ fn every_answer_has_the_headers_that_confine_it() {
         assert!(answer.header("cache-control").is_some(), "{path}");
     }
 }
+
+#[test]
+fn another_site_cannot_load_pictures_but_may_link_to_pages() {
+    let served = Served::start();
+    let from_elsewhere = |mode: &str, destination: &str| {
+        let browser = served.browser().with("Sec-Fetch-Site", "cross-site");
+        browser.with("Sec-Fetch-Mode", mode).with("Sec-Fetch-Dest", destination)
+    };
+    let picture = "/cameras/street-a/picture?unmasked=true";
+    assert_eq!(from_elsewhere("no-cors", "image").get(picture).status, 403);
+    assert_eq!(from_elsewhere("cors", "empty").get("/api/v1/views").status, 403);
+    assert_eq!(from_elsewhere("navigate", "iframe").get("/").status, 403);
+    assert!(served.street.acts().is_empty());
+    assert_eq!(from_elsewhere("navigate", "document").get("/").status, 200);
+}

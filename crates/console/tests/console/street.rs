@@ -323,7 +323,7 @@ pub(crate) struct Served {
     pub(crate) routes: Vec<RouteSummary>,
     pub(crate) fingerprint: Option<String>,
     dir: tempfile::TempDir,
-    _end: oneshot::Sender<()>,
+    end: Option<oneshot::Sender<()>>,
     runtime: Option<Runtime>,
 }
 
@@ -395,9 +395,14 @@ impl Served {
             routes,
             fingerprint,
             dir,
-            _end: end,
+            end: Some(end),
             runtime: Some(runtime),
         }
+    }
+
+    /// Ends the console as the daemon's shutdown does.
+    pub(crate) fn end(&mut self) {
+        self.end.take();
     }
 
     pub(crate) fn state_dir(&self) -> PathBuf {
