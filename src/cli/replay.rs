@@ -150,7 +150,12 @@ pub fn run(args: &ReplayArgs) -> Result<ExitCode, Failure> {
             Some(ReplayConfig { plan, .. }) => {
                 Baseline::Truth(Box::new(Evaluator::new(truths(path, plan)?, Arc::clone(plan))))
             }
-            None => return Err(Failure::new(Class::Config, "--truth needs --config, whose rules say what should be found")),
+            None => {
+                return Err(Failure::new(
+                    Class::Config,
+                    "--truth needs --config, whose rules say what should be found",
+                ));
+            }
         },
         (None, None) => Baseline::None,
     };
