@@ -34,7 +34,7 @@ use crate::{
     Damage, LedgerError, Reader,
     replay::{
         Replay, ReplayedCase, Window,
-        compare::{CaseChange, ChangeCounts, Comparison},
+        compare::Comparison,
         tune::{CurvePoint, ResolvedLabel, choose, labels::CaseLabel},
     },
 };

@@ -3,7 +3,10 @@
 use std::{sync::atomic::AtomicBool, time::Duration};
 
 use super::*;
-use crate::{RecordedEngine, Recorder, RunInfo, Settings, replay::tune::labels::LabelSubject};
+use crate::{
+    RecordedEngine, Recorder, RunInfo, Settings,
+    replay::{compare::CaseChange, tune::labels::LabelSubject},
+};
 use gridwatch_engine::{
     BBox, CameraPlan, CaseState, Category, Detection, Effect, ExceptLabels, Input, Intake, Label, Light, Observation,
     OpenCase, Plan, Reply, Resumed, Rule, Scores, View, calendar::Calendar,
