@@ -155,7 +155,7 @@ struct Judged {
 }
 
 impl WhatIf {
-    /// A bound for a box with 4 GB of memory. A week of 32 cameras with a look every 10 s takes 250 MB.
+    /// A bound for a box with 4 GB of memory. A week of 32 cameras with a look every 10 s and four boxes in each takes 500 MB.
     pub const MAX_BYTES: usize = 1 << 30;
 
     /// Reads the ledger and judges it under the current configuration. Takes about as long as a replay; progress is reported. A second
