@@ -94,7 +94,14 @@ fn what_if_tells_which_cases_go_and_draws_a_curve() {
         &["--config", config, "--set", "vendor.dwell=400", "--json"],
     );
     let answer = &lines(&json)[0];
-    assert_eq!(answer["against_current"]["shifted"], 2);
+    // The reply is about the live case, so the first one stays open, and the second belongs to it.
+    let counts = &answer["against_current"];
+    assert_eq!(
+        (&counts["shifted"], &counts["gone"]),
+        (&1.into(), &1.into()),
+        "{counts}"
+    );
+    assert_eq!(answer["changes"][1]["why"]["reason"], "open_case_at_site");
     let curve = text(&run(
         &folder,
         &["ledger", "what-if"],

@@ -32,6 +32,7 @@ pub struct CandidateHistory {
     /// Code of its category.
     pub category: String,
     /// What became of it.
+    #[serde(flatten)]
     pub outcome: Outcome,
     /// The case that it became, belongs to, or was held back for.
     pub case: Option<CaseId>,
