@@ -142,6 +142,54 @@ pub(crate) fn record_opening(
     Ok(forward(store, &act, &line))
 }
 
+/// Records an act of a user of the console in the chain of the box with this state directory. Returns why it could not be forwarded, if it
+/// could not.
+///
+/// # Errors
+/// It could not be recorded.
+#[cfg(all(feature = "gst", feature = "ort"))]
+pub(crate) fn record_console(
+    state_dir: &Path,
+    act: gridwatch_console::daemon::Act,
+) -> Result<Option<ForwardError>, StoreError> {
+    use gridwatch_console::daemon::{Means, Outcome};
+
+    let mut store = Store::open_unlocked(state_dir)?;
+    // The process is the daemon; who sits at the browser is known by the console alone.
+    let mut details = Details::new(Person::current())?;
+    let means = match &act.by.means {
+        Means::Local => "on the box, without login".to_owned(),
+        Means::Session(id) => format!("session {id}"),
+        Means::Token(name) => format!("token {name}"),
+        Means::Proxy => "reverse proxy".to_owned(),
+    };
+    let by = [
+        ("console_user", act.by.user.clone()),
+        ("console_role", act.by.role.map(|role| role.as_str().to_owned())),
+        ("console_means", Some(means)),
+        ("console_address", Some(act.by.address.to_string())),
+    ];
+    let by = by
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    let what = act.details.into_iter().map(|(name, value)| (name.to_owned(), value));
+    details.what = what.chain(by).collect();
+    let (result, error) = match act.outcome {
+        Outcome::Done => (ActResult::Done, None),
+        Outcome::Refused(why) => (ActResult::Refused, Some(why)),
+        Outcome::Failed(why) => (ActResult::Failed, Some(why)),
+    };
+    details.error = error;
+    let new = NewAct {
+        act: act.name,
+        case: act.case.as_deref(),
+        result,
+        details: &details,
+    };
+    let line = store.record_act(&new, Timestamp::now())?;
+    Ok(forward(&store, &new, &line))
+}
+
 /// The configuration that the daemon uses from now on.
 #[cfg(all(feature = "gst", feature = "ort"))]
 pub(crate) struct NewConfiguration<'a> {

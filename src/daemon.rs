@@ -3,6 +3,7 @@
 
 mod activity;
 mod change_report;
+mod console;
 mod core;
 mod disk_probe;
 mod error;
@@ -10,6 +11,7 @@ mod evidence_worker;
 mod filing_gate;
 mod held_places;
 mod inbox;
+mod look_board;
 mod looks;
 mod messages;
 mod models;
@@ -41,6 +43,16 @@ use std::{
 use jiff::Timestamp;
 use metrics::{counter, gauge};
 
+use self::{
+    console::ConsoleServer,
+    look_board::LookBoard,
+    looks::{LookScheduler, WatchedCamera},
+    messages::CoreEvent,
+    models::ManagerMessage,
+    readiness::{CameraSight, OutboxSight},
+    reload::{control, watch},
+    runtime::OwnedRuntime,
+};
 pub use self::{
     error::StartError,
     messages::RemovedView,
@@ -49,14 +61,6 @@ pub use self::{
 pub(crate) use self::{
     looks::view_name,
     receive::{CameraSource, receive_camera},
-};
-use self::{
-    looks::{LookScheduler, WatchedCamera},
-    messages::CoreEvent,
-    models::ManagerMessage,
-    readiness::{CameraSight, OutboxSight},
-    reload::{control, watch},
-    runtime::OwnedRuntime,
 };
 use crate::telemetry::{Health, Readiness};
 use gridwatch_base::{clock, metric};
@@ -106,6 +110,7 @@ pub struct Daemon {
     reloader: Arc<Reloader>,
     /// What brings changed configurations to the reloader.
     watching: Vec<tokio::task::JoinHandle<()>>,
+    console: ConsoleServer,
     /// Wakes the look workers when a camera has a new picture.
     waker: tokio::task::JoinHandle<()>,
     /// Runs the receivers.
@@ -126,6 +131,8 @@ struct Threads {
 /// State that metrics and health messages read while the threads run.
 struct Shared {
     looks: Arc<LookScheduler>,
+    /// What the console shows.
+    board: Arc<LookBoard>,
     health: Arc<Health>,
     pinned: Arc<AtomicU64>,
     outbox: Mutex<Store>,
@@ -134,6 +141,8 @@ struct Shared {
     link_state: tokio::sync::watch::Sender<LinkState>,
     /// The configuration in force.
     config: RwLock<Arc<Config>>,
+    /// Notified when another one is.
+    configured: tokio::sync::watch::Sender<()>,
 }
 
 impl Daemon {
@@ -251,6 +260,7 @@ impl Daemon {
             shared,
             reloader,
             watching,
+            console,
             waker,
             receiving,
             threads,
@@ -258,6 +268,7 @@ impl Daemon {
         } = self;
         watching.into_iter().for_each(|task| task.abort());
         control::remove(&shared.config().state_dir);
+        console.stop().await;
         waker.abort();
         let core = threads.core;
         let looks = Arc::clone(&shared.looks);

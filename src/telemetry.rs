@@ -5,8 +5,8 @@
 mod server;
 
 use std::{
-    collections::BTreeMap,
-    io::IsTerminal,
+    collections::{BTreeMap, VecDeque},
+    io::{self, IsTerminal, Write},
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -123,11 +123,56 @@ fn formatter(format: LogFormat) -> LogFormatter {
     let logs = tracing_subscriber::fmt::layer()
         // No escape codes in a file or the journal.
         .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
+        .with_writer(LogWriter::default);
     match format {
         LogFormat::Text => logs.with_target(false).boxed(),
         LogFormat::Json => logs.json().boxed(),
     }
+}
+
+/// Lines of the log that are kept for the console and support bundles.
+const TAIL_LINES: usize = 1000;
+
+/// Longest line that is kept, in bytes.
+const TAIL_LINE: usize = 2000;
+
+static TAIL: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
+
+/// The newest lines of the log, oldest first, at most `max`.
+pub(crate) fn log_tail(max: usize) -> Vec<String> {
+    let tail = TAIL.lock().unwrap_or_else(PoisonError::into_inner);
+    tail.iter().skip(tail.len().saturating_sub(max)).cloned().collect()
+}
+
+/// Writes the lines of one event to standard error, and keeps them.
+#[derive(Default)]
+struct LogWriter;
+
+impl Write for LogWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        io::stderr().write_all(line)?;
+        let text = without_escapes(&String::from_utf8_lossy(line));
+        let end = text.floor_char_boundary(TAIL_LINE.min(text.len()));
+        let mut tail = TAIL.lock().unwrap_or_else(PoisonError::into_inner);
+        if tail.len() >= TAIL_LINES {
+            tail.pop_front();
+        }
+        tail.push_back(text[..end].trim_end().to_owned());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// The text without the colours of a terminal (`ESC [ … m`).
+fn without_escapes(text: &str) -> String {
+    let mut parts = text.split('\x1b');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |plain, part| {
+        plain + part.split_once('m').map_or(part, |(_, rest)| rest)
+    })
 }
 
 /// Histogram buckets, in seconds, for work that takes milliseconds.

@@ -19,6 +19,7 @@ use super::{
     filing_gate::FilingGate,
     held_places::{HeldPlaces, absorb_rejected},
     inbox::{Inbox, NoEvent},
+    look_board::{LookBoard, LookPicture},
     looks::LookScheduler,
     messages::{CoreEvent, EvidenceJob, NewConfiguration, PictureJob, RemovedView},
     pinned_frames::{FrameKey, PinnedFrame, PinnedFrames},
@@ -28,6 +29,7 @@ use super::{
 use crate::{audit, telemetry::Health};
 use gridwatch_base::{error::Class, metric};
 use gridwatch_config::Config;
+use gridwatch_console::daemon::Change;
 use gridwatch_contract::When;
 use gridwatch_engine::{
     CameraId, Case, CaseId, CaseState, Effect, Elsewhere, Input, Known, Resumed, RuleId, Snapshot, Verified,
@@ -69,6 +71,8 @@ pub(super) struct Core {
     /// The evidence worker's queue; `None` once the core is stopping.
     pub(super) evidence: Option<Sender<EvidenceJob>>,
     pub(super) health: Arc<Health>,
+    /// What the console shows.
+    pub(super) board: Arc<LookBoard>,
     /// Whether cases may be filed.
     pub(super) gate: FilingGate,
     /// Commits that failed for a transient reason (a full disk), or came while nothing may be filed, in order.
@@ -258,16 +262,24 @@ impl Core {
             CoreEvent::Looked {
                 observation,
                 picture,
+                size,
+                thumbnail,
                 detected_by,
             } => {
                 self.activity.count(&observation);
+                let looked = LookPicture {
+                    picture: picture.clone(),
+                    size,
+                    thumbnail,
+                };
                 let pinned = PinnedFrame {
                     picture,
                     detections: observation.detections.as_slice().into(),
                     detected_by,
                 };
                 let look = (observation.camera.clone(), observation.at);
-                self.apply(Input::Observed(observation), Some((look, pinned)));
+                self.apply(Input::Observed(observation.clone()), Some((look, pinned)));
+                self.board.looked(&observation, looked, self.engine.engine());
             }
             CoreEvent::Reaimed { camera, at } => self.apply(Input::Reaimed { camera, at }, None),
             CoreEvent::Reply(incoming) => self.apply_reply(incoming),
@@ -286,6 +298,12 @@ impl Core {
                 self.health.block(STORAGE, reason);
             }
             CoreEvent::EvidenceFailed { case } => self.apply(Input::EvidenceFailed { case }, None),
+            CoreEvent::Picture(request) => {
+                if let Some(evidence) = &self.evidence {
+                    // Without the worker, the request is dropped and its sender notices.
+                    let _ = evidence.send(EvidenceJob::Console(request));
+                }
+            }
             CoreEvent::Configured(new) => self.configure(*new),
             CoreEvent::Stop => {}
         }
@@ -520,6 +538,7 @@ impl Core {
         // The views' change maps may be new.
         self.held_places = HeldPlaces::default();
         self.hold_open_cases();
+        self.board.retain(|view| self.config.plan.cameras.contains_key(view));
         let configuration = audit::NewConfiguration {
             sha256: &self.config.config_sha256,
             file: &self.config.file,
@@ -566,6 +585,7 @@ impl Core {
             Ok(()) => {
                 // The disk accepts writes; a fault of the evidence worker that persists is reported again.
                 self.storage_works();
+                self.board.tell(Change::Case(commit.case().to_string()));
                 commit.acknowledge();
             }
             Err(error) if error.class() == Class::Transient => {
@@ -634,6 +654,16 @@ impl Commit {
             }
             Self::Verified(answer, _) => format!("verification of case {}", answer.case),
             Self::Reply(incoming, _) => format!("reply about case {}", incoming.reply.case),
+        }
+    }
+
+    /// The case that it is about.
+    fn case(&self) -> &CaseId {
+        match self {
+            Self::Case(case, ..) => &case.id,
+            Self::Revision(revision) | Self::Yielded(revision) => &revision.case,
+            Self::Verified(answer, _) => &answer.case,
+            Self::Reply(incoming, _) => &incoming.reply.case,
         }
     }
 

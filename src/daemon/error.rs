@@ -5,6 +5,7 @@ use std::{io, path::PathBuf};
 use crate::telemetry::TelemetryError;
 use gridwatch_base::error::Class;
 use gridwatch_camera::decode::DecodeError;
+use gridwatch_console::ConsoleError;
 use gridwatch_custody::keys::KeyError;
 use gridwatch_link as link;
 use gridwatch_model as model;
@@ -41,6 +42,9 @@ pub enum StartError {
     /// Metrics and health cannot be served.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
+    /// The console cannot be served.
+    #[error(transparent)]
+    Console(#[from] ConsoleError),
     /// The identity of the installation cannot be read or created.
     #[error("{}: cannot read or create the installation's identity: {source}; make the directory writable for this user", .state_dir.display())]
     Installation {
@@ -67,6 +71,7 @@ impl StartError {
             Self::Key(e) => e.class(),
             Self::Link(e) => e.class(),
             Self::Telemetry(e) => e.class(),
+            Self::Console(e) => e.class(),
             Self::Installation { .. } | Self::Thread(_) => Class::Transient,
         }
     }

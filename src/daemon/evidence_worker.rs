@@ -14,11 +14,14 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+use gridwatch_console::daemon::Masking;
 use metrics::{counter, histogram};
 use tokio::sync::mpsc::Sender;
 
 use super::{
-    messages::{CoreEvent, EvidenceJob, PictureJob},
+    console::{self, PictureKind},
+    messages::{CoreEvent, EvidenceJob, EvidenceRequest, PictureJob},
     pinned_frames::PinnedFrame,
 };
 use gridwatch_base::{error::Class, metric};
@@ -111,6 +114,11 @@ impl EvidenceWorker {
             match jobs.recv_timeout(RETRY) {
                 Ok(EvidenceJob::Pictures(job)) => waiting.push(job),
                 Ok(EvidenceJob::Update(update)) => self.update(*update),
+                Ok(EvidenceJob::Console(request)) => {
+                    let made = self.make_for_console(&request);
+                    // The browser may be gone.
+                    let _ = request.answer.send(made.map_err(|error| error.to_string()));
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 // Shutting down with a full disk: the problems are confirmed again after the restart.
                 Err(RecvTimeoutError::Disconnected) if !open => return,
@@ -134,6 +142,17 @@ impl EvidenceWorker {
         if let Some(decoder) = decoder {
             self.decoder = decoder;
         }
+    }
+
+    fn make_for_console(&mut self, request: &EvidenceRequest) -> Result<Bytes, EvidenceJobError> {
+        let unknown = || EvidenceJobError::UnknownCamera(request.view.clone());
+        let settings = self.settings.get(&request.view).ok_or_else(unknown)?.clone();
+        let frame = self.frame(&request.picture)?;
+        let mut found = request.detections.to_vec();
+        if let (PictureKind::Full(Masking::Masked), Some(models)) = (request.kind, &mut self.mask_detector) {
+            found.extend(models.detect(&frame)?);
+        }
+        Ok(console::make(&frame, &found, &settings, request.kind)?)
     }
 
     /// Returns the job if it should be retried.

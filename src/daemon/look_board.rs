@@ -5,18 +5,20 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use gridwatch_camera::Picture;
-use gridwatch_console::daemon::{Change, Finding, Look, THUMBNAIL_BYTES, THUMBNAIL_WIDTH};
-use gridwatch_engine::{CameraId, Detection, Engine, Observation, Point, View};
-use gridwatch_evidence as evidence;
+use gridwatch_camera::{Picture, slot::CameraState};
+use gridwatch_console::daemon::{Change, Connection, Finding, Look, THUMBNAIL_BYTES, THUMBNAIL_WIDTH};
+use gridwatch_engine::{CameraId, Detection, Engine, Observation, Point};
+use gridwatch_evidence::{self as evidence, EvidenceError};
 use gridwatch_frame::Frame;
 use jiff::Timestamp;
-use std::{sync::Arc, time::Duration};
 use tokio::sync::broadcast;
+
+use super::looks::WatchedCamera;
 
 /// Changes that a browser may be behind before it asks for everything.
 const CHANGES: usize = 512;
@@ -27,6 +29,8 @@ const THUMBNAIL_QUALITY: u8 = 60;
 /// The newest looks.
 pub(super) struct LookBoard {
     views: Mutex<BTreeMap<CameraId, NewestLook>>,
+    /// By camera.
+    connections: Mutex<BTreeMap<CameraId, (Connection, Timestamp)>>,
     changes: broadcast::Sender<Change>,
 }
 
@@ -41,6 +45,8 @@ pub(super) struct NewestLook {
     pub(super) candidates: u32,
     pub(super) open_cases: u32,
     pub(super) thumbnail: Option<Bytes>,
+    /// The whole picture, masked.
+    pub(super) masked: Option<Bytes>,
 }
 
 /// What is known about a look besides its observation.
@@ -55,6 +61,7 @@ impl Default for LookBoard {
     fn default() -> Self {
         Self {
             views: Mutex::default(),
+            connections: Mutex::default(),
             changes: broadcast::Sender::new(CHANGES),
         }
     }
@@ -88,13 +95,42 @@ impl LookBoard {
         }
     }
 
+    /// Keeps the masked picture that was made for the look at `at`.
+    pub(super) fn keep_masked(&self, view: &CameraId, at: Timestamp, masked: Bytes) {
+        if let Some(newest) = self.views().get_mut(view).filter(|newest| newest.look.at == at) {
+            newest.masked = Some(masked);
+        }
+    }
+
+    /// The connection of a camera and since when it is so, as of now. Open pages are told if it has changed.
+    pub(super) fn connection(&self, camera: &WatchedCamera) -> (Connection, Timestamp) {
+        let state = camera.slot.state();
+        let now = Connection::from_state(&state);
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        match connections.get(&camera.id) {
+            Some(known) if known.0 == now => *known,
+            _ => {
+                let since = match state {
+                    CameraState::Down { since, .. } | CameraState::Refused { since, .. } => since,
+                    _ => Timestamp::now(),
+                };
+                connections.insert(camera.id.clone(), (now, since));
+                drop(connections);
+                camera.views().for_each(|view| self.tell(Change::View(view)));
+                (now, since)
+            }
+        }
+    }
+
     /// Notes a look that `engine` has judged.
     pub(super) fn looked(&self, observation: &Observation, looked: LookPicture, engine: &Engine) {
         let view = &observation.camera;
-        let candidates: Vec<_> = engine.candidates_at(view).collect();
+        let candidates: Vec<_> = engine.candidates_of(view).collect();
         let open: Vec<_> = engine.open_cases().filter(|case| case.camera == *view).collect();
         let counts = |d: &Detection| {
-            candidates.iter().any(|c| c.rule.labels.contains(&d.label) && c.bbox.is_same_thing_as(&d.bbox))
+            candidates
+                .iter()
+                .any(|c| c.rule.labels.contains(&d.label) && c.bbox.is_same_thing_as(&d.bbox))
                 || open.iter().any(|case| case.bbox.is_same_thing_as(&d.bbox))
         };
         let finding = |d: &Detection| Finding {
@@ -105,7 +141,9 @@ impl LookBoard {
         };
         let mut views = self.views();
         let before = views.get(view);
-        let sight_since = before.filter(|b| b.look.sight == observation.view).map(|b| b.sight_since);
+        let sight_since = before
+            .filter(|b| b.look.sight == observation.view)
+            .map(|b| b.sight_since);
         let size = looked.size.or(before.map(|b| b.look.size)).unwrap_or_default();
         let look = Look {
             at: observation.at,
@@ -122,6 +160,7 @@ impl LookBoard {
             candidates: u32::try_from(candidates.len()).unwrap_or(u32::MAX),
             open_cases: u32::try_from(open.len()).unwrap_or(u32::MAX),
             thumbnail: looked.thumbnail,
+            masked: None,
         };
         views.insert(view.clone(), newest);
         drop(views);
@@ -139,24 +178,33 @@ impl LookBoard {
     }
 }
 
-/// A thumbnail of a frame: faces in it are a few pixels wide, persons and plates that the models found are masked, and so are the privacy
-/// zones. `None` if it cannot be made within its size.
+/// [`make_thumbnail`] for open pages, which do without one that cannot be made.
 pub(super) fn thumbnail(frame: &Frame, detections: &[Detection], privacy: &[Vec<Point>]) -> Option<Bytes> {
+    make_thumbnail(frame, detections, privacy).ok()
+}
+
+/// A thumbnail of a frame: faces in it are a few pixels wide, persons and plates that the models found are masked, and so are the privacy
+/// zones.
+///
+/// # Errors
+/// The frame is invalid, or cannot be encoded within the size.
+pub(super) fn make_thumbnail(
+    frame: &Frame,
+    detections: &[Detection],
+    privacy: &[Vec<Point>],
+) -> Result<Bytes, EvidenceError> {
     let settings = evidence::Settings {
         jpeg_quality: THUMBNAIL_QUALITY,
         max_bytes: THUMBNAIL_BYTES,
         min_interval: Duration::ZERO,
         mask: true,
-        // Whoever the models miss is too small here to be known.
+        // Whoever the models miss is too small here to be recognised.
         finds_persons: true,
         privacy: privacy.to_vec(),
     };
-    let small = frame.shrunk(THUMBNAIL_WIDTH).ok()?;
-    let preview = evidence::preview(&small, detections, &settings).ok()?;
-    Some(preview.picture.jpeg.into())
-}
-
-/// The view as the console names it.
-pub(super) fn is_clear(look: &Look) -> bool {
-    look.sight == View::Clear
+    let at = frame.captured_at;
+    let small = frame
+        .shrunk(THUMBNAIL_WIDTH)
+        .map_err(|source| EvidenceError::Frame { at, source })?;
+    Ok(evidence::preview(&small, detections, &settings)?.picture.jpeg.into())
 }

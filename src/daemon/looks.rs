@@ -21,7 +21,7 @@ pub(super) use self::{
     camera::{CameraSet, WatchedCamera},
     worker::{LookWorker, WorkerUpdate},
 };
-use super::messages::CoreEvent;
+use super::{look_board::LookBoard, messages::CoreEvent};
 use gridwatch_base::metric;
 use gridwatch_camera::schedule::{Pick, Schedule};
 use gridwatch_engine::{BBox, CameraId, RuleId, View};
@@ -32,6 +32,7 @@ pub(super) struct LookScheduler {
     changed: Condvar,
     stopping: AtomicBool,
     start: Instant,
+    board: Arc<LookBoard>,
 }
 
 /// What a reload of the configuration replaces in one step.
@@ -57,7 +58,7 @@ const MAX_SECOND_LOOKS: usize = 8;
 const MAX_WAIT: Duration = Duration::from_millis(500);
 
 impl LookScheduler {
-    pub(super) fn new(set: CameraSet, workers: usize) -> Self {
+    pub(super) fn new(set: CameraSet, workers: usize, board: Arc<LookBoard>) -> Self {
         let periods: Vec<Duration> = set.cameras.iter().map(|c| c.period).collect();
         Self {
             scheduled: Mutex::new(Scheduled {
@@ -68,6 +69,7 @@ impl LookScheduler {
             changed: Condvar::new(),
             stopping: AtomicBool::new(false),
             start: Instant::now(),
+            board,
         }
     }
 
@@ -219,6 +221,7 @@ impl LookScheduler {
                 let is_requested = camera.looked.look_from.swap(0, Ordering::Relaxed) != 0;
                 let look = CurrentLook {
                     set: &set,
+                    is_watched: self.board.is_watched(),
                     camera: &camera,
                     at: picture.captured_at(),
                     is_requested,
@@ -282,7 +285,7 @@ mod tests {
         let config = demo_config(dir.path(), edit);
         let set = CameraSet::new(&config, &slots(&config), &key(), None);
         let view = config.cameras[0].presets[0].view.clone();
-        (Arc::new(LookScheduler::new(set, 1)), view)
+        (Arc::new(LookScheduler::new(set, 1, Arc::default())), view)
     }
 
     fn look_from(looks: &LookScheduler) -> i64 {

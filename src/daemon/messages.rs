@@ -2,17 +2,21 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use tokio::sync::oneshot;
+
 use super::{
+    console::PictureKind,
     evidence_worker::EvidenceUpdate,
     pinned_frames::PinnedFrame,
     record::{ModelDescriptor, RecordBuilder},
 };
 use gridwatch_camera::Picture;
 use gridwatch_config::Config;
-use gridwatch_engine::{CameraId, Case, CaseId, Observation, Verified};
+use gridwatch_engine::{CameraId, Case, CaseId, Detection, Observation, Verified};
 use gridwatch_evidence::EvidencePicture;
 use gridwatch_link::{IncomingReply, SiteNews};
 
@@ -22,6 +26,10 @@ pub(super) enum CoreEvent {
     Looked {
         observation: Observation,
         picture: Picture,
+        /// Width and height of the decoded frame; `None` if it could not be decoded.
+        size: Option<(u32, u32)>,
+        /// For open pages of the console.
+        thumbnail: Option<Bytes>,
         /// The models that searched it.
         detected_by: Arc<[ModelDescriptor]>,
     },
@@ -49,10 +57,22 @@ pub(super) enum CoreEvent {
     EvidenceDelayed { reason: String, is_disk_full: bool },
     /// A case's evidence cannot be made at all.
     EvidenceFailed { case: CaseId },
+    /// The console asks for a picture of a look.
+    Picture(Box<EvidenceRequest>),
     /// Another configuration takes effect.
     Configured(Box<NewConfiguration>),
     /// No more looks will come: finish the cases in progress.
     Stop,
+}
+
+/// A picture of a look that the console asks for.
+pub(super) struct EvidenceRequest {
+    pub(super) view: CameraId,
+    pub(super) picture: Picture,
+    pub(super) detections: Arc<[Detection]>,
+    pub(super) kind: PictureKind,
+    /// The JPEG, or why there is none.
+    pub(super) answer: oneshot::Sender<Result<Bytes, String>>,
 }
 
 /// A configuration that takes effect between two events.
@@ -62,7 +82,7 @@ pub(super) struct NewConfiguration {
     /// What brought it about, for the audit log.
     pub(super) occasion: &'static str,
     /// Told what the change ended, once it is in force.
-    pub(super) done: tokio::sync::oneshot::Sender<Vec<RemovedView>>,
+    pub(super) done: oneshot::Sender<Vec<RemovedView>>,
 }
 
 /// A view that is no longer configured, and what was going on there.
@@ -82,6 +102,8 @@ pub(super) enum EvidenceJob {
     Update(Box<EvidenceUpdate>),
     /// A request for pictures.
     Pictures(PictureJob),
+    /// A picture for the console.
+    Console(Box<EvidenceRequest>),
 }
 
 /// The pictures of a case or of a verification.

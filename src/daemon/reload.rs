@@ -65,6 +65,8 @@ pub struct Reloader {
     pub(super) to_models: mpsc::Sender<ManagerMessage>,
     /// `None` once the daemon stops.
     pub(super) running: Mutex<Option<Running>>,
+    /// Since when the configuration is in force, and how the newest reload ended.
+    pub(super) last: Mutex<(Timestamp, Option<ReloadReport>)>,
 }
 
 /// What runs for the configuration in force, and the ways into the core for what replaces it.
@@ -108,6 +110,11 @@ impl Reloader {
     /// Ends reloads, after the one in progress; returns what runs.
     pub(super) fn close(&self) -> Option<Running> {
         self.running().take()
+    }
+
+    /// Since when the configuration is in force, and how the newest reload ended.
+    pub(super) fn last(&self) -> (Timestamp, Option<ReloadReport>) {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The configuration in force.
@@ -184,6 +191,7 @@ impl Reloader {
         let sent = running.events.blocking_send(CoreEvent::Configured(Box::new(new)));
         let removed = sent.ok().and_then(|()| removed.blocking_recv().ok());
         *self.shared.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&config);
+        self.shared.configured.send_replace(());
         // The old ones end first: a camera may serve one client only.
         running
             .sources

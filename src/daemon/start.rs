@@ -17,12 +17,14 @@ use tokio::{
 use super::{
     Daemon, Shared, Threads,
     activity::Activity,
+    console::{ConsoleAccess, ConsoleServer},
     core::Core,
     error::StartError,
     evidence_worker::EvidenceWorker,
     filing_gate::FilingGate,
     held_places::HeldPlaces,
     inbox::{Inbox, InboxSenders},
+    look_board::LookBoard,
     looks::{CameraSet, LookScheduler, LookWorker},
     messages::{CoreEvent, EvidenceJob},
     models::{ManagerMessage, ModelManager},
@@ -89,14 +91,17 @@ impl Daemon {
             .map(|c| (c.id.clone(), Slot::new(c.id.clone(), Arc::clone(&new_picture))));
         let slots: BTreeMap<CameraId, Arc<Slot>> = slots.collect();
         let set = CameraSet::new(&config, &slots, &storage.key, None);
+        let board = Arc::new(LookBoard::default());
         let shared = Arc::new(Shared {
-            looks: Arc::new(LookScheduler::new(set, config.workers)),
+            looks: Arc::new(LookScheduler::new(set, config.workers, Arc::clone(&board))),
+            board,
             health: Arc::new(Health::default()),
             pinned: Arc::new(AtomicU64::new(0)),
             outbox: Mutex::new(storage.outbox),
             link: Mutex::new(Some(link)),
             link_state,
             config: RwLock::new(Arc::clone(&config)),
+            configured: watch::Sender::new(()),
         });
 
         let (jobs, job_queue) = mpsc::channel();
@@ -132,6 +137,7 @@ impl Daemon {
             new_picture,
             to_models: models.reports.clone(),
             running: Mutex::new(None),
+            last: Mutex::new((Timestamp::now(), None)),
         };
         let mut running = Running {
             sources: BTreeMap::new(),
@@ -147,8 +153,15 @@ impl Daemon {
             }
             let refresh = Arc::clone(&shared);
             let refresh = Arc::new(move || refresh.refresh());
-            telemetry::serve(listener, Arc::clone(&shared.health), metrics, refresh);
+            telemetry::serve(listener, Arc::clone(&shared.health), metrics.clone(), refresh);
         }
+        let console = ConsoleServer::start(Arc::new(ConsoleAccess::new(
+            Arc::clone(&shared),
+            Arc::clone(&reloader),
+            events.clone(),
+            metrics,
+        )))
+        .await?;
         tracing::info!(
             cameras = config.cameras.len(),
             models = config.models.len(),
@@ -160,6 +173,7 @@ impl Daemon {
             shared,
             reloader,
             watching: Vec::new(),
+            console,
             waker,
             receiving,
             threads: Threads {
@@ -324,6 +338,7 @@ fn start_core(
         held_places: HeldPlaces::default(),
         evidence: Some(channels.jobs),
         health: Arc::clone(&shared.health),
+        board: Arc::clone(&shared.board),
         uncommitted: Vec::new(),
         refused_transitions: BTreeSet::new(),
         activity: Activity::default(),

@@ -9,6 +9,7 @@ use std::{net::IpAddr, sync::Arc};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 pub use gridwatch_camera::live::{LiveChunk, LiveView, NotAvailable};
+use gridwatch_camera::slot::CameraState;
 use gridwatch_config::{Config, Fault, Role, diff};
 use gridwatch_engine::{BBox, CameraId, CaseId, Label, Light, View};
 use jiff::Timestamp;
@@ -150,6 +151,24 @@ pub enum Connection {
     Ended,
     /// Set aside for some time, because its pictures ended decoders.
     SetAside,
+}
+
+impl Connection {
+    /// The connection in this state.
+    pub fn from_state(state: &CameraState) -> Self {
+        match state {
+            CameraState::Resolving | CameraState::Connecting => Self::Connecting,
+            CameraState::Live => Self::Live,
+            CameraState::Degraded { .. } | CameraState::Loss { .. } => Self::Degraded,
+            CameraState::NoKeyframes { .. } | CameraState::Unsupported { .. } | CameraState::DecodingFails { .. } => {
+                Self::NoPictures
+            }
+            CameraState::Refused { .. } => Self::Refused,
+            CameraState::Down { .. } => Self::Down,
+            CameraState::Ended => Self::Ended,
+            CameraState::SetAside { .. } => Self::SetAside,
+        }
+    }
 }
 
 /// One look at a view.

@@ -11,7 +11,10 @@ impl Frame {
         self.validate()?;
         let block = self.width.div_ceil(width.max(2)).max(1) as usize;
         // Blocks of chroma cover the same part of the picture only if there are whole ones.
-        let (out_width, out_height) = (self.width as usize / block / 2 * 2, self.height as usize / block / 2 * 2);
+        let (out_width, out_height) = (
+            self.width as usize / block / 2 * 2,
+            self.height as usize / block / 2 * 2,
+        );
         if block == 1 || out_width < 2 || out_height < 2 {
             return Ok(self.clone());
         }
@@ -61,7 +64,12 @@ impl Frame {
             for row in y * block..(y + 1) * block {
                 let row = self.row(plane, row);
                 for (sum, samples) in sums.iter_mut().zip(row.chunks_exact(block * step)) {
-                    *sum += samples.iter().skip(first).step_by(step).map(|s| u32::from(*s)).sum::<u32>();
+                    *sum += samples
+                        .iter()
+                        .skip(first)
+                        .step_by(step)
+                        .map(|s| u32::from(*s))
+                        .sum::<u32>();
                 }
             }
             out.extend(sums.iter().map(|sum| ((sum + area / 2) / area) as u8));
@@ -104,7 +112,11 @@ mod tests {
 
     #[test]
     fn a_frame_is_no_wider_than_asked_and_keeps_its_colours_in_every_layout() {
-        for (size, expected) in [((1920, 1080), (320, 180)), ((704, 576), (234, 192)), ((1281, 721), (256, 144))] {
+        for (size, expected) in [
+            ((1920, 1080), (320, 180)),
+            ((704, 576), (234, 192)),
+            ((1281, 721), (256, 144)),
+        ] {
             let frame = picture(size.0, size.1);
             for frame in [as_nv12(&frame), frame] {
                 let small = frame.shrunk(320).unwrap();
@@ -113,7 +125,10 @@ mod tests {
                 let rgb = small.to_rgb().unwrap();
                 for (x, colour) in [(expected.0 / 4, [200, 30, 30]), (expected.0 * 3 / 4, [30, 30, 200])] {
                     let found = rgb.get_pixel(x, expected.1 / 2).0;
-                    assert!(found.iter().zip(colour).all(|(a, b)| a.abs_diff(b) <= 6), "{found:?} {colour:?}");
+                    assert!(
+                        found.iter().zip(colour).all(|(a, b)| a.abs_diff(b) <= 6),
+                        "{found:?} {colour:?}"
+                    );
                 }
             }
         }
@@ -125,6 +140,10 @@ mod tests {
             let small = picture(size.0, size.1).shrunk(320).unwrap();
             assert_eq!((small.width, small.height), size);
         }
-        assert_eq!(picture(4000, 2).shrunk(320).unwrap().width, 4000, "no whole block is high enough");
+        assert_eq!(
+            picture(4000, 2).shrunk(320).unwrap().width,
+            4000,
+            "no whole block is high enough"
+        );
     }
 }

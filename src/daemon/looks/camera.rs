@@ -146,6 +146,11 @@ impl WatchedCamera {
         }
     }
 
+    /// The ids of its views.
+    pub(in crate::daemon) fn views(&self) -> impl Iterator<Item = CameraId> {
+        self.presets.iter().map(|preset| preset.view.clone())
+    }
+
     #[cfg(test)]
     pub(super) fn monitor(&self) -> Arc<Mutex<ViewMonitor>> {
         Arc::clone(&self.view_monitor)
@@ -237,7 +242,7 @@ impl CameraSet {
     }
 
     /// Index of the camera and of the preset that `view` is.
-    pub(super) fn view(&self, view: &CameraId) -> Option<(usize, usize)> {
+    pub(in crate::daemon) fn view(&self, view: &CameraId) -> Option<(usize, usize)> {
         self.by_view.get(view).copied()
     }
 

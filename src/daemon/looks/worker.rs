@@ -5,11 +5,13 @@ use std::{
     time::Instant,
 };
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use metrics::{counter, gauge, histogram};
 
 use super::{CameraSet, WatchedCamera, view_name};
 use crate::daemon::{
+    look_board::thumbnail,
     messages::CoreEvent,
     models::WorkerModels,
     record::ModelDescriptor,
@@ -31,6 +33,8 @@ use gridwatch_vision::change::{ChangeBuffers, occupants};
 #[derive(Clone, Copy)]
 pub(super) struct CurrentLook<'a> {
     pub(super) set: &'a CameraSet,
+    /// A browser shows the newest looks.
+    pub(super) is_watched: bool,
     pub(super) camera: &'a WatchedCamera,
     /// The picture's capture time.
     pub(super) at: Timestamp,
@@ -44,6 +48,10 @@ struct LookDetections {
     detections: Vec<Detection>,
     by: Arc<[ModelDescriptor]>,
     not_searched: Vec<Label>,
+    /// Width and height of the frame; `None` if it was not decoded.
+    size: Option<(u32, u32)>,
+    /// For open pages of the console.
+    thumbnail: Option<Bytes>,
 }
 
 /// What a worker takes over before its next look: what is given replaces what it has.
@@ -146,6 +154,8 @@ impl LookWorker {
                 not_searched: found.not_searched,
             },
             picture,
+            size: found.size,
+            thumbnail: found.thumbnail,
             detected_by: found.by,
         })
     }
@@ -167,12 +177,20 @@ impl LookWorker {
             Picture::Frame(frame) => Arc::clone(frame),
         };
         let assessment = camera.view_monitor().assess(&frame)?;
-        let found = match assessment.preset {
+        let mut found = match assessment.preset {
             Some(preset) if assessment.view == View::Clear && preset < camera.presets.len() => {
                 self.detect(look, preset, &frame)?
             }
             _ => LookDetections::default(),
         };
+        found.size = Some((frame.width, frame.height));
+        if let Some(preset) = assessment
+            .preset
+            .and_then(|preset| camera.presets.get(preset))
+            .filter(|_| look.is_watched)
+        {
+            found.thumbnail = thumbnail(&frame, &found.detections, &preset.privacy);
+        }
         Ok((assessment, found))
     }
 
@@ -182,6 +200,7 @@ impl LookWorker {
             camera,
             at,
             is_requested,
+            ..
         } = look;
         let (mut found, mut by) = self.models.detect(&camera.id, at, frame)?;
         let can_find_objects = self.look_at_changes(look, preset, frame, &mut found, &mut by);
@@ -260,6 +279,7 @@ impl LookWorker {
             detections: found,
             by,
             not_searched,
+            ..LookDetections::default()
         })
     }
 }

@@ -1,6 +1,6 @@
 //! A request to put the configuration files' content into force, and its answer.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::PoisonError};
 
 use jiff::Timestamp;
 use metrics::{counter, gauge};
@@ -12,6 +12,7 @@ use gridwatch_config::{
     self as config, Config, Fault,
     diff::{self, Applies, Change},
 };
+use gridwatch_console::daemon::Change as ConsoleChange;
 
 /// What is asked of a [`Reloader`].
 #[derive(Debug, Clone)]
@@ -33,6 +34,8 @@ pub enum ReloadOccasion {
     Signal,
     /// `gridwatch reload`.
     Command,
+    /// A change that was made in the console.
+    Console,
 }
 
 impl ReloadOccasion {
@@ -42,6 +45,7 @@ impl ReloadOccasion {
             Self::FileChange => "reload: file changed",
             Self::Signal => "reload: SIGHUP",
             Self::Command => "reload",
+            Self::Console => "reload: console",
         }
     }
 }
@@ -196,6 +200,13 @@ impl Reloader {
             }
         }
         self.shared.health.set_configuration(self.reason_not_in_force(report));
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if report.outcome == ReloadOutcome::Applied {
+            last.0 = Timestamp::now();
+        }
+        last.1 = Some(report.clone());
+        drop(last);
+        self.shared.board.tell(ConsoleChange::Status);
     }
 
     fn reason_not_in_force(&self, report: &ReloadReport) -> Option<String> {

@@ -1,0 +1,443 @@
+//! The running daemon as the console sees it.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use gridwatch_camera::live::{LiveLimits, LiveView, NotAvailable};
+use gridwatch_config::Config;
+use gridwatch_console::{
+    Console, ConsoleError, Daemon as ConsoleDaemon, Settings as ConsoleSettings,
+    daemon::{
+        Act, Change, ConfigurationStatus, Connection, LinkStatus, Look, LookError, Masking, Picture, PictureError,
+        Readiness, RecordError, ReloadAnswer, RemovedView, ViewStatus,
+    },
+};
+use gridwatch_engine::{CameraId, Detection};
+use gridwatch_evidence::{self as evidence, EvidenceError};
+use gridwatch_frame::Frame;
+use jiff::Timestamp;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::{
+    sync::{Semaphore, broadcast, mpsc::Sender, oneshot},
+    task::JoinHandle,
+};
+
+use super::{
+    Shared,
+    look_board::{self, NewestLook},
+    looks::WatchedCamera,
+    messages::{CoreEvent, EvidenceRequest},
+    reload::{ReloadOccasion, ReloadOutcome, ReloadRequest, Reloader},
+};
+use crate::{audit, telemetry};
+
+/// Full pictures that are made at the same time or wait for it: each may take a second of the evidence worker, which cases need, too.
+const MAX_PICTURES: usize = 4;
+
+/// A look that was asked for must come within this time.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The running daemon, for the console.
+pub(super) struct ConsoleAccess {
+    pub(super) shared: Arc<Shared>,
+    pub(super) reloader: Arc<Reloader>,
+    /// To the core, which passes requests for pictures on.
+    pub(super) core: Sender<CoreEvent>,
+    pub(super) metrics: PrometheusHandle,
+    pub(super) live: LiveLimits,
+    pictures: Semaphore,
+}
+
+impl ConsoleAccess {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        reloader: Arc<Reloader>,
+        core: Sender<CoreEvent>,
+        metrics: PrometheusHandle,
+    ) -> Self {
+        Self {
+            shared,
+            reloader,
+            core,
+            metrics,
+            live: LiveLimits::default(),
+            pictures: Semaphore::new(MAX_PICTURES),
+        }
+    }
+
+    fn camera(&self, view: &CameraId) -> Option<Arc<WatchedCamera>> {
+        let set = self.shared.looks.cameras();
+        let (camera, _) = set.view(view)?;
+        set.cameras.get(camera).cloned()
+    }
+
+    fn status(&self, camera: &WatchedCamera, view: &CameraId) -> ViewStatus {
+        let newest = self.shared.board.newest(view);
+        let (connection, connection_since) = self.shared.board.connection(camera);
+        let has_detail = !matches!(connection, Connection::Connecting | Connection::Live);
+        ViewStatus {
+            view: view.clone(),
+            connection,
+            connection_since,
+            connection_detail: has_detail.then(|| camera.slot.state().to_string()),
+            sight: newest.as_ref().map(|n| n.look.sight),
+            sight_since: newest.as_ref().map(|n| n.sight_since),
+            looked_at: newest.as_ref().map(|n| n.look.at),
+            candidates: newest.as_ref().map_or(0, |n| n.candidates),
+            open_cases: newest.as_ref().map_or(0, |n| n.open_cases),
+        }
+    }
+
+    /// The frame or picture of the newest look, made by the evidence worker.
+    async fn make_picture(
+        &self,
+        view: &CameraId,
+        newest: NewestLook,
+        what: PictureKind,
+    ) -> Result<Picture, PictureError> {
+        let _place = self.pictures.try_acquire().map_err(|_| PictureError::Busy)?;
+        let (answer, made) = oneshot::channel();
+        let at = newest.look.at;
+        let request = EvidenceRequest {
+            view: view.clone(),
+            picture: newest.picture,
+            detections: newest.detections,
+            kind: what,
+            answer,
+        };
+        let failed = |what: &str| PictureError::Failed(what.to_owned());
+        let sent = self.core.send(CoreEvent::Picture(Box::new(request))).await;
+        sent.map_err(|_| failed("the daemon is stopping"))?;
+        let made = made.await.map_err(|_| failed("the daemon is stopping"))?;
+        let jpeg = made.map_err(PictureError::Failed)?;
+        Ok(Picture { jpeg, at })
+    }
+}
+
+/// What is made of a look for the console.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PictureKind {
+    Thumbnail,
+    Full(Masking),
+}
+
+/// Makes a picture of a decoded look. `found` are the detections of the look, and of the mask models unless the picture is not masked.
+pub(super) fn make(
+    frame: &Frame,
+    found: &[Detection],
+    settings: &evidence::Settings,
+    kind: PictureKind,
+) -> Result<Bytes, EvidenceError> {
+    let mask = match kind {
+        PictureKind::Thumbnail => return look_board::make_thumbnail(frame, found, &settings.privacy),
+        PictureKind::Full(masking) => masking == Masking::Masked,
+    };
+    let settings = evidence::Settings {
+        mask,
+        ..settings.clone()
+    };
+    Ok(evidence::preview(frame, found, &settings)?.picture.jpeg.into())
+}
+
+impl ConsoleDaemon for ConsoleAccess {
+    fn config(&self) -> Arc<Config> {
+        self.shared.config()
+    }
+
+    fn views(&self) -> Vec<ViewStatus> {
+        let set = self.shared.looks.cameras();
+        let views = set.cameras.iter().flat_map(|camera| {
+            let views = camera.views().collect::<Vec<_>>();
+            views.into_iter().map(|view| self.status(camera, &view))
+        });
+        views.collect()
+    }
+
+    fn view(&self, view: &CameraId) -> Option<ViewStatus> {
+        Some(self.status(&*self.camera(view)?, view))
+    }
+
+    fn newest_look(&self, view: &CameraId) -> Option<Arc<Look>> {
+        Some(self.shared.board.newest(view)?.look)
+    }
+
+    fn thumbnail(&self, view: &CameraId) -> BoxFuture<'_, Result<Picture, PictureError>> {
+        let view = view.clone();
+        Box::pin(async move {
+            let newest = self.shared.board.newest(&view).ok_or(PictureError::NotYet)?;
+            let at = newest.look.at;
+            if let Some(jpeg) = newest.thumbnail.clone() {
+                return Ok(Picture { jpeg, at });
+            }
+            let made = self.make_picture(&view, newest, PictureKind::Thumbnail).await?;
+            self.shared.board.keep_thumbnail(&view, at, made.jpeg.clone());
+            Ok(made)
+        })
+    }
+
+    fn picture(&self, view: &CameraId, masking: Masking) -> BoxFuture<'_, Result<Picture, PictureError>> {
+        let view = view.clone();
+        Box::pin(async move {
+            self.camera(&view).ok_or(PictureError::NoSuchView)?;
+            let newest = self.shared.board.newest(&view).ok_or(PictureError::NotYet)?;
+            let at = newest.look.at;
+            if let Some(jpeg) = newest.masked.clone().filter(|_| masking == Masking::Masked) {
+                return Ok(Picture { jpeg, at });
+            }
+            let made = self.make_picture(&view, newest, PictureKind::Full(masking)).await?;
+            if masking == Masking::Masked {
+                self.shared.board.keep_masked(&view, at, made.jpeg.clone());
+            }
+            Ok(made)
+        })
+    }
+
+    fn look_now(&self, view: &CameraId) -> BoxFuture<'_, Result<(), LookError>> {
+        let view = view.clone();
+        Box::pin(async move {
+            let camera = self.camera(&view).ok_or(LookError::NoSuchView)?;
+            if !camera.slot.state().is_receiving() {
+                return Err(LookError::NoPicture);
+            }
+            let asked_at = Timestamp::now();
+            let mut changes = self.shared.board.subscribe();
+            self.shared.looks.look_by(&view, asked_at);
+            let is_newer = || self.newest_look(&view).is_some_and(|look| look.at > asked_at);
+            let looked = async {
+                while !is_newer() {
+                    if let Err(broadcast::error::RecvError::Closed) = changes.recv().await {
+                        return;
+                    }
+                }
+            };
+            let waited = tokio::time::timeout(LOOK_TIMEOUT, looked).await;
+            waited.map_err(|_| LookError::TimedOut)
+        })
+    }
+
+    fn readiness(&self) -> Readiness {
+        let readiness = self.shared.health.readiness();
+        Readiness {
+            ready: readiness.ready,
+            blockers: readiness.reasons,
+        }
+    }
+
+    fn configuration(&self) -> ConfigurationStatus {
+        let in_force = self.shared.config();
+        let (since, last) = self.reloader.last();
+        let refused = last.as_ref().filter(|report| report.outcome == ReloadOutcome::Rejected);
+        let pending = last.iter().flat_map(|report| report.pending());
+        ConfigurationStatus {
+            sha256: in_force.config_sha256.clone(),
+            since,
+            refused: refused.map_or_else(Vec::new, |report| {
+                let faults = report.faults.iter().map(ToString::to_string);
+                faults.chain(report.error.clone()).collect()
+            }),
+            awaits_restart: pending.map(|change| change.path.clone()).collect(),
+        }
+    }
+
+    fn reload(&self, dry_run: bool) -> BoxFuture<'_, ReloadAnswer> {
+        let reloader = Arc::clone(&self.reloader);
+        Box::pin(async move {
+            let request = ReloadRequest {
+                file: None,
+                dry_run,
+                occasion: ReloadOccasion::Console,
+            };
+            match tokio::task::spawn_blocking(move || reloader.reload(&request)).await {
+                Ok(report) => ReloadAnswer {
+                    accepted: report.outcome != ReloadOutcome::Rejected,
+                    changes: report.changes,
+                    faults: report.faults,
+                    error: report.error,
+                    removed: report.removed.into_iter().map(RemovedView::from).collect(),
+                },
+                Err(_) => ReloadAnswer {
+                    accepted: false,
+                    changes: Vec::new(),
+                    faults: Vec::new(),
+                    error: Some("the daemon is stopping".into()),
+                    removed: Vec::new(),
+                },
+            }
+        })
+    }
+
+    fn live(&self, view: &CameraId) -> Result<LiveView, NotAvailable> {
+        self.camera(view)
+            .ok_or(NotAvailable::NotReceived)?
+            .slot
+            .watch(&self.live)
+    }
+
+    fn link(&self) -> LinkStatus {
+        let state = self.shared.link_state.borrow().clone();
+        let outbox = self.shared.outbox_sight();
+        LinkStatus {
+            connected: state.connected,
+            down_since: state.down_since,
+            error: state.last_error.filter(|_| !state.connected),
+            waiting: outbox.waiting,
+            quarantined: outbox.quarantined,
+        }
+    }
+
+    fn log_tail(&self, max: usize) -> Vec<String> {
+        telemetry::log_tail(max)
+    }
+
+    fn metrics(&self) -> String {
+        self.shared.refresh();
+        self.metrics.run_upkeep();
+        self.metrics.render()
+    }
+
+    fn changes(&self) -> broadcast::Receiver<Change> {
+        self.shared.board.subscribe()
+    }
+
+    fn record(&self, act: Act) -> BoxFuture<'_, Result<(), RecordError>> {
+        let state_dir = self.shared.config().state_dir.clone();
+        Box::pin(async move {
+            let recorded = tokio::task::spawn_blocking(move || audit::record_console(&state_dir, act)).await;
+            match recorded {
+                Ok(Ok(Some(error))) => {
+                    tracing::warn!(%error, "Audit log not forwarded");
+                    Ok(())
+                }
+                Ok(Ok(None)) => Ok(()),
+                Ok(Err(error)) => Err(RecordError(error.to_string())),
+                Err(_) => Err(RecordError("the daemon is stopping".into())),
+            }
+        })
+    }
+}
+
+impl From<super::RemovedView> for RemovedView {
+    fn from(removed: super::RemovedView) -> Self {
+        Self {
+            view: removed.view,
+            candidates: removed.candidates,
+            open_cases: removed.open_cases,
+        }
+    }
+}
+
+/// The console's server, and what keeps its pages up to date.
+pub(super) struct ConsoleServer {
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<()>,
+    watching: JoinHandle<()>,
+}
+
+/// How often the connections of cameras are compared with what open pages show.
+const CONNECTIONS_EVERY: Duration = Duration::from_secs(1);
+
+/// Pause before a changed address is tried again that could not be bound.
+const BIND_PAUSE: Duration = Duration::from_secs(5);
+
+impl ConsoleServer {
+    /// Starts the console with the settings in force; with others, once they are.
+    ///
+    /// # Errors
+    /// Its address cannot be bound, a file cannot be used, or nobody could log in.
+    pub(super) async fn start(access: Arc<ConsoleAccess>) -> Result<Self, ConsoleError> {
+        let first = Served::start(&access).await?;
+        let watching = tokio::spawn(watch_connections(Arc::clone(&access.shared)));
+        let (stop, stopped) = oneshot::channel();
+        let serving = tokio::spawn(supervise(access, first, stopped));
+        Ok(Self {
+            stop,
+            serving,
+            watching,
+        })
+    }
+
+    /// Ends the requests in progress, within seconds.
+    pub(super) async fn stop(self) {
+        self.watching.abort();
+        let _ = self.stop.send(());
+        let _ = self.serving.await;
+    }
+}
+
+/// The console as served with certain settings.
+struct Served {
+    settings: ConsoleSettings,
+    /// `None` if it is off.
+    server: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+}
+
+impl Served {
+    async fn start(access: &Arc<ConsoleAccess>) -> Result<Self, ConsoleError> {
+        let settings = access.config().console.clone();
+        let console = Console::new(Arc::clone(access) as Arc<dyn ConsoleDaemon>)?;
+        let server = console.bind().await?.map(|listener| {
+            let url = console.url(&listener);
+            match console.fingerprint() {
+                Some(fingerprint) => tracing::info!(url, fingerprint, "Serving the console"),
+                None => tracing::info!(url, "Serving the console"),
+            }
+            let (stop, stopped) = oneshot::channel::<()>();
+            let serving = tokio::spawn(console.serve(listener, async {
+                // An error means the same: nobody holds the server any more.
+                let _ = stopped.await;
+            }));
+            (stop, serving)
+        });
+        Ok(Self { settings, server })
+    }
+
+    async fn stop(&mut self) {
+        if let Some((stop, serving)) = self.server.take() {
+            let _ = stop.send(());
+            let _ = serving.await;
+        }
+    }
+}
+
+/// Serves until `stopped`, with the settings in force.
+async fn supervise(access: Arc<ConsoleAccess>, mut served: Served, mut stopped: oneshot::Receiver<()>) {
+    let mut changes = access.shared.configured.subscribe();
+    loop {
+        tokio::select! {
+            _ = &mut stopped => break,
+            changed = changes.changed() => if changed.is_err() { break },
+        }
+        while access.config().console != served.settings {
+            // The new address may be the old one.
+            served.stop().await;
+            match Served::start(&access).await {
+                Ok(new) => served = new,
+                Err(error) => {
+                    tracing::error!(%error, "Cannot serve the console with the changed settings; trying again");
+                    tokio::select! {
+                        _ = &mut stopped => return,
+                        () = tokio::time::sleep(BIND_PAUSE) => {}
+                    }
+                }
+            }
+        }
+    }
+    served.stop().await;
+}
+
+async fn watch_connections(shared: Arc<Shared>) {
+    let mut every = tokio::time::interval(CONNECTIONS_EVERY);
+    let mut was_ready = None;
+    loop {
+        every.tick().await;
+        for camera in &shared.looks.cameras().cameras {
+            shared.board.connection(camera);
+        }
+        let is_ready = Some(shared.health.readiness().ready);
+        if is_ready != was_ready {
+            was_ready = is_ready;
+            shared.board.tell(Change::Status);
+        }
+    }
+}
