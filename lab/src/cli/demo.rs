@@ -100,13 +100,14 @@ pub fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
 
     let broker = Broker::start(temporary.path())?;
     let clips = share.join("demo/clips");
-    let listen = free_address()?;
+    let (listen, console) = (free_address()?, free_address()?);
     let mut farm = Ok(None);
     let file = stage::derive_config(&share, temporary.path(), |file| {
         file.node.state_dir = state.clone();
         file.node.language = texts.0;
         file.broker.url = format!("mqtt://127.0.0.1:{}", broker.port);
         file.telemetry.listen = listen;
+        file.console.listen = console.clone();
         let mounts = file.cameras.iter().map(|c| {
             let clip = farm::clip(clips.join(format!("{}.mp4", c.id)))?;
             Ok(MountConfig {
@@ -147,6 +148,10 @@ pub fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
     texts.status(
         &format!("{} on rtsp://127.0.0.1:{rtsp}, a broker on port {mqtt}, metrics at http://{http}/metrics; the pictures that the platform receives are kept in {dir}", counted(cameras, "camera", "cameras")),
         &format!("{cameras} 路摄像机（rtsp://127.0.0.1:{rtsp}），消息服务器端口 {mqtt}，指标 http://{http}/metrics；平台收到的图片保存在 {dir}"),
+    );
+    texts.status(
+        &format!("The console is at http://{console}/ : what the cameras show, what was filed, and why the rest was not."),
+        &format!("控制台：http://{console}/ ，可查看画面、已上报案卷以及未上报的原因。"),
     );
     texts.status(
         "A heap of bags that two cameras see, a banner that was never approved and a vendor are each filed once, the first after about 15 seconds.",
