@@ -39,7 +39,7 @@ use gridwatch_camera::{
     decode::{DecodeMode, Decoder},
     slot::Slot,
 };
-use gridwatch_config::Config;
+use gridwatch_config::{Config, edit::Versions};
 use gridwatch_custody::vault::VaultKey;
 use gridwatch_engine::{CameraId, CaseId};
 use gridwatch_link::{IncomingReply, Link, LinkProblem, PreparedLink, Settings, SiteNews};
@@ -355,6 +355,14 @@ impl Reloader {
             .filter(|c| config.cameras.iter().all(|kept| kept.id != c.id))
         {
             super::clear_camera_gauges(&camera.id);
+        }
+    }
+
+    /// Keeps the files as they are as a version that can be shown and restored.
+    pub(super) fn record_version(&self) {
+        let config = self.config();
+        if let Err(error) = Versions::in_state(&config.file, &config.state_dir).record_present() {
+            tracing::warn!(%error, "Cannot keep this version of the configuration");
         }
     }
 

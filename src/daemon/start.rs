@@ -147,6 +147,7 @@ impl Daemon {
         };
         reloader.receive(&config, slots, &mut running)?;
         let reloader = Arc::new(reloader.with(running));
+        reloader.record_version();
         if let Some(listener) = listener {
             if let Ok(address) = listener.local_addr() {
                 tracing::info!(%address, "Serving /healthz, /readyz and /metrics");

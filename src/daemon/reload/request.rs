@@ -200,6 +200,9 @@ impl Reloader {
             }
         }
         self.shared.health.set_configuration(self.reason_not_in_force(report));
+        if report.outcome == ReloadOutcome::Applied {
+            self.record_version();
+        }
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if report.outcome == ReloadOutcome::Applied {
             last.0 = Timestamp::now();
