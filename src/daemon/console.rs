@@ -19,7 +19,11 @@ use gridwatch_frame::Frame;
 use jiff::Timestamp;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{
-    sync::{Semaphore, broadcast, mpsc::Sender, oneshot},
+    sync::{
+        Semaphore, broadcast,
+        mpsc::{Sender, WeakSender},
+        oneshot,
+    },
     task::JoinHandle,
 };
 
@@ -35,6 +39,9 @@ use crate::{audit, telemetry};
 /// Full pictures that are made at the same time or wait for it: each may take a second of the evidence worker, which cases need, too.
 const MAX_PICTURES: usize = 4;
 
+/// Longest wait of a thumbnail for its turn.
+const THUMBNAIL_WAIT: Duration = Duration::from_secs(15);
+
 /// A look that was asked for must come within this time.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -42,8 +49,8 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(20);
 pub(super) struct ConsoleAccess {
     pub(super) shared: Arc<Shared>,
     pub(super) reloader: Arc<Reloader>,
-    /// To the core, which passes requests for pictures on.
-    pub(super) core: Sender<CoreEvent>,
+    /// To the core, which passes requests for pictures on. A page that is still open must not keep it from ending.
+    core: WeakSender<CoreEvent>,
     pub(super) metrics: PrometheusHandle,
     pub(super) live: LiveLimits,
     pictures: Semaphore,
@@ -53,13 +60,13 @@ impl ConsoleAccess {
     pub(super) fn new(
         shared: Arc<Shared>,
         reloader: Arc<Reloader>,
-        core: Sender<CoreEvent>,
+        core: &Sender<CoreEvent>,
         metrics: PrometheusHandle,
     ) -> Self {
         Self {
             shared,
             reloader,
-            core,
+            core: core.downgrade(),
             metrics,
             live: LiveLimits::default(),
             pictures: Semaphore::new(MAX_PICTURES),
@@ -96,7 +103,15 @@ impl ConsoleAccess {
         newest: NewestLook,
         what: PictureKind,
     ) -> Result<Picture, PictureError> {
-        let _place = self.pictures.try_acquire().map_err(|_| PictureError::Busy)?;
+        let _place = match what {
+            // The first page shows all cameras, each with a picture of a few milliseconds.
+            PictureKind::Thumbnail => {
+                let place = tokio::time::timeout(THUMBNAIL_WAIT, self.pictures.acquire()).await;
+                place.ok().and_then(Result::ok)
+            }
+            PictureKind::Full(_) => self.pictures.try_acquire().ok(),
+        }
+        .ok_or(PictureError::Busy)?;
         let (answer, made) = oneshot::channel();
         let at = newest.look.at;
         let request = EvidenceRequest {
@@ -107,7 +122,9 @@ impl ConsoleAccess {
             answer,
         };
         let failed = |what: &str| PictureError::Failed(what.to_owned());
-        let sent = self.core.send(CoreEvent::Picture(Box::new(request))).await;
+        let core = self.core.upgrade().ok_or_else(|| failed("the daemon is stopping"))?;
+        let sent = core.send(CoreEvent::Picture(Box::new(request))).await;
+        drop(core);
         sent.map_err(|_| failed("the daemon is stopping"))?;
         let made = made.await.map_err(|_| failed("the daemon is stopping"))?;
         let jpeg = made.map_err(PictureError::Failed)?;

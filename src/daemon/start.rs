@@ -159,7 +159,7 @@ impl Daemon {
         let console = ConsoleServer::start(Arc::new(ConsoleAccess::new(
             Arc::clone(&shared),
             Arc::clone(&reloader),
-            events.clone(),
+            &events,
             metrics,
         )))
         .await?;

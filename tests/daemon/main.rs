@@ -11,6 +11,7 @@ mod packages;
 #[path = "../support/softhsm.rs"]
 mod softhsm;
 
+mod console;
 mod decode_workers;
 mod kill_9;
 mod looks_again;

@@ -150,7 +150,9 @@ pub fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
         &format!("{cameras} 路摄像机（rtsp://127.0.0.1:{rtsp}），消息服务器端口 {mqtt}，指标 http://{http}/metrics；平台收到的图片保存在 {dir}"),
     );
     texts.status(
-        &format!("The console is at http://{console}/ : what the cameras show, what was filed, and why the rest was not."),
+        &format!(
+            "The console is at http://{console}/ : what the cameras show, what was filed, and why the rest was not."
+        ),
         &format!("控制台：http://{console}/ ，可查看画面、已上报案卷以及未上报的原因。"),
     );
     texts.status(
