@@ -15,6 +15,7 @@ mod login;
 mod pages;
 mod proxy;
 mod roles;
+mod schemathesis;
 mod street;
 mod texts;
 mod tls;
