@@ -113,8 +113,6 @@ fn users_added_before_the_first_start_make_a_state_directory_that_all_commands_t
 
     let (code, _, error) = users.run(&["add", "wang", "--role", "admin"], PASSWORD);
     assert_eq!(code, 0, "{error}");
-    let (code, _, error) = users.run_any(&["store", "new"], "");
-    assert_eq!(code, 0, "{error}");
     drop(Store::open(&users.state()).unwrap());
     assert_eq!(users.listed(&["list"])[0]["name"], "wang");
     let (code, _, error) = users.run(&["add", "li", "--role", "viewer"], PASSWORD);

@@ -20,8 +20,8 @@ use rusqlite::{Connection, OpenFlags};
 /// The suffixes of the database's files: its journals, then the database.
 const SUFFIXES: [&str; 3] = ["-wal", "-shm", ""];
 
-/// The console's users; `gridwatch_config::USERS_FILE`.
-const CONSOLE_USERS: &str = "console/users.json";
+/// The console's users (`gridwatch_config::USERS_FILE`), and the lock that is there since the first try to add one.
+const CONSOLE_FILES: [&str; 2] = ["console/users.json", "console/users.lock"];
 
 /// Why a database was moved aside; part of the new name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -236,7 +236,7 @@ pub fn is_state_dir(dir: &Path) -> bool {
         || is_file(&dir.join(LOCK_FILE))
         || is_file(&KeyRing::of(dir).signing_file())
         || installation::is_identified(dir)
-        || is_file(&dir.join(CONSOLE_USERS))
+        || CONSOLE_FILES.iter().any(|name| is_file(&dir.join(name)))
         || !moved_aside(dir).is_empty()
 }
 

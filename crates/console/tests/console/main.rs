@@ -6,6 +6,7 @@
 mod case;
 
 mod api;
+mod api_accounts;
 mod assets;
 mod audit;
 mod events;

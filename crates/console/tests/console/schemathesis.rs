@@ -33,10 +33,16 @@ fn installed() -> Result<PathBuf, String> {
     let folder = folder.ok_or("neither GRIDWATCH_SCHEMATHESIS nor HOME is set")?;
     let program = folder.join("bin/schemathesis");
     let works = folder.join("installed").exists()
-        && Command::new(&program).arg("--version").output().is_ok_and(|output| output.status.success());
+        && Command::new(&program)
+            .arg("--version")
+            .output()
+            .is_ok_and(|output| output.status.success());
     match works {
         true => Ok(program),
-        false => Err(format!("schemathesis is not installed in {}; run {SETUP}", folder.display())),
+        false => Err(format!(
+            "schemathesis is not installed in {}; run {SETUP}",
+            folder.display()
+        )),
     }
 }
 
@@ -75,7 +81,10 @@ fn fuzz(served: &Served, token: Option<&str>) {
         String::from_utf8_lossy(&output.stderr)
     );
     let report: Value = serde_json::from_slice(&fs::read(report).unwrap()).unwrap();
-    if let Some(path) = env::var_os("DUMP_REPORT") { fs::write(path, report.to_string()).unwrap(); eprintln!("{text}"); }
+    if let Some(path) = env::var_os("DUMP_REPORT") {
+        fs::write(path, report.to_string()).unwrap();
+        eprintln!("{text}");
+    }
 }
 
 fn token(served: &Served, role: Role) -> String {
@@ -96,7 +105,11 @@ fn the_api_answers_an_administrators_program_as_it_is_described() {
     let token = token(&served, Role::Admin);
     fuzz(&served, Some(&token));
     let mut program = served.browser().with("Authorization", &format!("Bearer {token}"));
-    assert_eq!(program.get("/api/v1/users").status, 200, "the fuzzer has not locked itself out");
+    assert_eq!(
+        program.get("/api/v1/users").status,
+        200,
+        "the fuzzer has not locked itself out"
+    );
 }
 
 #[test]
