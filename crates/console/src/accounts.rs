@@ -41,7 +41,7 @@ const MAX_ENTRIES: usize = 1000;
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// NIST SP 800-63B asks for 8 characters and no rules about kinds of characters; 10, as the console limits the rate of guesses per account only.
 pub(crate) const MIN_PASSWORD: usize = 10;
-/// Bytes of a password, at most; argon2 hashes all of them.
+/// Characters of a password, at most; argon2 hashes all of them.
 pub(crate) const MAX_PASSWORD: usize = 256;
 /// Characters of a user's or token's name, at most.
 pub(crate) const MAX_NAME: usize = 64;
@@ -184,7 +184,7 @@ pub enum AccountError {
     #[error("there is no user or token with the name {0:?}")]
     Unknown(String),
     /// The password is too short or too long, or is the name.
-    #[error("use a password of {MIN_PASSWORD} characters to {MAX_PASSWORD} bytes that is not the user's name")]
+    #[error("use a password of {MIN_PASSWORD} to {MAX_PASSWORD} characters that is not the user's name")]
     BadPassword,
     /// No one could manage users any more.
     #[error("{0:?} is the only administrator with a password; make another one first")]
@@ -515,7 +515,7 @@ fn check_groups(groups: &BTreeSet<String>) -> Result<(), AccountError> {
 
 fn hash(name: &str, password: &Secret) -> Result<PasswordHash, AccountError> {
     let text = password.expose();
-    if text.chars().count() < MIN_PASSWORD || text.len() > MAX_PASSWORD || text.to_lowercase() == name.to_lowercase() {
+    if !(MIN_PASSWORD..=MAX_PASSWORD).contains(&text.chars().count()) || text.to_lowercase() == name.to_lowercase() {
         return Err(AccountError::BadPassword);
     }
     password::hash(text).map(PasswordHash)

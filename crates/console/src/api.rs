@@ -329,14 +329,15 @@ struct CasesQuery {
     /// Only cases in this grid cell.
     cell: Option<String>,
     /// Only cases confirmed at or after this time, RFC 3339.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     from: Option<Timestamp>,
     /// Only cases confirmed before this time, RFC 3339.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     until: Option<Timestamp>,
     /// Only cases after the one with this id.
     after: Option<String>,
     /// At most this many, 1 to 500. Default 100.
+    #[schemars(range(min = 1, max = MAX_CASES))]
     limit: Option<u32>,
 }
 

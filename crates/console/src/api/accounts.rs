@@ -259,7 +259,7 @@ fn joined(groups: &BTreeSet<String>) -> String {
     groups.iter().cloned().collect::<Vec<_>>().join(" ")
 }
 
-/// A password that somebody chose: 10 characters or more, 256 bytes at most, and not the user's name.
+/// A password that somebody chose: 10 to 256 characters, and not the user's name.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(transparent)]
 struct ChosenPassword(#[schemars(length(min = MIN_PASSWORD, max = MAX_PASSWORD))] Password);
@@ -409,7 +409,7 @@ struct TokenBody {
     #[schemars(length(max = MAX_GROUPS))]
     groups: Vec<Group>,
     /// Days after which it ends. Absent: never.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "form::whole_number")]
     #[schemars(range(min = 1, max = MAX_DAYS))]
     days: Option<u32>,
 }
