@@ -262,7 +262,7 @@ fn joined(groups: &BTreeSet<String>) -> String {
 /// A password that somebody chose: 10 to 256 characters, and not the user's name.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(transparent)]
-struct ChosenPassword(#[schemars(length(min = MIN_PASSWORD, max = MAX_PASSWORD))] Password);
+struct ChosenPassword(#[schemars(with = "String", length(min = MIN_PASSWORD, max = MAX_PASSWORD))] Password);
 
 /// A user to be added.
 #[derive(Debug, Deserialize, JsonSchema)]

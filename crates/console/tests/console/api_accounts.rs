@@ -74,6 +74,29 @@ fn a_token_is_made_used_listed_without_its_value_and_removed() {
 }
 
 #[test]
+fn the_description_states_the_limits_of_names_passwords_and_days() {
+    let served = Served::start();
+    let document = served.browser().get("/api/v1/openapi.json").json();
+    let schemas = &document["components"]["schemas"];
+    let limits = |schema: &Value, least: &str, most: &str| (schema[least].as_u64(), schema[most].as_u64());
+    let password = &schemas["ChosenPassword"];
+    assert_eq!(
+        limits(password, "minLength", "maxLength"),
+        (Some(10), Some(256)),
+        "{schemas}"
+    );
+    let name = &schemas["NewName"];
+    assert_eq!(limits(name, "minLength", "maxLength"), (Some(1), Some(64)), "{name}");
+    let days = &schemas["TokenBody"]["properties"]["days"];
+    assert_eq!(limits(days, "minimum", "maximum"), (Some(1), Some(3650)), "{days}");
+    // Without users nothing is asked for; with them a token, or a session and its code.
+    assert_eq!(document["security"].as_array().unwrap().len(), 3);
+    let served = Served::with_users();
+    let document = served.logged_in("admin").get("/api/v1/openapi.json").json();
+    assert_eq!(document["security"].as_array().unwrap().len(), 2);
+}
+
+#[test]
 fn a_role_or_password_that_an_administrator_sets_ends_the_users_sessions() {
     let served = Served::with_users();
     let mut admin = scripted(&served, "admin");
