@@ -63,6 +63,7 @@ mod terminal;
 #[cfg(all(feature = "gst", feature = "ort"))]
 pub mod try_out;
 pub mod tune;
+pub mod users;
 pub mod view;
 
 use std::{
@@ -163,6 +164,7 @@ pub enum Command {
     Ledger(ledger::LedgerArgs),
     Replay(replay::ReplayArgs),
     Tune(tune::TuneArgs),
+    Users(users::UsersArgs),
     View(view::ViewArgs),
     Schema(schema::SchemaArgs),
     #[cfg(feature = "gst")]
@@ -176,7 +178,7 @@ impl Command {
         match self {
             #[cfg(all(feature = "gst", feature = "ort"))]
             Self::Run(_) => true,
-            Self::Boxes(_) | Self::TakeOver(_) | Self::Store(_) | Self::View(_) => true,
+            Self::Boxes(_) | Self::TakeOver(_) | Self::Store(_) | Self::Users(_) | Self::View(_) => true,
             _ => false,
         }
     }
@@ -220,6 +222,7 @@ impl Command {
             Self::Ledger(args) => ledger::run(&args),
             Self::Replay(args) => replay::run(&args),
             Self::Tune(args) => tune::run(&args),
+            Self::Users(args) => users::run(&args),
             Self::View(args) => view::run(&args),
             Self::Schema(args) => schema::run(args),
             #[cfg(feature = "gst")]
@@ -330,6 +333,7 @@ macro_rules! failure_from {
 
 failure_from!(
     gridwatch_config::edit::EditError,
+    gridwatch_console::accounts::AccountError,
     gridwatch_evidence::EvidenceError,
     cases::CasesError,
     gridwatch_custody::keys::KeyError,

@@ -54,6 +54,9 @@ pub(super) fn audited<T, E: CommandError>(
     match (recorded, &done) {
         // There is no box there, and the command says so.
         (Err(StoreError::Missing { .. }), Err(_)) | (Ok(None), _) => {}
+        (Err(StoreError::Missing { .. }), Ok(_)) => {
+            note("warning: this act is not in the audit log, which begins with the daemon's first start");
+        }
         (Ok(Some(error)), _) => note(format_args!("warning: {error}")),
         (Err(error), _) => note(format_args!("warning: this act is not in the audit log: {error}")),
     }

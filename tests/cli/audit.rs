@@ -20,7 +20,7 @@ use crate::filing;
 
 /// Commands that change nothing on the box and take nothing from it that is encrypted there or that only the box has. Those that write files
 /// write what they were given, or what a camera shows to anyone with its password.
-const READ_ONLY: [&str; 41] = [
+const READ_ONLY: [&str; 43] = [
     "audit",
     "boxes list",
     "calibrate",
@@ -61,11 +61,13 @@ const READ_ONLY: [&str; 41] = [
     "snapshot",
     "try",
     "tune",
+    "users list",
+    "users token list",
     "view list",
 ];
 
 /// The commands that are recorded, with arguments that the sample box lets them run with, or refuse or fail for.
-const RECORDED: [(&str, &[&str]); 22] = [
+const RECORDED: [(&str, &[&str]); 28] = [
     (
         "boxes confirm",
         &[
@@ -101,6 +103,16 @@ const RECORDED: [(&str, &[&str]); 22] = [
         &["gate", "--config", "CONFIG", "--pictures", "OUT/none.jpg"],
     ),
     ("take-over", &["--state", "STATE"]),
+    // Without a password on standard input.
+    ("users add", &["wang", "--role", "admin", "--config", "CONFIG"]),
+    ("users passwd", &["wang", "--state", "STATE"]),
+    ("users role", &["wang", "operator", "--state", "STATE"]),
+    ("users remove", &["wang", "--state", "STATE"]),
+    (
+        "users token add",
+        &["dashboard", "--role", "viewer", "--state", "STATE"],
+    ),
+    ("users token remove", &["dashboard", "--state", "STATE"]),
     (
         "view absorb",
         &["gate", "--box", "0.1,0.1,0.3,0.3", "--wait", "0", "--config", "CONFIG"],

@@ -62,4 +62,5 @@ mod store_retention;
 mod take_over;
 mod token;
 mod tune;
+mod users;
 mod view;

@@ -12,7 +12,7 @@ use std::{
     collections::BTreeSet,
     fs::{self, File, TryLockError},
     io,
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     thread,
@@ -21,7 +21,7 @@ use std::{
 
 use gridwatch_base::{
     digest::sha256_hex,
-    disk::{PRIVATE_FILE, create_private_dir, write_private},
+    disk::{open_private, write_private},
     error::Class,
     file,
     secret::{Secret, Zeroizing},
@@ -40,11 +40,14 @@ const MAX_ENTRIES: usize = 1000;
 /// A change takes milliseconds; only a stopped process holds the lock for longer.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// NIST SP 800-63B asks for 8 characters and no rules about kinds of characters; 10, as the console limits the rate of guesses per account only.
-const MIN_PASSWORD: usize = 10;
-/// Bytes of a password, at most; argon2 hashes all of them.
-const MAX_PASSWORD: usize = 256;
+pub(crate) const MIN_PASSWORD: usize = 10;
+/// Characters of a password, at most; argon2 hashes all of them.
+pub(crate) const MAX_PASSWORD: usize = 256;
 /// Characters of a user's or token's name, at most.
-const MAX_NAME: usize = 64;
+pub(crate) const MAX_NAME: usize = 64;
+
+/// Groups of a user or token, at most.
+pub(crate) const MAX_GROUPS: usize = 100;
 
 /// A user of the console.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -171,6 +174,9 @@ pub enum AccountError {
     /// A group cannot be used.
     #[error("{0:?} is not a group of cameras: use the names in cameras[].groups, 1 to 64 letters, digits, - or _")]
     BadGroup(String),
+    /// There are too many groups.
+    #[error("use {MAX_GROUPS} groups at most")]
+    TooManyGroups,
     /// The name is in use.
     #[error("there is a user or token with the name {0:?} already")]
     Exists(String),
@@ -178,11 +184,14 @@ pub enum AccountError {
     #[error("there is no user or token with the name {0:?}")]
     Unknown(String),
     /// The password is too short or too long, or is the name.
-    #[error("use a password of {MIN_PASSWORD} characters to {MAX_PASSWORD} bytes that is not the user's name")]
+    #[error("use a password of {MIN_PASSWORD} to {MAX_PASSWORD} characters that is not the user's name")]
     BadPassword,
     /// No one could manage users any more.
     #[error("{0:?} is the only administrator with a password; make another one first")]
     LastAdmin(String),
+    /// The first user could not add another one.
+    #[error("the first user must be an administrator with a password, as from then on everybody must log in")]
+    FirstUser,
     /// There are too many.
     #[error("there are {MAX_ENTRIES} already; remove some first")]
     TooMany,
@@ -283,13 +292,17 @@ impl Accounts {
     /// Adds a user.
     ///
     /// # Errors
-    /// The name, a group or the password is not usable, the name is in use, or the file cannot be changed.
+    /// The name, a group or the password is not usable, the name is in use, the first user is no administrator with a password, or the file
+    /// cannot be changed.
     pub fn add(&self, new: &NewUser<'_>) -> Result<(), AccountError> {
         check_name(new.name)?;
         check_groups(&new.groups)?;
         let hash = new.password.map(|password| hash(new.name, password)).transpose()?;
         self.change(|file| {
             file.expect_free(new.name, file.users.len())?;
+            if file.users.is_empty() && (new.role != Role::Admin || hash.is_none()) {
+                return Err(AccountError::FirstUser);
+            }
             file.users.push(User {
                 name: new.name.to_owned(),
                 role: new.role,
@@ -316,15 +329,18 @@ impl Accounts {
         })
     }
 
-    /// Sets a user's role and groups, which ends their sessions.
+    /// Sets a user's role, and their groups if any are given, which ends their sessions. An empty set of groups means all cameras.
     ///
     /// # Errors
     /// A group is not usable, there is no such user, they are the last administrator, or the file cannot be changed.
-    pub fn set_role(&self, name: &str, role: Role, groups: &BTreeSet<String>) -> Result<(), AccountError> {
-        check_groups(groups)?;
+    pub fn set_role(&self, name: &str, role: Role, groups: Option<&BTreeSet<String>>) -> Result<(), AccountError> {
+        groups.map(check_groups).transpose()?;
         self.change(|file| {
             let user = file.user_mut(name)?;
-            (user.role, user.groups, user.stamp) = (role, groups.clone(), random::id());
+            (user.role, user.stamp) = (role, random::id());
+            if let Some(groups) = groups {
+                user.groups.clone_from(groups);
+            }
             file.expect_admin(name)
         })
     }
@@ -395,10 +411,7 @@ impl Accounts {
             path: path.clone(),
             source,
         };
-        create_private_dir(path.parent().unwrap_or(&path)).map_err(io)?;
-        let mut options = File::options();
-        options.create(true).truncate(false).write(true).mode(PRIVATE_FILE);
-        let file = options.open(&path).map_err(io)?;
+        let file = open_private(&path).map_err(io)?;
         let deadline = Instant::now() + LOCK_TIMEOUT;
         loop {
             match file.try_lock() {
@@ -469,7 +482,7 @@ impl AccountsFile {
         }
     }
 
-    /// Fails if users remain and none of them is an administrator who can log in and sees all cameras.
+    /// Fails if users remain and none of them is an administrator who can log in.
     fn expect_admin(&self, changed: &str) -> Result<(), AccountError> {
         let is_admin = |user: &User| user.role == Role::Admin && user.hash.is_some();
         match self.users.is_empty() || self.users.iter().any(is_admin) {
@@ -494,15 +507,15 @@ fn check_groups(groups: &BTreeSet<String>) -> Result<(), AccountError> {
         (1..=MAX_NAME).contains(&group.len()) && group.bytes().all(is_allowed)
     };
     match groups.iter().find(|group| !is_group(group)) {
-        None if groups.len() <= 100 => Ok(()),
-        None => Err(AccountError::TooMany),
+        None if groups.len() <= MAX_GROUPS => Ok(()),
+        None => Err(AccountError::TooManyGroups),
         Some(bad) => Err(AccountError::BadGroup(bad.chars().take(MAX_NAME).collect())),
     }
 }
 
 fn hash(name: &str, password: &Secret) -> Result<PasswordHash, AccountError> {
     let text = password.expose();
-    if text.chars().count() < MIN_PASSWORD || text.len() > MAX_PASSWORD || text.to_lowercase() == name.to_lowercase() {
+    if !(MIN_PASSWORD..=MAX_PASSWORD).contains(&text.chars().count()) || text.to_lowercase() == name.to_lowercase() {
         return Err(AccountError::BadPassword);
     }
     password::hash(text).map(PasswordHash)

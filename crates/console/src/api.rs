@@ -1,15 +1,17 @@
 //! The JSON API behind the pages, for programs: `/api/v1/`.
 
-use std::{collections::BTreeSet, sync::Arc};
+mod accounts;
+
+use std::sync::Arc;
 
 use axum::{
     Json,
     extract::{
         Path, Query, State,
-        rejection::{JsonRejection, PathRejection, QueryRejection},
+        rejection::{PathRejection, QueryRejection},
     },
     http::{Method, StatusCode},
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use gridwatch_config::{Config, Role};
 use gridwatch_contract::CaseRecord;
@@ -20,12 +22,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    accounts::{NewUser, User},
     app::App,
     cases::{self, PictureFault},
     daemon::{Connection, Look, Readiness, ViewStatus},
     error::Rejection,
-    form::{self, Password},
     identity::Actor,
     openapi::{Answer, Operation, schema},
     pages,
@@ -37,32 +37,10 @@ const MAX_CASES: u32 = 500;
 
 /// Adds the operations.
 pub(crate) fn routes(routes: Routes) -> Routes {
-    let get = |path, id, summary, role, answer| Operation {
-        method: Method::GET,
-        path,
-        id,
-        summary,
-        role,
-        act: None,
-        answer,
-        body: None,
-        query: None,
-    };
-    let change = |method, path, id, summary, role, act| Operation {
-        method,
-        path,
-        id,
-        summary,
-        role,
-        act: Some(act),
-        answer: Answer::Nothing,
-        body: None,
-        query: None,
-    };
-    let (viewer, operator, admin) = (Role::Viewer, Role::Operator, Role::Admin);
+    let (viewer, operator) = (Role::Viewer, Role::Operator);
     let views = Answer::Json(schema::<Vec<ViewAnswer>>);
     let found = Answer::Json(schema::<Vec<CaseRecord>>);
-    routes
+    let routes = routes
         .api(
             get(
                 "/api/v1/status",
@@ -143,42 +121,39 @@ pub(crate) fn routes(routes: Routes) -> Routes {
                 Answer::Jpeg,
             ),
             evidence,
-        )
-        .api(
-            get(
-                "/api/v1/users",
-                "users",
-                "The users",
-                admin,
-                Answer::Json(schema::<Vec<UserAnswer>>),
-            ),
-            list_users,
-        )
-        .api(
-            Operation {
-                body: Some(schema::<UserBody>),
-                ..change(
-                    Method::POST,
-                    "/api/v1/users",
-                    "add_user",
-                    "Add a user",
-                    admin,
-                    "console user add",
-                )
-            },
-            add_user,
-        )
-        .api(
-            change(
-                Method::DELETE,
-                "/api/v1/users/{name}",
-                "remove_user",
-                "Remove a user",
-                admin,
-                "console user remove",
-            ),
-            remove_user,
-        )
+        );
+    accounts::routes(routes)
+}
+
+/// An operation that reads.
+fn get(path: &'static str, id: &'static str, summary: &'static str, role: Role, answer: Answer) -> Operation {
+    Operation {
+        method: Method::GET,
+        path,
+        id,
+        summary,
+        role,
+        act: None,
+        answer,
+        body: None,
+        query: None,
+    }
+}
+
+/// An operation that changes something, answered without contents.
+fn change(
+    method: Method,
+    path: &'static str,
+    id: &'static str,
+    summary: &'static str,
+    role: Role,
+    act: &'static str,
+) -> Operation {
+    Operation {
+        method,
+        act: Some(act),
+        ..get(path, id, summary, role, Answer::Nothing)
+    }
 }
 
 /// Whether the box would file a problem now, and by which configuration.
@@ -354,14 +329,15 @@ struct CasesQuery {
     /// Only cases in this grid cell.
     cell: Option<String>,
     /// Only cases confirmed at or after this time, RFC 3339.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     from: Option<Timestamp>,
     /// Only cases confirmed before this time, RFC 3339.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     until: Option<Timestamp>,
     /// Only cases after the one with this id.
     after: Option<String>,
     /// At most this many, 1 to 500. Default 100.
+    #[schemars(range(min = 1, max = MAX_CASES))]
     limit: Option<u32>,
 }
 
@@ -412,82 +388,4 @@ async fn evidence(
             Err(Rejection::Internal)
         }
     }
-}
-
-/// A user.
-#[derive(Debug, Serialize, JsonSchema)]
-struct UserAnswer {
-    name: String,
-    role: Role,
-    /// Groups of cameras that they see; empty: all cameras.
-    groups: BTreeSet<String>,
-    /// False: logs in through a trusted proxy only.
-    has_password: bool,
-    /// RFC 3339.
-    added_at: String,
-}
-
-impl From<&User> for UserAnswer {
-    fn from(user: &User) -> Self {
-        Self {
-            name: user.name.clone(),
-            role: user.role,
-            groups: user.groups.clone(),
-            has_password: user.has_password(),
-            added_at: user.added_at.to_string(),
-        }
-    }
-}
-
-async fn list_users(State(app): State<Arc<App>>) -> Result<Json<Vec<UserAnswer>>, Rejection> {
-    let accounts = app.accounts.snapshot()?;
-    Ok(Json(accounts.users.iter().map(UserAnswer::from).collect()))
-}
-
-/// A user to be added.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct UserBody {
-    /// 1 to 64 letters, digits or `.`, `_`, `@`, `-`.
-    name: String,
-    role: Role,
-    /// Groups of cameras that they see; empty: all cameras.
-    #[serde(default)]
-    groups: BTreeSet<String>,
-    /// 10 characters or more; absent: logs in through a trusted proxy only.
-    #[serde(default)]
-    password: Option<Password>,
-}
-
-async fn add_user(
-    State(app): State<Arc<App>>,
-    body: Result<Json<UserBody>, JsonRejection>,
-) -> Result<Response, Rejection> {
-    let Json(body) = body?;
-    let groups = body.groups.iter().cloned().collect::<Vec<_>>().join(" ");
-    let details = ActDetails::new("user", &body.name)
-        .with("role", body.role)
-        .with("groups", groups);
-    pages::expect_possible_first(&app, body.role, body.password.is_some())?;
-    let accounts = Arc::clone(&app.accounts);
-    form::blocking(move || {
-        accounts.add(&NewUser {
-            name: &body.name,
-            role: body.role,
-            groups: body.groups,
-            password: body.password.as_ref().map(Password::secret),
-        })
-    })
-    .await?;
-    Ok(details.on(StatusCode::NO_CONTENT))
-}
-
-async fn remove_user(
-    State(app): State<Arc<App>>,
-    path: Result<Path<String>, PathRejection>,
-) -> Result<Response, Rejection> {
-    let Path(name) = path?;
-    let details = ActDetails::new("user", &name);
-    pages::remove_user(&app, name).await?;
-    Ok(details.on(StatusCode::NO_CONTENT.into_response()))
 }

@@ -35,6 +35,11 @@ impl Actor {
         self.groups.is_empty() || camera.groups.iter().any(|group| self.groups.contains(group))
     }
 
+    /// Groups of cameras that they see; empty: all cameras.
+    pub(crate) fn groups(&self) -> &BTreeSet<String> {
+        &self.groups
+    }
+
     /// The camera of a view, if there is one and they may see it.
     pub(crate) fn camera_of<'a>(&self, config: &'a Config, view: &CameraId) -> Option<&'a Camera> {
         let (camera, _) = find_view(&config.cameras, view.as_str())?;

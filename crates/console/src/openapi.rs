@@ -1,11 +1,17 @@
 //! The OpenAPI document of the JSON API, made from the table of routes: an operation that is served is described, and the other way round.
 
-use axum::{Json, http::Method, response::IntoResponse};
+use std::sync::Arc;
+
+use axum::{Json, extract::State, http::Method};
 use gridwatch_config::Role;
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use crate::routes::{Problem, Route, Routes};
+use crate::{
+    app::App,
+    error::Rejection,
+    routes::{Problem, Route, Routes},
+};
 
 /// An operation of the JSON API.
 #[derive(Debug, Clone)]
@@ -61,10 +67,19 @@ pub(crate) fn route(routes: Routes, table: &[Route]) -> Routes {
     };
     let operations = table.iter().filter_map(|route| route.api.clone());
     let document = document(operations.chain([own.clone()]));
-    let document = std::sync::Arc::new(document);
-    routes.api(own, move || {
-        let document = std::sync::Arc::clone(&document);
-        async move { Json(document.as_ref()).into_response() }
+    let document = Arc::new(document);
+    routes.api(own, move |State(app): State<Arc<App>>| {
+        let document = Arc::clone(&document);
+        async move {
+            let mut document = document.as_ref().clone();
+            // Without users, programs on the box need neither a token nor a session.
+            if app.accounts.snapshot()?.users.is_empty()
+                && let Some(ways) = document["security"].as_array_mut()
+            {
+                ways.push(json!({}));
+            }
+            Ok::<_, Rejection>(Json(document))
+        }
     })
 }
 
@@ -93,7 +108,7 @@ fn document(operations: impl Iterator<Item = Operation>) -> Value {
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "servers": [{ "url": "../../", "description": "The console that served this document" }],
-        "security": [{ "token": [] }, { "session": [], "csrf": [] }, {}],
+        "security": [{ "token": [] }, { "session": [], "csrf": [] }],
         "paths": paths,
         "components": {
             "schemas": schemas,

@@ -13,9 +13,7 @@ mod users;
 mod wall;
 
 pub(crate) use self::{
-    camera::full_picture,
-    cases::evidence_picture,
-    users::{expect_possible_first, remove_user},
+    account::change_own_password, camera::full_picture, cases::evidence_picture, users::remove_user,
 };
 
 use askama::Template;

@@ -20,6 +20,9 @@ use rusqlite::{Connection, OpenFlags};
 /// The suffixes of the database's files: its journals, then the database.
 const SUFFIXES: [&str; 3] = ["-wal", "-shm", ""];
 
+/// The console's users (`gridwatch_config::USERS_FILE`), and the lock that is there since the first try to add one.
+const CONSOLE_FILES: [&str; 2] = ["console/users.json", "console/users.lock"];
+
 /// Why a database was moved aside; part of the new name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Aside {
@@ -225,14 +228,15 @@ pub(super) fn moved_aside(dir: &Path) -> Vec<PathBuf> {
     found.into_iter().rev().map(|(_, path)| path).collect()
 }
 
-/// Whether `dir` is the state directory of a gridwatch that has run: a folder with the database, one that was moved aside, the
-/// daemon's lock, its signing key or the installation's identity.
+/// Whether `dir` is the state directory of a gridwatch: a folder with the database, one that was moved aside, the daemon's lock, its signing
+/// key, the installation's identity, or the users of the console, who can be added before the daemon's first start.
 pub fn is_state_dir(dir: &Path) -> bool {
     let is_file = |path: &Path| path.is_file();
     is_file(&dir.join(FILE))
         || is_file(&dir.join(LOCK_FILE))
         || is_file(&KeyRing::of(dir).signing_file())
         || installation::is_identified(dir)
+        || CONSOLE_FILES.iter().any(|name| is_file(&dir.join(name)))
         || !moved_aside(dir).is_empty()
 }
 

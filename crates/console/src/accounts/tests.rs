@@ -44,12 +44,44 @@ fn the_last_administrator_stays_as_long_as_there_are_users() {
     let none = BTreeSet::new();
     assert!(matches!(accounts.remove("wang"), Err(AccountError::LastAdmin(_))));
     assert!(matches!(
-        accounts.set_role("wang", Role::Viewer, &none),
+        accounts.set_role("wang", Role::Viewer, Some(&none)),
         Err(AccountError::LastAdmin(_))
     ));
     accounts.remove("li").unwrap();
     accounts.remove("wang").unwrap();
     assert!(accounts.users().unwrap().is_empty());
+}
+
+#[test]
+fn the_first_user_is_an_administrator_with_a_password_and_groups_stay_unless_others_are_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let accounts = Accounts::of(dir.path());
+    assert!(matches!(
+        add(&accounts, "li", Role::Operator),
+        Err(AccountError::FirstUser)
+    ));
+    let proxied = NewUser {
+        name: "wang",
+        role: Role::Admin,
+        groups: BTreeSet::new(),
+        password: None,
+    };
+    assert!(matches!(accounts.add(&proxied), Err(AccountError::FirstUser)));
+    add(&accounts, "wang", Role::Admin).unwrap();
+    let east = BTreeSet::from(["east".to_owned()]);
+    accounts
+        .add(&NewUser {
+            name: "li",
+            role: Role::Viewer,
+            groups: east.clone(),
+            ..proxied
+        })
+        .unwrap();
+    accounts.set_role("li", Role::Operator, None).unwrap();
+    let li = accounts.users().unwrap().pop().unwrap();
+    assert_eq!((li.role, &li.groups), (Role::Operator, &east));
+    accounts.set_role("li", Role::Operator, Some(&BTreeSet::new())).unwrap();
+    assert!(accounts.users().unwrap().pop().unwrap().groups.is_empty());
 }
 
 #[test]
@@ -73,7 +105,7 @@ fn unusable_names_groups_and_passwords_are_refused() {
     }
     let groups = BTreeSet::from(["a b".to_owned()]);
     assert!(matches!(
-        accounts.set_role("王伟", Role::Admin, &groups),
+        accounts.set_role("王伟", Role::Admin, Some(&groups)),
         Err(AccountError::BadGroup(_))
     ));
     assert!(matches!(accounts.remove("li"), Err(AccountError::Unknown(_))));

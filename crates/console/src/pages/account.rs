@@ -12,6 +12,7 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
+use gridwatch_base::secret::Secret;
 use gridwatch_config::Role;
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -20,8 +21,9 @@ use super::users::SessionRow;
 use crate::{
     app::App,
     client::Client,
+    daemon::Means,
     error::Rejection,
-    form::Password,
+    form::{self, Password},
     identity::Actor,
     login_guard::{Origin, Permission},
     page::Page,
@@ -73,14 +75,34 @@ async fn change_password(
     form: Result<Form<NewPassword>, FormRejection>,
 ) -> Result<Response, Rejection> {
     let Form(form) = form?;
-    if !page.has_session() {
-        return Err(Rejection::NotFound);
-    }
-    let name = actor.name.clone().ok_or(Rejection::NotFound)?;
     let fail = |status, message: String| page.show_with(status, &template(&app, &page, &actor, message));
     if form.new.secret() != form.again.secret() {
         return fail(StatusCode::BAD_REQUEST, page.t.account.passwords_differ.to_string());
     }
+    let (old, new) = (form.old.into_secret(), form.new.into_secret());
+    match change_own_password(&app, client, &actor, old, new).await {
+        Ok(()) => Ok(page.redirect("/login")),
+        Err(rejection @ Rejection::WrongPassword) => fail(rejection.status(), rejection.text(page.t)),
+        Err(rejection @ Rejection::Unavailable(_)) => fail(rejection.status(), page.t.account.overloaded.to_string()),
+        Err(rejection) => Err(rejection),
+    }
+}
+
+/// Changes the password of a user who has a session and knows the old one, which ends their sessions.
+///
+/// # Errors
+/// [`Rejection::NotFound`] without a session, [`Rejection::WrongPassword`], [`Rejection::TooMany`] after several wrong ones,
+/// [`Rejection::Unavailable`] while too many logins wait; the new password cannot be used.
+pub(crate) async fn change_own_password(
+    app: &App,
+    client: Client,
+    actor: &Actor,
+    old: Secret,
+    new: Secret,
+) -> Result<(), Rejection> {
+    let (Means::Session(_), Some(name)) = (&actor.means, actor.name.clone()) else {
+        return Err(Rejection::NotFound);
+    };
     // Whoever finds an open browser must not try passwords faster than at the login page.
     let origin = Origin::Source(client.address.into());
     match app.try_login(&name, &origin) {
@@ -88,22 +110,18 @@ async fn change_password(
         Permission::After(pause) => tokio::time::sleep(pause).await,
         Permission::Wait(wait) => return Err(Rejection::TooMany(wait)),
     }
-    let hash = app
-        .accounts
-        .snapshot()?
-        .user(&name)
-        .and_then(|user| user.hash().map(str::to_owned));
-    match app.passwords.verify(form.old.into_secret(), hash, true).await {
+    let accounts = app.accounts.snapshot()?;
+    let hash = accounts.user(&name).and_then(|user| user.hash().map(str::to_owned));
+    match app.passwords.verify(old, hash, true).await {
         Ok(true) => app.login_succeeded(&name, &origin),
-        Ok(false) => return fail(StatusCode::FORBIDDEN, page.t.account.wrong.to_string()),
+        Ok(false) => return Err(Rejection::WrongPassword),
         Err(_) => {
             app.login_not_tried(&name, &origin);
-            return fail(StatusCode::SERVICE_UNAVAILABLE, page.t.account.overloaded.to_string());
+            return Err(Rejection::Unavailable("too many logins wait".into()));
         }
     }
-    let (accounts, new) = (Arc::clone(&app.accounts), form.new.into_secret());
-    crate::form::blocking(move || accounts.set_password(&name, &new)).await?;
-    Ok(page.redirect("/login"))
+    let accounts = Arc::clone(&app.accounts);
+    form::blocking(move || accounts.set_password(&name, &new)).await
 }
 
 async fn end_session(

@@ -172,7 +172,6 @@ async fn add(
     let details = ActDetails::new("user", &name)
         .with("role", form.role)
         .with("groups", form.groups.trim());
-    expect_possible_first(&app, form.role, form.password.given().is_some())?;
     let accounts = Arc::clone(&app.accounts);
     form::blocking(move || {
         accounts.add(&NewUser {
@@ -204,7 +203,7 @@ async fn set_role(
         .with("role", form.role)
         .with("groups", form.groups.trim());
     let (accounts, groups) = (Arc::clone(&app.accounts), form::names(&form.groups));
-    form::blocking(move || accounts.set_role(&name, form.role, &groups)).await?;
+    form::blocking(move || accounts.set_role(&name, form.role, Some(&groups))).await?;
     Ok(details.on(page.redirect("/users")))
 }
 
@@ -235,17 +234,6 @@ async fn remove(
     let details = ActDetails::new("user", &name);
     remove_user(&app, name).await?;
     Ok(details.on(page.redirect("/users")))
-}
-
-/// Refuses a first user who could not add another one: with the first, everybody must log in.
-pub(crate) fn expect_possible_first(app: &App, role: Role, has_password: bool) -> Result<(), Rejection> {
-    match app.accounts.snapshot()?.users.is_empty() && (role != Role::Admin || !has_password) {
-        false => Ok(()),
-        true => {
-            let what = "the first user must be an administrator with a password";
-            Err(Rejection::Account(AccountFault::FirstUser, what.into()))
-        }
-    }
 }
 
 /// Removes a user, but the last of a console that others reach: nobody could log in any more, and it would not start again.

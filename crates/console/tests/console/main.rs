@@ -6,6 +6,7 @@
 mod case;
 
 mod api;
+mod api_accounts;
 mod assets;
 mod audit;
 mod events;
@@ -15,6 +16,7 @@ mod login;
 mod pages;
 mod proxy;
 mod roles;
+mod schemathesis;
 mod street;
 mod texts;
 mod tls;
