@@ -1,5 +1,7 @@
 //! The JSON API behind the pages, for programs: `/api/v1/`.
 
+mod cameras;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{
@@ -23,7 +25,7 @@ use crate::{
     accounts::{NewUser, User},
     app::App,
     cases::{self, PictureFault},
-    daemon::{Connection, Look, Readiness, ViewStatus},
+    daemon::{Connection, Finding, Look, Readiness, ViewStatus},
     error::Rejection,
     form::{self, Password},
     identity::Actor,
@@ -62,7 +64,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
     let (viewer, operator, admin) = (Role::Viewer, Role::Operator, Role::Admin);
     let views = Answer::Json(schema::<Vec<ViewAnswer>>);
     let found = Answer::Json(schema::<Vec<CaseRecord>>);
-    routes
+    cameras::routes(routes)
         .api(
             get(
                 "/api/v1/status",
@@ -248,6 +250,17 @@ struct DetectionAnswer {
     counts: bool,
 }
 
+impl From<&Finding> for DetectionAnswer {
+    fn from(found: &Finding) -> Self {
+        Self {
+            label: found.label.to_string(),
+            score: found.score,
+            bbox: [found.bbox.x1, found.bbox.y1, found.bbox.x2, found.bbox.y2],
+            counts: found.counts,
+        }
+    }
+}
+
 fn sight_name(view: View) -> String {
     let name = serde_json::to_value(view).ok();
     name.and_then(|name| name.as_str().map(str::to_owned))
@@ -256,12 +269,7 @@ fn sight_name(view: View) -> String {
 
 impl LookAnswer {
     fn new(look: &Look) -> Self {
-        let found = look.detections.iter().map(|found| DetectionAnswer {
-            label: found.label.to_string(),
-            score: found.score,
-            bbox: [found.bbox.x1, found.bbox.y1, found.bbox.x2, found.bbox.y2],
-            counts: found.counts,
-        });
+        let found = look.detections.iter().map(DetectionAnswer::from);
         Self {
             at: look.at.to_string(),
             sight: sight_name(look.sight),

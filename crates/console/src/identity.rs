@@ -50,6 +50,11 @@ impl Actor {
         Some(seen.map(|camera| camera.id.as_str().to_owned()).collect())
     }
 
+    /// The groups of cameras that they are restricted to; empty: not restricted.
+    pub(crate) fn groups(&self) -> &BTreeSet<String> {
+        &self.groups
+    }
+
     /// True if they may see pictures without masks.
     pub(crate) fn sees_unmasked(&self, config: &Config) -> bool {
         config.console.unmasked_roles.contains(&self.role)

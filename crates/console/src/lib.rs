@@ -11,6 +11,7 @@
 pub mod accounts;
 pub mod daemon;
 
+mod add;
 mod api;
 mod app;
 mod assets;
@@ -23,6 +24,7 @@ mod events;
 mod form;
 mod i18n;
 mod identity;
+mod live;
 mod login_guard;
 mod openapi;
 mod overlay;

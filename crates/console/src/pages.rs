@@ -1,14 +1,17 @@
 //! The pages. Each module has its routes, what it shows, and its template.
 
 mod account;
+mod add;
 mod camera;
 mod cases;
+mod live;
 mod login;
 mod preferences;
 mod users;
 mod wall;
 
 pub(crate) use self::{
+    add::{reason as probe_refusal, wizard_picture},
     camera::full_picture,
     cases::evidence_picture,
     users::{expect_possible_first, remove_user},
@@ -39,6 +42,8 @@ pub(crate) fn routes(routes: Routes) -> Routes {
     let routes = users::routes(routes);
     let routes = wall::routes(routes);
     let routes = camera::routes(routes);
+    let routes = live::routes(routes);
+    let routes = add::routes(routes);
     cases::routes(routes)
 }
 

@@ -163,6 +163,10 @@ pub(crate) struct ActDetails {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NotAnAct;
 
+/// Put into the extensions of a response that shows in place why a change was not done: the reason, in English, for the audit log.
+#[derive(Debug, Clone)]
+pub(crate) struct NotDone(pub(crate) String);
+
 impl ActDetails {
     pub(crate) fn new(name: &'static str, value: impl ToString) -> Self {
         Self::default().with(name, value)
@@ -303,8 +307,9 @@ async fn recorded(
         means: Means::Local,
         address: client.address,
     });
+    let not_done = response.extensions_mut().remove::<NotDone>();
     let outcome = match response.extensions().get::<Rejection>() {
-        None => Outcome::Done,
+        None => not_done.map_or(Outcome::Done, |NotDone(reason)| Outcome::Refused(reason)),
         Some(rejection) if rejection.is_refusal() => Outcome::Refused(rejection.to_string()),
         Some(rejection) => Outcome::Failed(rejection.to_string()),
     };

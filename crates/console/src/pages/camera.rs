@@ -27,7 +27,7 @@ use crate::{
     daemon::{Act, Masking, Outcome, ViewStatus},
     error::Rejection,
     events::{self, Watcher},
-    i18n::Phrase,
+    i18n::{Phrase, module_texts},
     identity::Actor,
     overlay::Overlay,
     page::Page,
@@ -119,6 +119,8 @@ struct CameraTemplate<'a> {
     address: String,
     gb_id: String,
     look_every: String,
+    /// Texts of the live player, as JSON.
+    live_texts: String,
     now_ms: i64,
 }
 
@@ -158,6 +160,7 @@ async fn show(
         address: preset.address.clone().unwrap_or_default(),
         gb_id: camera.gb_device_id.clone().unwrap_or_default(),
         look_every: gridwatch_config::raw::Span(camera.look_every).to_string(),
+        live_texts: module_texts(page.language, &["live."]),
         now_ms,
     })
 }
