@@ -5,16 +5,19 @@
 #[path = "../../../../tests/support/case.rs"]
 mod case;
 
+mod add;
 mod api;
 mod assets;
 mod audit;
 mod events;
 mod forged;
 mod http;
+mod live;
 mod login;
 mod pages;
 mod proxy;
 mod roles;
+mod rtsp_camera;
 mod street;
 mod texts;
 mod tls;

@@ -2,7 +2,7 @@
 
 use askama::Template;
 use gridwatch_camera::{Auth, Transport};
-use gridwatch_config::{Config, Language};
+use gridwatch_config::{Config, Language, raw::Span};
 use gridwatch_onvif::{
     advice::Severity,
     brand::{self, StreamRole},
@@ -424,7 +424,12 @@ impl SaveView {
             lon: String::new(),
             lat: String::new(),
             uncertainty: String::new(),
-            look_every: String::new(),
+            // That of the camera before: the rules' times are set up for it.
+            look_every: config
+                .cameras
+                .last()
+                .map(|camera| Span(camera.look_every).to_string())
+                .unwrap_or_default(),
             models: config
                 .models
                 .iter()
