@@ -15,11 +15,11 @@ mod search;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use gridwatch_base::secret::Credentials;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 
 pub(crate) use self::{
     address::AddressFault,
@@ -34,6 +34,8 @@ use crate::{app::App, daemon::MAX_PROBES, identity::Actor, random};
 const MAX_WIZARDS: usize = 16;
 /// Wizards of one person; the oldest makes way.
 const MAX_WIZARDS_OF_OWNER: usize = 4;
+/// Probes of one person at a time, so that nobody takes all.
+const MAX_PROBES_OF_OWNER: usize = 3;
 /// A wizard that was not used for this long is forgotten, with its login.
 const FORGOTTEN_AFTER: Duration = Duration::from_mins(15);
 /// How often that is looked after.
@@ -111,7 +113,7 @@ impl Wizards {
         self.wizards.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a new wizard; `None` if there are too many of other persons.
+    /// Keeps a new wizard; `None` if there are too many of other persons, or too many of this one are still probing.
     fn keep(self: &Arc<Self>, actor: &Actor, given: Given, credentials: Option<Credentials>) -> Option<Arc<Wizard>> {
         let wizard = Arc::new(Wizard {
             id: random::id(),
@@ -124,6 +126,10 @@ impl Wizards {
         let mut wizards = self.wizards();
         wizards.retain(|_, wizard| wizard.idle_for() < FORGOTTEN_AFTER);
         let own = wizards.values().filter(|other| other.owner == wizard.owner);
+        let is_running = |other: &&Arc<Wizard>| other.state().outcome.is_none();
+        if own.clone().filter(is_running).count() >= MAX_PROBES_OF_OWNER {
+            return None;
+        }
         if own.clone().count() >= MAX_WIZARDS_OF_OWNER {
             let oldest = own.max_by_key(|other| other.idle_for()).map(|other| other.id.clone());
             oldest.and_then(|id| wizards.remove(&id));
@@ -174,4 +180,75 @@ pub(crate) enum OpenFault {
     Address(AddressFault),
     /// Too many cameras are probed, or too many wizards are open.
     Busy,
+}
+
+#[cfg(test)]
+mod tests {
+    use gridwatch_base::secret::Secret;
+    use gridwatch_camera::{Auth, Transport};
+
+    use super::*;
+
+    fn keep(wizards: &Arc<Wizards>, user: &str) -> Option<Arc<Wizard>> {
+        let input = ProbeInput {
+            target: "192.0.2.1".into(),
+            user: "admin".into(),
+            password: "hunter2".into(),
+            brand: String::new(),
+            channel: 1,
+            transport: Transport::Tcp,
+            auth: Auth::Digest,
+            need: Need::Objects,
+        };
+        let (given, credentials) = Given::of(input).unwrap();
+        wizards.keep(&Actor::token(user), given, credentials)
+    }
+
+    fn end(wizard: &Wizard) {
+        wizard.state().outcome = Some(Err(ProbeFault::TimedOut));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wizard_that_is_not_used_is_forgotten_with_its_login() {
+        let wizards = Arc::<Wizards>::default();
+        let wizard = keep(&wizards, "li").unwrap();
+        assert_eq!(
+            wizard.credentials.as_ref().map(|c| &c.password),
+            Some(&Secret::new("hunter2"))
+        );
+        let (id, li) = (wizard.id.clone(), Actor::token("li"));
+        let kept = Arc::downgrade(&wizard);
+        drop(wizard);
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_mins(10)).await;
+            assert!(wizards.find(&id, &li).is_some(), "it is used");
+            assert!(wizards.find(&id, &Actor::token("wang")).is_none(), "by its owner alone");
+        }
+        tokio::time::sleep(FORGOTTEN_AFTER + SWEEP).await;
+        assert!(kept.upgrade().is_none(), "its login is not in memory any more");
+    }
+
+    #[tokio::test]
+    async fn nobody_takes_all_wizards() {
+        let wizards = Arc::<Wizards>::default();
+        let first: Vec<_> = (0..MAX_PROBES_OF_OWNER)
+            .map(|_| keep(&wizards, "li").unwrap())
+            .collect();
+        assert!(keep(&wizards, "li").is_none(), "three are probing");
+        assert!(keep(&wizards, "wang").is_some());
+        first.iter().for_each(|wizard| end(wizard));
+        let fourth = keep(&wizards, "li").unwrap();
+        end(&fourth);
+        end(&keep(&wizards, "li").unwrap());
+        assert!(
+            wizards.find(&first[0].id, &Actor::token("li")).is_none(),
+            "the oldest made way"
+        );
+        assert!(wizards.find(&fourth.id, &Actor::token("li")).is_some());
+        for n in 0..20 {
+            let _ = keep(&wizards, &format!("user-{n}"));
+        }
+        assert_eq!(wizards.wizards().len(), MAX_WIZARDS);
+        assert!(keep(&wizards, "late").is_none());
+    }
 }

@@ -8,7 +8,6 @@ mod add;
 mod cases;
 mod common;
 mod live;
-mod modules;
 mod names;
 mod wall;
 
@@ -18,8 +17,8 @@ use axum::http::{HeaderMap, header::ACCEPT_LANGUAGE};
 use gridwatch_config::Language;
 
 pub(crate) use self::{
-    account::AccountTexts, add::AddTexts, cases::CaseTexts, common::CommonTexts, live::LiveTexts,
-    modules::module_texts, names::NameTexts, wall::WallTexts,
+    account::AccountTexts, add::AddTexts, cases::CaseTexts, common::CommonTexts, live::LiveTexts, names::NameTexts,
+    wall::WallTexts,
 };
 use crate::cookies;
 

@@ -35,6 +35,7 @@ mod routes;
 mod server;
 mod sessions;
 mod tls;
+mod web_texts;
 
 use std::{future::Future, sync::Arc};
 

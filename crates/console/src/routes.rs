@@ -163,7 +163,7 @@ pub(crate) struct ActDetails {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NotAnAct;
 
-/// Put into the extensions of a response that shows in place why a change was not done: the reason, in English, for the audit log.
+/// Put into the extensions of a response that tells by itself why the act was not done, such as a conflict with another's change.
 #[derive(Debug, Clone)]
 pub(crate) struct NotDone(pub(crate) String);
 
@@ -309,7 +309,7 @@ async fn recorded(
     });
     let not_done = response.extensions_mut().remove::<NotDone>();
     let outcome = match response.extensions().get::<Rejection>() {
-        None => not_done.map_or(Outcome::Done, |NotDone(reason)| Outcome::Refused(reason)),
+        None => not_done.map_or(Outcome::Done, |NotDone(why)| Outcome::Refused(why)),
         Some(rejection) if rejection.is_refusal() => Outcome::Refused(rejection.to_string()),
         Some(rejection) => Outcome::Failed(rejection.to_string()),
     };

@@ -172,7 +172,12 @@ pub(crate) async fn add(app: &Arc<App>, actor: &Actor, wizard: &Wizard, input: C
     };
     let id = job.id.clone();
     let done = tokio::task::spawn_blocking(move || job.run()).await;
-    let (saved, file) = done.map_err(|error| AddFault::Failed(error.to_string()))??;
+    let done = done.map_err(|error| AddFault::Failed(error.to_string()))?;
+    let (saved, file) = done.map_err(|fault| match fault {
+        // What was changed may be of cameras that they may not see.
+        AddFault::Conflict { found, .. } if !actor.groups().is_empty() => AddFault::Conflict { found, changes: None },
+        fault => fault,
+    })?;
     app.wizards.forget(&wizard.id);
     let answer = app.daemon.reload(false).await;
     Ok(Added {
@@ -424,7 +429,8 @@ pub(crate) async fn remove(
     let saved = done.map_err(|error| match error {
         EditError::Conflict { found, changes, .. } => RemoveFault::Conflict {
             found,
-            changes: lines(changes),
+            // What was changed may be of cameras that they may not see.
+            changes: lines(changes.filter(|_| actor.groups().is_empty())),
         },
         EditError::Faults(faults) => RemoveFault::Faults(faults.0.iter().map(in_words).collect()),
         error => RemoveFault::Failed(error.to_string()),

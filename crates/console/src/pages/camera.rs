@@ -27,11 +27,12 @@ use crate::{
     daemon::{Act, Masking, Outcome, ViewStatus},
     error::Rejection,
     events::{self, Watcher},
-    i18n::{Phrase, module_texts},
+    i18n::Phrase,
     identity::Actor,
     overlay::Overlay,
     page::Page,
     routes::{Access, ActDetails, Routes},
+    web_texts,
 };
 
 pub(super) fn routes(routes: Routes) -> Routes {
@@ -160,7 +161,7 @@ async fn show(
         address: preset.address.clone().unwrap_or_default(),
         gb_id: camera.gb_device_id.clone().unwrap_or_default(),
         look_every: gridwatch_config::raw::Span(camera.look_every).to_string(),
-        live_texts: module_texts(page.language, &["live."]),
+        live_texts: web_texts::of(page.language, &["live."]),
         now_ms,
     })
 }

@@ -483,18 +483,18 @@ impl SaveView {
         self.revision = typed("revision");
         match fault {
             AddFault::Field(field) => {
-                let text = match field {
-                    Field::Id => t.bad_id,
-                    Field::Stream => t.bad_stream,
-                    Field::Address => t.bad_address,
-                    Field::Lon => t.bad_lon,
-                    Field::Lat => t.bad_lat,
-                    Field::Uncertainty => t.bad_uncertainty,
-                    Field::LookEvery => t.bad_look_every,
-                    Field::Models => t.bad_models,
-                    Field::Groups => t.bad_groups,
+                let (name, text) = match field {
+                    Field::Id => (t.id, t.bad_id),
+                    Field::Stream => (t.use_stream, t.bad_stream),
+                    Field::Address => (page.t.wall.address, t.bad_address),
+                    Field::Lon => (t.lon, t.bad_lon),
+                    Field::Lat => (t.lat, t.bad_lat),
+                    Field::Uncertainty => (t.uncertainty, t.bad_uncertainty),
+                    Field::LookEvery => (t.look_every, t.bad_look_every),
+                    Field::Models => (t.models, t.bad_models),
+                    Field::Groups => (t.groups, t.bad_groups),
                 };
-                self.message = text.to_string();
+                self.message = t.field_fault.with("field", name).with("text", text).to_string();
                 self.faults.push((field_name(*field), text.to_string()));
             }
             AddFault::NotProbed => self.message = t.not_probed.to_string(),
