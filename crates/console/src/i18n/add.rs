@@ -119,7 +119,7 @@ super::texts! {
         bad_look_every: "间隔应为 500ms～1h，如 10s、1m。" / "From 500ms to 1h, such as 10s or 1m.",
         bad_models: "没有这个模型。" / "There is no such model.",
         bad_groups: "分组名用字母、数字、_ 和 -；只能用您管理的分组。" / "Groups are letters, digits, _ and -, and only those that you manage.",
-        field_fault: "{field}：{text}" / "{field}: {text}",
+        field_fault: "{field}填写有误：{text}" / "{field}: {text}",
         exists: "已有这个编号的摄像机，请换一个编号。" / "There is a camera with this id already; choose another one.",
         not_probed: "还没有试取成功，不能保存。" / "It cannot be saved before a stream has played.",
         password_in_url: "码流地址里带有密码，会被记入日志，不能保存。请换一个码流或地址。" / "The stream's address has a password in it, which would be logged. Choose another stream or address.",
