@@ -1,6 +1,7 @@
 //! The JSON API behind the pages, for programs: `/api/v1/`.
 
 mod accounts;
+mod cameras;
 
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     app::App,
     cases::{self, PictureFault},
-    daemon::{Connection, Look, Readiness, ViewStatus},
+    daemon::{Connection, Finding, Look, Readiness, ViewStatus},
     error::Rejection,
     identity::Actor,
     openapi::{Answer, Operation, schema},
@@ -40,7 +41,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
     let (viewer, operator) = (Role::Viewer, Role::Operator);
     let views = Answer::Json(schema::<Vec<ViewAnswer>>);
     let found = Answer::Json(schema::<Vec<CaseRecord>>);
-    let routes = routes
+    let routes = cameras::routes(routes)
         .api(
             get(
                 "/api/v1/status",
@@ -223,6 +224,17 @@ struct DetectionAnswer {
     counts: bool,
 }
 
+impl From<&Finding> for DetectionAnswer {
+    fn from(found: &Finding) -> Self {
+        Self {
+            label: found.label.to_string(),
+            score: found.score,
+            bbox: [found.bbox.x1, found.bbox.y1, found.bbox.x2, found.bbox.y2],
+            counts: found.counts,
+        }
+    }
+}
+
 fn sight_name(view: View) -> String {
     let name = serde_json::to_value(view).ok();
     name.and_then(|name| name.as_str().map(str::to_owned))
@@ -231,12 +243,7 @@ fn sight_name(view: View) -> String {
 
 impl LookAnswer {
     fn new(look: &Look) -> Self {
-        let found = look.detections.iter().map(|found| DetectionAnswer {
-            label: found.label.to_string(),
-            score: found.score,
-            bbox: [found.bbox.x1, found.bbox.y1, found.bbox.x2, found.bbox.y2],
-            counts: found.counts,
-        });
+        let found = look.detections.iter().map(DetectionAnswer::from);
         Self {
             at: look.at.to_string(),
             sight: sight_name(look.sight),

@@ -14,7 +14,9 @@ use tokio::sync::{Semaphore, watch};
 use crate::{
     ConsoleError,
     accounts::{Accounts, PasswordPool},
+    add::Wizards,
     daemon::Daemon,
+    live::LivePlaces,
     login_guard::{LoginGuard, Origin, Permission},
     random::{self, MacKey},
     sessions::Sessions,
@@ -49,6 +51,8 @@ pub(crate) struct App {
     /// Open pages of each user.
     pub(crate) event_streams_of: Mutex<BTreeMap<String, usize>>,
     pub(crate) readers: Arc<Semaphore>,
+    pub(crate) live_places: LivePlaces,
+    pub(crate) wizards: Arc<Wizards>,
     pub(crate) key: MacKey,
     /// True when the console ends: streams of events end then.
     pub(crate) ending: watch::Sender<bool>,
@@ -78,6 +82,8 @@ impl App {
             event_streams_of: Mutex::default(),
             readers: Arc::new(Semaphore::new(MAX_READERS)),
             ending: watch::Sender::new(false),
+            live_places: LivePlaces::default(),
+            wizards: Arc::default(),
             key,
             base: base.trim_end_matches('/').to_owned(),
             state_dir,

@@ -8,7 +8,10 @@ use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-pub use gridwatch_camera::live::{LiveChunk, LiveView, NotAvailable};
+pub use gridwatch_camera::{
+    live::{LiveChunk, LiveView, NotAvailable},
+    receive::VideoCodec,
+};
 use gridwatch_camera::slot::CameraState;
 use gridwatch_config::{Config, Fault, Role, diff};
 use gridwatch_engine::{BBox, CameraId, CaseId, Label, Light, View};
@@ -81,6 +84,15 @@ pub trait Daemon: Send + Sync + 'static {
     /// Why there is none; its looks can be shown instead.
     fn live(&self, view: &CameraId) -> Result<LiveView, NotAvailable>;
 
+    /// Tries the first keyframe of a camera that is not configured yet: decodes it, runs all models on it, and masks faces and licence plates
+    /// as in evidence; it has no zones. `keyframe` is Annex B with its parameter sets, or a whole JPEG, and is hostile: it is decoded where
+    /// the daemon decodes. If the masks cannot be made, it is an error, never a picture without them. Must give up by itself after at most
+    /// 20 seconds. No more than [`MAX_PROBES`] are asked for at a time.
+    ///
+    /// # Errors
+    /// [`PictureError::Busy`] or [`PictureError::Failed`].
+    fn try_picture(&self, keyframe: Bytes, codec: VideoCodec) -> BoxFuture<'_, Result<TriedPicture, PictureError>>;
+
     /// The link to the grid platform's broker.
     fn link(&self) -> LinkStatus;
 
@@ -107,6 +119,9 @@ pub const THUMBNAIL_WIDTH: u32 = 320;
 
 /// Size of a thumbnail in bytes, at most: those of the first screen, twelve, take less than a second at 1 Mb/s.
 pub const THUMBNAIL_BYTES: usize = 8 << 10;
+
+/// Cameras that are probed at a time, at most.
+pub const MAX_PROBES: usize = 4;
 
 /// The state of a view.
 #[derive(Debug, Clone, PartialEq)]
@@ -206,6 +221,17 @@ pub struct Picture {
     pub jpeg: Bytes,
     /// When the picture arrived at the box.
     pub at: Timestamp,
+}
+
+/// The first picture of a camera that is being added.
+#[derive(Debug, Clone)]
+pub struct TriedPicture {
+    /// Masked JPEG in full size.
+    pub jpeg: Bytes,
+    /// Width and height in pixels.
+    pub size: (u32, u32),
+    /// What the models found, above their score floors. Nothing counts for a rule yet.
+    pub findings: Vec<Finding>,
 }
 
 /// Whether faces and licence plates are masked.

@@ -91,6 +91,9 @@ pub(crate) enum Rejection {
     UnknownIdentity(String),
     #[error("invalid input: {0}")]
     BadRequest(String),
+    /// Something else has been done in the meantime.
+    #[error("{0}")]
+    Conflict(String),
     #[error("{1}")]
     Account(AccountFault, String),
     #[error(transparent)]
@@ -133,6 +136,7 @@ impl Rejection {
             | Self::UnknownIdentity(_) => StatusCode::FORBIDDEN,
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::Conflict(_) => StatusCode::CONFLICT,
             Self::Account(fault, _) => match fault {
                 AccountFault::Exists | AccountFault::LastAdmin | AccountFault::FirstUser | AccountFault::TooMany => {
                     StatusCode::CONFLICT
@@ -180,7 +184,7 @@ impl Rejection {
             Self::UnknownHost => self.to_string(),
             Self::UnknownProxy => common.proxied.to_string(),
             Self::UnknownIdentity(user) => common.unknown_identity.with("user", user).to_string(),
-            Self::BadRequest(what) => common.bad_request.with("what", what).to_string(),
+            Self::BadRequest(what) | Self::Conflict(what) => common.bad_request.with("what", what).to_string(),
             Self::Account(fault, _) => match fault {
                 AccountFault::Exists => t.account.exists.to_string(),
                 AccountFault::LastAdmin => t.account.last_admin.to_string(),

@@ -88,7 +88,7 @@ impl Watcher {
     }
 
     /// True as long as a new request with the same cookies would be the same user's. Counts as use of the session.
-    fn may_go_on(&self) -> bool {
+    pub(crate) fn may_go_on(&self) -> bool {
         let identity = identify(&self.app, &self.headers, self.client, Timestamp::now());
         identity.is_ok_and(|identity| identity == Identity::Known(self.actor.clone()))
     }

@@ -4,8 +4,10 @@
 //! (`tests/texts.rs`). Chinese is written as a clerk or operator would, not translated.
 
 mod account;
+mod add;
 mod cases;
 mod common;
+mod live;
 mod names;
 mod wall;
 
@@ -15,7 +17,8 @@ use axum::http::{HeaderMap, header::ACCEPT_LANGUAGE};
 use gridwatch_config::Language;
 
 pub(crate) use self::{
-    account::AccountTexts, cases::CaseTexts, common::CommonTexts, names::NameTexts, wall::WallTexts,
+    account::AccountTexts, add::AddTexts, cases::CaseTexts, common::CommonTexts, live::LiveTexts, names::NameTexts,
+    wall::WallTexts,
 };
 use crate::cookies;
 
@@ -87,6 +90,8 @@ pub(crate) struct Texts {
     pub(crate) wall: WallTexts,
     pub(crate) cases: CaseTexts,
     pub(crate) account: AccountTexts,
+    pub(crate) live: LiveTexts,
+    pub(crate) add: AddTexts,
 }
 
 static ZH: Texts = Texts {
@@ -95,6 +100,8 @@ static ZH: Texts = Texts {
     wall: WallTexts::ZH,
     cases: CaseTexts::ZH,
     account: AccountTexts::ZH,
+    live: LiveTexts::ZH,
+    add: AddTexts::ZH,
 };
 
 static EN: Texts = Texts {
@@ -103,6 +110,8 @@ static EN: Texts = Texts {
     wall: WallTexts::EN,
     cases: CaseTexts::EN,
     account: AccountTexts::EN,
+    live: LiveTexts::EN,
+    add: AddTexts::EN,
 };
 
 impl Texts {
@@ -165,6 +174,8 @@ mod tests {
             WallTexts::ALL,
             CaseTexts::ALL,
             AccountTexts::ALL,
+            LiveTexts::ALL,
+            AddTexts::ALL,
         ]
         .into_iter()
         .flatten()

@@ -81,6 +81,20 @@ impl Actor {
     }
 }
 
+#[cfg(test)]
+impl Actor {
+    /// A program of an operator.
+    pub(crate) fn token(name: &str) -> Self {
+        Self {
+            name: Some(name.to_owned()),
+            role: Role::Operator,
+            groups: BTreeSet::new(),
+            means: Means::Token(name.to_owned()),
+            address: std::net::Ipv4Addr::LOCALHOST.into(),
+        }
+    }
+}
+
 /// Result of [`identify`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Identity {

@@ -11,6 +11,7 @@
 pub mod accounts;
 pub mod daemon;
 
+mod add;
 mod api;
 mod app;
 mod assets;
@@ -23,6 +24,7 @@ mod events;
 mod form;
 mod i18n;
 mod identity;
+mod live;
 mod login_guard;
 mod openapi;
 mod overlay;
@@ -33,6 +35,7 @@ mod routes;
 mod server;
 mod sessions;
 mod tls;
+mod web_texts;
 
 use std::{future::Future, sync::Arc};
 

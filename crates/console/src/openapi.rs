@@ -40,6 +40,8 @@ pub(crate) enum Answer {
     Json(SchemaOf),
     /// A JPEG.
     Jpeg,
+    /// Fragmented MP4 without end.
+    Mp4,
     /// Status 204.
     Nothing,
 }
@@ -134,6 +136,9 @@ fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
         }),
         Answer::Jpeg => json!({
             "200": { "description": "The picture", "content": { "image/jpeg": {} } },
+        }),
+        Answer::Mp4 => json!({
+            "200": { "description": "The video, until the client hangs up", "content": { "video/mp4": {} } },
         }),
         Answer::Nothing => json!({ "204": { "description": "Done" } }),
     };

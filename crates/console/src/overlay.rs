@@ -5,7 +5,11 @@ use std::fmt::Write as _;
 use gridwatch_config::{Config, find_view};
 use gridwatch_engine::{CameraId, Point, ZoneKind};
 
-use crate::{daemon::Look, i18n::Phrase, page::Page};
+use crate::{
+    daemon::{Finding, Look},
+    i18n::Phrase,
+    page::Page,
+};
 
 /// What is drawn over a picture.
 #[derive(Debug, Default)]
@@ -65,8 +69,16 @@ impl Overlay {
             name: names.zone_privacy,
             points: points(polygon),
         });
-        let found = look.into_iter().flat_map(|look| &look.detections);
-        let boxes = found.map(|finding| BoxShape {
+        let found = look.map_or(&[][..], |look| &look.detections);
+        Self {
+            zones: zones.chain(privacy).collect(),
+            ..Self::of_findings(page, found)
+        }
+    }
+
+    /// The boxes of a picture without zones.
+    pub(crate) fn of_findings(page: &Page, findings: &[Finding]) -> Self {
+        let boxes = findings.iter().map(|finding| BoxShape {
             x: finding.bbox.x1,
             y: finding.bbox.y1,
             width: (finding.bbox.x2 - finding.bbox.x1).max(0.0),
@@ -76,7 +88,7 @@ impl Overlay {
             counts: finding.counts,
         });
         Self {
-            zones: zones.chain(privacy).collect(),
+            zones: Vec::new(),
             boxes: boxes.collect(),
         }
     }

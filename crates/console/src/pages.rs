@@ -5,15 +5,21 @@
 //! views by `Actor::camera_of` and cases by `crate::cases`, and attach `ActDetails` to the answer of a change. Links start with `page.base`.
 
 mod account;
+mod add;
 mod camera;
 mod cases;
+mod live;
 mod login;
 mod preferences;
 mod users;
 mod wall;
 
 pub(crate) use self::{
-    account::change_own_password, camera::full_picture, cases::evidence_picture, users::remove_user,
+    account::change_own_password,
+    add::{reason as probe_refusal, wizard_picture},
+    camera::full_picture,
+    cases::evidence_picture,
+    users::remove_user,
 };
 
 use askama::Template;
@@ -41,6 +47,8 @@ pub(crate) fn routes(routes: Routes) -> Routes {
     let routes = users::routes(routes);
     let routes = wall::routes(routes);
     let routes = camera::routes(routes);
+    let routes = live::routes(routes);
+    let routes = add::routes(routes);
     cases::routes(routes)
 }
 

@@ -141,6 +141,12 @@ pub struct FoundDevice {
 
 /// Searches for devices. Returns when the time is over, or sooner when a limit is reached.
 pub async fn discover(settings: &DiscoverySettings) -> Discovery {
+    discover_with(settings, |_| {}).await
+}
+
+/// [`discover`], for a person who waits: `found_one` is called with each device when it answers for the first time. What later answers
+/// add to it is in the result only.
+pub async fn discover_with(settings: &DiscoverySettings, mut found_one: impl FnMut(&FoundDevice) + Send) -> Discovery {
     let mut found = Discovery::default();
     let end = Instant::now() + settings.wait.min(LONGEST_WAIT);
     let (sender, mut received) = mpsc::channel(64);
@@ -196,7 +202,10 @@ pub async fn discover(settings: &DiscoverySettings) -> Discovery {
             match devices.get_mut(&device.endpoint) {
                 Some(known) => known.merge(device),
                 None if is_full => found.is_cut_off = true,
-                None => drop(devices.insert(device.endpoint.clone(), device)),
+                None => {
+                    found_one(&device);
+                    devices.insert(device.endpoint.clone(), device);
+                }
             }
         }
         found.is_cut_off |= datagrams == MAX_DATAGRAMS;

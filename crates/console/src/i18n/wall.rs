@@ -5,7 +5,7 @@ super::texts! {
     WallTexts {
         title: "画面总览" / "Wall",
         summary: "共 {total} 路，{problems} 路需要处理" / "{total} views, {problems} with problems",
-        empty: "还没有您可以查看的摄像机。" / "There are no cameras that you may see.",
+        empty: "还没有您可以查看的摄像机。操作员可以在下方添加。" / "There are no cameras that you may see. An operator can add one below.",
         list: "摄像机画面" / "Views of the cameras",
         since: "自 {time}" / "since {time}",
         looked_at: "最近查看 {time}" / "last look {time}",

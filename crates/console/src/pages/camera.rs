@@ -32,6 +32,7 @@ use crate::{
     overlay::Overlay,
     page::Page,
     routes::{Access, ActDetails, Routes},
+    web_texts,
 };
 
 pub(super) fn routes(routes: Routes) -> Routes {
@@ -119,6 +120,8 @@ struct CameraTemplate<'a> {
     address: String,
     gb_id: String,
     look_every: String,
+    /// Texts of the live player, as JSON.
+    live_texts: String,
     now_ms: i64,
 }
 
@@ -158,6 +161,7 @@ async fn show(
         address: preset.address.clone().unwrap_or_default(),
         gb_id: camera.gb_device_id.clone().unwrap_or_default(),
         look_every: gridwatch_config::raw::Span(camera.look_every).to_string(),
+        live_texts: web_texts::of(page.language, &["live."]),
         now_ms,
     })
 }

@@ -5,6 +5,7 @@
 #[path = "../../../../tests/support/case.rs"]
 mod case;
 
+mod add;
 mod api;
 mod api_accounts;
 mod assets;
@@ -12,10 +13,12 @@ mod audit;
 mod events;
 mod forged;
 mod http;
+mod live;
 mod login;
 mod pages;
 mod proxy;
 mod roles;
+mod rtsp_camera;
 mod schemathesis;
 mod street;
 mod texts;

@@ -12,13 +12,15 @@ use std::{
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use gridwatch_base::secret::Secret;
+use gridwatch_camera::{Slot, live::LiveLimits};
 use gridwatch_config::{self as config, Config, diff, raw};
 use gridwatch_console::{
     Console, Daemon, Role, RouteSummary,
     accounts::{Accounts, NewUser},
     daemon::{
         Act, Change, ConfigurationStatus, Connection, Finding, LinkStatus, LiveView, Look, LookError, Masking,
-        NotAvailable, Picture, PictureError, Readiness, RecordError, ReloadAnswer, THUMBNAIL_BYTES, ViewStatus,
+        NotAvailable, Picture, PictureError, Readiness, RecordError, ReloadAnswer, THUMBNAIL_BYTES, TriedPicture,
+        VideoCodec, ViewStatus,
     },
 };
 use gridwatch_contract::EvidenceRole;
@@ -48,6 +50,8 @@ pub(crate) struct Street {
     /// The audit log cannot be written.
     pub(crate) is_unrecordable: Mutex<bool>,
     pub(crate) masks_fail: Mutex<bool>,
+    /// The camera whose live video is shown, whatever the view.
+    pub(crate) live: Mutex<Option<(Arc<Slot>, LiveLimits)>>,
 }
 
 pub(crate) fn at(second: i64) -> Timestamp {
@@ -106,6 +110,7 @@ impl Street {
             acts: Mutex::default(),
             is_unrecordable: Mutex::default(),
             masks_fail: Mutex::default(),
+            live: Mutex::default(),
         }
     }
 
@@ -257,7 +262,24 @@ impl Daemon for Street {
     }
 
     fn live(&self, _: &CameraId) -> Result<LiveView, NotAvailable> {
-        Err(NotAvailable::NotReceived)
+        let live = self.live.lock().unwrap();
+        let (slot, limits) = live.as_ref().ok_or(NotAvailable::NotReceived)?;
+        slot.watch(limits)
+    }
+
+    fn try_picture(&self, keyframe: Bytes, _: VideoCodec) -> BoxFuture<'_, Result<TriedPicture, PictureError>> {
+        Box::pin(async move {
+            if *self.masks_fail.lock().unwrap() {
+                return Err(PictureError::Failed("the model for faces is missing".into()));
+            }
+            assert!(keyframe.starts_with(&[0, 0]), "Annex B");
+            let look = self.looks.lock().unwrap().values().next().cloned();
+            Ok(TriedPicture {
+                jpeg: jpeg(640, 360, 80),
+                size: (640, 360),
+                findings: look.map(|look| look.detections.clone()).unwrap_or_default(),
+            })
+        })
     }
 
     fn link(&self) -> LinkStatus {
