@@ -1,5 +1,7 @@
 //! The JSON API behind the pages, for programs: `/api/v1/`.
 
+pub(crate) mod configuration;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{
@@ -62,7 +64,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
     let (viewer, operator, admin) = (Role::Viewer, Role::Operator, Role::Admin);
     let views = Answer::Json(schema::<Vec<ViewAnswer>>);
     let found = Answer::Json(schema::<Vec<CaseRecord>>);
-    routes
+    let routes = routes
         .api(
             get(
                 "/api/v1/status",
@@ -178,7 +180,8 @@ pub(crate) fn routes(routes: Routes) -> Routes {
                 "console user remove",
             ),
             remove_user,
-        )
+        );
+    configuration::routes(routes)
 }
 
 /// Whether the box would file a problem now, and by which configuration.

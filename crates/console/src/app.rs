@@ -22,6 +22,9 @@ use crate::{
 /// Open pages that are updated, at most. Each holds a connection; a browser shows one at a time.
 const MAX_EVENT_STREAMS: usize = 64;
 
+/// Reads and changes of the configuration's files, and queries of the ledger, at the same time: each takes up to seconds of a core.
+const MAX_HEAVY: usize = 2;
+
 /// Reads of the database at the same time: each opens it, and a page takes a few milliseconds.
 const MAX_READERS: usize = 4;
 
@@ -43,6 +46,7 @@ pub(crate) struct App {
     pub(crate) passwords: PasswordPool,
     pub(crate) event_streams: Arc<Semaphore>,
     pub(crate) readers: Arc<Semaphore>,
+    pub(crate) heavy: Arc<Semaphore>,
     pub(crate) key: MacKey,
     pub(crate) state_dir: PathBuf,
     logins: Mutex<LoginGuard>,
@@ -68,6 +72,7 @@ impl App {
             passwords: PasswordPool::new(),
             event_streams: Arc::new(Semaphore::new(MAX_EVENT_STREAMS)),
             readers: Arc::new(Semaphore::new(MAX_READERS)),
+            heavy: Arc::new(Semaphore::new(MAX_HEAVY)),
             key,
             base: base.trim_end_matches('/').to_owned(),
             state_dir,

@@ -79,6 +79,8 @@ pub(crate) enum Rejection {
     Role(Role),
     #[error("the role may not do this")]
     Forbidden,
+    #[error("this concerns all cameras, and the user is restricted to groups of them")]
+    Restricted,
     #[error("the request does not come from a page of this console, or the page is too old: reload it")]
     Forged,
     #[error("the host name is not one of this console's; add it to console.hosts")]
@@ -123,9 +125,12 @@ impl Rejection {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Gone => StatusCode::GONE,
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
-            Self::Role(_) | Self::Forbidden | Self::Forged | Self::UnknownProxy | Self::UnknownIdentity(_) => {
-                StatusCode::FORBIDDEN
-            }
+            Self::Role(_)
+            | Self::Forbidden
+            | Self::Restricted
+            | Self::Forged
+            | Self::UnknownProxy
+            | Self::UnknownIdentity(_) => StatusCode::FORBIDDEN,
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Account(fault, _) => match fault {
@@ -170,6 +175,7 @@ impl Rejection {
             Self::Unauthenticated => common.log_in.to_string(),
             Self::Role(role) => common.forbidden.with("role", t.names.role(*role)).to_string(),
             Self::Forbidden => t.cases.unmasked_hidden.to_string(),
+            Self::Restricted => t.configuration.restricted.to_string(),
             Self::Forged => common.forged.to_string(),
             Self::UnknownHost => self.to_string(),
             Self::UnknownProxy => common.proxied.to_string(),

@@ -6,6 +6,7 @@
 mod account;
 mod cases;
 mod common;
+mod configuration;
 mod names;
 mod wall;
 
@@ -15,7 +16,8 @@ use axum::http::{HeaderMap, header::ACCEPT_LANGUAGE};
 use gridwatch_config::Language;
 
 pub(crate) use self::{
-    account::AccountTexts, cases::CaseTexts, common::CommonTexts, names::NameTexts, wall::WallTexts,
+    account::AccountTexts, cases::CaseTexts, common::CommonTexts, configuration::ConfigurationTexts, names::NameTexts,
+    wall::WallTexts,
 };
 use crate::cookies;
 
@@ -87,6 +89,7 @@ pub(crate) struct Texts {
     pub(crate) wall: WallTexts,
     pub(crate) cases: CaseTexts,
     pub(crate) account: AccountTexts,
+    pub(crate) configuration: ConfigurationTexts,
 }
 
 static ZH: Texts = Texts {
@@ -95,6 +98,7 @@ static ZH: Texts = Texts {
     wall: WallTexts::ZH,
     cases: CaseTexts::ZH,
     account: AccountTexts::ZH,
+    configuration: ConfigurationTexts::ZH,
 };
 
 static EN: Texts = Texts {
@@ -103,6 +107,7 @@ static EN: Texts = Texts {
     wall: WallTexts::EN,
     cases: CaseTexts::EN,
     account: AccountTexts::EN,
+    configuration: ConfigurationTexts::EN,
 };
 
 impl Texts {
@@ -165,6 +170,7 @@ mod tests {
             WallTexts::ALL,
             CaseTexts::ALL,
             AccountTexts::ALL,
+            ConfigurationTexts::ALL,
         ]
         .into_iter()
         .flatten()

@@ -11,16 +11,19 @@
 pub mod accounts;
 pub mod daemon;
 
+mod aim;
 mod api;
 mod app;
 mod assets;
 mod cases;
 mod client;
+mod configuration;
 mod cookies;
 mod csrf;
 mod error;
 mod events;
 mod form;
+mod ground;
 mod i18n;
 mod identity;
 mod login_guard;
@@ -33,6 +36,7 @@ mod routes;
 mod server;
 mod sessions;
 mod tls;
+mod web_texts;
 
 use std::{future::Future, sync::Arc};
 

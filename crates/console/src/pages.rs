@@ -1,12 +1,18 @@
 //! The pages. Each module has its routes, what it shows, and its template.
 
 mod account;
+mod aim;
+mod calibration;
 mod camera;
 mod cases;
+mod configuration;
+mod hours;
 mod login;
+mod notices;
 mod preferences;
 mod users;
 mod wall;
+mod zones;
 
 pub(crate) use self::{
     camera::full_picture,
@@ -39,7 +45,12 @@ pub(crate) fn routes(routes: Routes) -> Routes {
     let routes = users::routes(routes);
     let routes = wall::routes(routes);
     let routes = camera::routes(routes);
-    cases::routes(routes)
+    let routes = cases::routes(routes);
+    let routes = zones::routes(routes);
+    let routes = calibration::routes(routes);
+    let routes = hours::routes(routes);
+    let routes = aim::routes(routes);
+    configuration::routes(routes)
 }
 
 /// A page that says why there is none.

@@ -163,6 +163,10 @@ pub(crate) struct ActDetails {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NotAnAct;
 
+/// Put into the extensions of a response that tells by itself why the act was not done, such as a conflict with another's change.
+#[derive(Debug, Clone)]
+pub(crate) struct NotDone(pub(crate) String);
+
 impl ActDetails {
     pub(crate) fn new(name: &'static str, value: impl ToString) -> Self {
         Self::default().with(name, value)
@@ -303,8 +307,9 @@ async fn recorded(
         means: Means::Local,
         address: client.address,
     });
+    let not_done = response.extensions_mut().remove::<NotDone>();
     let outcome = match response.extensions().get::<Rejection>() {
-        None => Outcome::Done,
+        None => not_done.map_or(Outcome::Done, |NotDone(why)| Outcome::Refused(why)),
         Some(rejection) if rejection.is_refusal() => Outcome::Refused(rejection.to_string()),
         Some(rejection) => Outcome::Failed(rejection.to_string()),
     };

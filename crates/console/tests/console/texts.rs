@@ -18,6 +18,12 @@ fn every_page_is_in_the_language_of_the_browser() {
         "/users",
         "/account",
         "/cameras/street-a",
+        "/cameras/street-a/zones",
+        "/cameras/street-a/calibration",
+        "/cameras/street-a/aim",
+        "/hours",
+        "/configuration",
+        "/configuration/file",
         "/nowhere",
         &format!("/cases/{id}"),
     ];
