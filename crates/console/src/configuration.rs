@@ -21,7 +21,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::task;
 
-use crate::{app::App, daemon::ReloadAnswer, error::Rejection, identity::Actor};
+use crate::{app::App, daemon::ReloadAnswer, error::Rejection, identity::Actor, page::Page};
 
 /// Faults in an answer, at most; a file that is no configuration has thousands.
 pub(crate) const MAX_FAULTS: usize = 100;
@@ -145,9 +145,20 @@ impl Conflict {
     }
 }
 
+/// Who saves where there are no users; no user can have this name.
+const LOCAL: &str = "(local)";
+
 /// The person, as the list of versions names them.
 pub(crate) fn name_of(actor: &Actor) -> String {
-    actor.name.clone().unwrap_or_else(|| "local".into())
+    actor.name.clone().unwrap_or_else(|| LOCAL.into())
+}
+
+/// That name for a page.
+pub(crate) fn shown_name(page: &Page, name: &str) -> String {
+    match name == LOCAL {
+        true => page.t.common.local_user.to_string(),
+        false => name.to_owned(),
+    }
 }
 
 /// Makes the change, and lets the daemon reload.

@@ -27,6 +27,8 @@ const MAX_CELLS: usize = 16;
 const MAX_CORNERS: usize = 2000;
 /// Segments of a border, metres.
 const BORDER_M: f64 = 1.0;
+/// Borders are drawn up to this many times the largest uncertainty: beyond, they only crowd the horizon.
+const BORDER_REACH: f64 = 4.0;
 /// How far lines may leave the picture, in fractions of it, so that they reach its edge.
 const MARGIN: f64 = 0.5;
 /// Directions within this angle count as equal, radians: 1°, or half a metre at 30 m.
@@ -150,20 +152,21 @@ impl Scene<'_> {
         (uncertainty_m <= self.max_uncertainty_m).then_some(at)
     }
 
-    /// The picture point of a ground position, up to [`MARGIN`] outside of the picture. Behind the camera and beyond the horizon there is
+    /// The picture point of a ground position, up to [`MARGIN`] outside of the picture, if its uncertainty is at most `reach` metres. Behind the camera and beyond the horizon there is
     /// none: a picture point there would show another place.
-    fn visible(&self, at: LonLat) -> Option<[f64; 2]> {
+    fn visible(&self, at: LonLat, reach: f64) -> Option<[f64; 2]> {
         let p = self.calibration.picture(at)?;
         let span = -MARGIN..=1.0 + MARGIN;
         let is_near = span.contains(&p.x) && span.contains(&p.y);
-        (is_near && self.calibration.ground(p).is_some()).then_some([rounded(p.x), rounded(p.y)])
+        let is_certain = |(_, uncertainty_m)| uncertainty_m <= reach;
+        (is_near && self.calibration.ground(p).is_some_and(is_certain)).then_some([rounded(p.x), rounded(p.y)])
     }
 
     /// Splits what `points` gives into the lines that are visible and touch the picture.
-    fn lines(&self, points: impl Iterator<Item = LonLat>) -> Vec<Line> {
+    fn lines(&self, points: impl Iterator<Item = LonLat>, reach: f64) -> Vec<Line> {
         let mut lines = vec![Line::new()];
         for point in points {
-            match (self.visible(point), lines.last_mut()) {
+            match (self.visible(point, reach), lines.last_mut()) {
                 (Some(here), Some(line)) => line.push(here),
                 (None, Some(line)) if !line.is_empty() => lines.push(Line::new()),
                 _ => {}
@@ -171,7 +174,7 @@ impl Scene<'_> {
         }
         let in_picture = |[x, y]: &[f64; 2]| (0.0..=1.0).contains(x) && (0.0..=1.0).contains(y);
         lines.retain(|line| line.len() > 1 && line.iter().any(in_picture));
-        lines
+        lines.iter().map(|line| simplified(line)).collect()
     }
 
     fn extent(&self, axes: &Axes) -> Option<GroundExtent> {
@@ -216,11 +219,11 @@ impl Scene<'_> {
         let mut lines = Vec::new();
         for line in count(b) {
             let across = line as f64 * step_m;
-            lines.extend(self.lines(along(a).map(|s| axes.lon_lat(s, across))));
+            lines.extend(self.lines(along(a).map(|s| axes.lon_lat(s, across)), f64::INFINITY));
         }
         for line in count(a) {
             let across = line as f64 * step_m;
-            lines.extend(self.lines(along(b).map(|s| axes.lon_lat(across, s))));
+            lines.extend(self.lines(along(b).map(|s| axes.lon_lat(across, s)), f64::INFINITY));
         }
         GridLines { step_m, lines }
     }
@@ -251,7 +254,7 @@ impl Scene<'_> {
                 axes.lon_lat(from.0 + share * (to.0 - from.0), from.1 + share * (to.1 - from.1))
             })
         });
-        self.lines(points)
+        self.lines(points, BORDER_REACH * self.max_uncertainty_m)
     }
 
     /// The line where, going up the picture, the uncertainty first exceeds the maximum.
@@ -293,6 +296,30 @@ fn within(from: (f64, f64), to: (f64, f64)) -> Option<((f64, f64), (f64, f64))> 
     }
     let point = |share: f64| (from.0 + share * dx, from.1 + share * dy);
     (enter <= leave).then(|| (point(enter), point(leave)))
+}
+
+/// The line without the points that lie on the way between others: without a lens, two are left.
+fn simplified(line: &[[f64; 2]]) -> Line {
+    /// Largest distance from the way, in fractions of the picture: a fifth of a pixel.
+    const TOLERANCE: f64 = 1e-4;
+    let mut kept = Line::new();
+    let mut from = 0;
+    while let Some(start) = line.get(from) {
+        kept.push(*start);
+        let is_straight = |to: usize| {
+            let (x, y) = (line[to][0] - start[0], line[to][1] - start[1]);
+            let length = x.hypot(y).max(f64::MIN_POSITIVE);
+            line[from + 1..to]
+                .iter()
+                .all(|p| (x * (p[1] - start[1]) - y * (p[0] - start[0])).abs() / length <= TOLERANCE)
+        };
+        // The first segment is straight in any case.
+        let Some(next) = (from + 1..line.len()).take_while(|to| is_straight(*to)).last() else {
+            break;
+        };
+        from = next;
+    }
+    kept
 }
 
 /// A fraction of the picture with five digits: a fiftieth of a pixel.
@@ -383,6 +410,19 @@ mod tests {
         let [x, y] = shown.limit[0][30];
         let uncertainty = |y: f64| calibration.ground(Point { x, y }).unwrap().1;
         assert!(uncertainty(y + 0.01) <= 1.5 && uncertainty(y - 0.01) > 1.5, "{x} {y}");
+    }
+
+    #[test]
+    fn a_straight_line_needs_two_points_and_a_bent_one_keeps_its_bends() {
+        let straight: Line = (0..50).map(|n| [f64::from(n) / 50.0, f64::from(n) / 100.0]).collect();
+        assert_eq!(simplified(&straight), [straight[0], straight[49]]);
+        let bent: Line = (0..=50)
+            .map(|n| f64::from(n) / 50.0)
+            .map(|x| [x, 0.1 * x * x])
+            .collect();
+        let few = simplified(&bent);
+        assert!(few.len() > 5 && few.len() < 51 && few.last() == bent.last(), "{few:?}");
+        assert_eq!(simplified(&[]), Line::new());
     }
 
     #[test]

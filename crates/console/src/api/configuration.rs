@@ -303,7 +303,7 @@ fn answer(page: &Page, details: ActDetails, outcome: EditOutcome, present: Value
         }
         EditOutcome::Conflict(Conflict { by, at, changes }) => {
             let mut members = json!({
-                "by": by,
+                "by": by.map(|by| configuration::shown_name(page, &by)),
                 "at": at.map(|at| page.time(at)),
                 "changes": changes.map(|changes| lines(&changes)),
             });

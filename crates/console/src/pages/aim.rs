@@ -101,7 +101,16 @@ async fn show(
         width: picture.size.0,
         height: picture.size.1,
         overlay: Overlay::of(&page, &config, &view, None),
-        texts: web_texts::of(page.language, &["compare."]),
+        texts: web_texts::with(
+            page.language,
+            &["compare."],
+            &[
+                ("compare.before", t.aim_learned.0),
+                ("compare.after", t.aim_newest.0),
+                ("compare.position", t.aim_position.0),
+                ("compare.value", t.aim_value.0),
+            ],
+        ),
         page: &page,
         view,
     })

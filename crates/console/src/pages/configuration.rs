@@ -106,10 +106,10 @@ async fn show(
     let rows = versions.iter().zip(before).map(|(version, before)| VersionRow {
         id: version.id,
         at: page.time(version.at),
-        who: version
-            .who
-            .clone()
-            .unwrap_or_else(|| page.t.configuration.by_hand.to_string()),
+        who: match &version.who {
+            Some(who) => configuration::shown_name(&page, who),
+            None => page.t.configuration.by_hand.to_string(),
+        },
         why: version.why.clone().unwrap_or_default(),
         before,
     });
@@ -151,12 +151,15 @@ impl ChangeRow {
     }
 }
 
-/// A value as a person reads it: a scalar as it is, a table or list as JSON.
+/// A value as a person reads it: a text as it is, a table with a line for each key, anything else as JSON.
 fn value(value: Option<&Value>) -> String {
     let text = match value {
         None => return "–".into(),
         Some(Value::String(text)) => text.clone(),
-        Some(value @ (Value::Array(_) | Value::Object(_))) => serde_json::to_string_pretty(value).unwrap_or_default(),
+        Some(Value::Object(table)) => {
+            let lines: Vec<String> = table.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+            lines.join("\n")
+        }
         Some(other) => other.to_string(),
     };
     match text.char_indices().nth(MAX_VALUE) {
@@ -457,6 +460,8 @@ mod tests {
         assert_eq!(value(None), "–");
         assert_eq!(value(Some(&Value::from("5s"))), "5s");
         assert_eq!(value(Some(&Value::from(0.5))), "0.5");
+        let zone = serde_json::json!({ "id": "a", "polygon": [[0.5, 1.0]] });
+        assert_eq!(value(Some(&zone)), "id = \"a\"\npolygon = [[0.5,1.0]]");
         let long = value(Some(&Value::from("街".repeat(3000))));
         assert_eq!(long.chars().count(), MAX_VALUE + 1);
     }

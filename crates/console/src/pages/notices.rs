@@ -7,7 +7,7 @@ use gridwatch_config::{Fault, diff::Change, element::ElementPath};
 
 use crate::{
     app::App,
-    configuration::{Conflict, EditOutcome, fault_line, history},
+    configuration::{Conflict, EditOutcome, fault_line, history, shown_name},
     error::Rejection,
     page::Page,
 };
@@ -108,7 +108,9 @@ pub(super) fn not_saved(page: &Page, outcome: &EditOutcome) -> Result<Option<Str
         EditOutcome::Saved(..) => Ok(None),
         EditOutcome::Faults(faults) => faulty(page, &t.not_saved_faults.to_string(), faults).map(Some),
         EditOutcome::Conflict(Conflict { by, at, changes }) => {
-            let by = by.clone().unwrap_or_else(|| t.somebody.to_string());
+            let by = by
+                .as_ref()
+                .map_or_else(|| t.somebody.to_string(), |by| shown_name(page, by));
             let at = at.map(|at| page.time(at)).unwrap_or_default();
             let (label, lines) = match changes {
                 Some(changes) => (t.conflict_theirs, lines(page, changes.iter())),

@@ -276,9 +276,11 @@ fn with_preset(served: &Served) {
         address: camera.address.take(),
         place: camera.place.take().unwrap(),
         calibration: camera.calibration.take(),
-        approved_signs: camera.approved_signs.take(),
+        approved_signs: None,
         zones: std::mem::take(&mut camera.zones),
     };
+    // A file of signs is for one view.
+    camera.approved_signs = None;
     camera.presets = vec![view];
     camera.tour = Some(raw::Span(std::time::Duration::from_secs(600)));
     let mut part = toml::Table::new();
@@ -330,16 +332,8 @@ fn a_preset_in_a_file_of_its_own_is_changed_there() {
     );
 }
 
-#[test]
-fn behind_the_zones_lies_what_happened_in_the_last_week() {
-    let served = Served::with_users();
-    let mut viewer = served.logged_in("viewer");
-    let layers = "/cameras/street-a/zones/layers";
-    assert_eq!(
-        viewer.get(layers).json(),
-        json!({ "foot_points": [], "cases": [] }),
-        "before the first start"
-    );
+/// Records three looks, two of them at street-a.
+pub(crate) fn record_feet(served: &Served) {
     let config = served.street.config();
     let settings = config.ledger.clone().unwrap();
     let now = Timestamp::now();
@@ -367,6 +361,19 @@ fn behind_the_zones_lies_what_happened_in_the_last_week() {
         })));
     }
     engine.finish().unwrap();
+}
+
+#[test]
+fn behind_the_zones_lies_what_happened_in_the_last_week() {
+    let served = Served::with_users();
+    let mut viewer = served.logged_in("viewer");
+    let layers = "/cameras/street-a/zones/layers";
+    assert_eq!(
+        viewer.get(layers).json(),
+        json!({ "foot_points": [], "cases": [] }),
+        "before the first start"
+    );
+    record_feet(&served);
     assert_eq!(viewer.get(layers).json()["foot_points"], json!([[0.3, 0.8, 2]]));
     assert_eq!(served.logged_in("east").get(layers).status, 404);
 }
