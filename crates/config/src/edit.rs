@@ -8,6 +8,7 @@
 mod fields;
 pub(crate) mod journal;
 mod save;
+mod texts;
 mod versions;
 mod write;
 
@@ -22,6 +23,7 @@ use toml_edit::DocumentMut;
 
 pub use self::{
     save::{SaveRequest, Saved},
+    texts::TextEditor,
     versions::{Version, VersionFile, VersionFiles, Versions},
 };
 use crate::{

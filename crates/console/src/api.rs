@@ -2,6 +2,7 @@
 
 mod accounts;
 mod cameras;
+pub(crate) mod configuration;
 
 use std::sync::Arc;
 
@@ -123,6 +124,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
             ),
             evidence,
         );
+    let routes = configuration::routes(routes);
     accounts::routes(routes)
 }
 

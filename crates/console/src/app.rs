@@ -27,6 +27,8 @@ const MAX_EVENT_STREAMS: usize = 64;
 
 /// Open pages of one user, at most, so that nobody takes all.
 pub(crate) const MAX_EVENT_STREAMS_OF_USER: usize = 16;
+/// Reads and changes of the configuration's files, and queries of the ledger, at the same time: each takes up to seconds of a core.
+const MAX_HEAVY: usize = 2;
 
 /// Reads of the database at the same time: each opens it, and a page takes a few milliseconds.
 const MAX_READERS: usize = 4;
@@ -53,6 +55,7 @@ pub(crate) struct App {
     pub(crate) readers: Arc<Semaphore>,
     pub(crate) live_places: LivePlaces,
     pub(crate) wizards: Arc<Wizards>,
+    pub(crate) heavy: Arc<Semaphore>,
     pub(crate) key: MacKey,
     /// True when the console ends: streams of events end then.
     pub(crate) ending: watch::Sender<bool>,
@@ -84,6 +87,7 @@ impl App {
             ending: watch::Sender::new(false),
             live_places: LivePlaces::default(),
             wizards: Arc::default(),
+            heavy: Arc::new(Semaphore::new(MAX_HEAVY)),
             key,
             base: base.trim_end_matches('/').to_owned(),
             state_dir,

@@ -59,6 +59,15 @@ pub trait Daemon: Send + Sync + 'static {
     /// [`PictureError`].
     fn picture(&self, view: &CameraId, masking: Masking) -> BoxFuture<'_, Result<Picture, PictureError>>;
 
+    /// The view as it was learned, for comparison with the newest look: JPEG in grey, as large as it is kept (320 pixels across).
+    ///
+    /// Faces and licence plates are masked as in evidence, and the view's privacy zones. If the masks cannot be made, it is an error, never
+    /// a picture without them.
+    ///
+    /// # Errors
+    /// [`PictureError`]; [`PictureError::NotYet`] while nothing is learned.
+    fn learned_picture(&self, view: &CameraId) -> BoxFuture<'_, Result<Picture, PictureError>>;
+
     /// Looks at a view as soon as a worker is free, and resolves when that look has been judged, so that [`Daemon::newest_look`] is newer
     /// than the call. Must give up by itself after at most 20 seconds.
     ///

@@ -81,6 +81,8 @@ pub(crate) enum Rejection {
     Forbidden,
     #[error("the password is wrong")]
     WrongPassword,
+    #[error("this concerns all cameras, and the user is restricted to groups of them")]
+    Restricted,
     #[error("the request does not come from a page of this console, or the page is too old: reload it")]
     Forged,
     #[error("the host name is not one of this console's; add it to console.hosts")]
@@ -131,6 +133,7 @@ impl Rejection {
             Self::Role(_)
             | Self::Forbidden
             | Self::WrongPassword
+            | Self::Restricted
             | Self::Forged
             | Self::UnknownProxy
             | Self::UnknownIdentity(_) => StatusCode::FORBIDDEN,
@@ -180,6 +183,7 @@ impl Rejection {
             Self::Role(role) => common.forbidden.with("role", t.names.role(*role)).to_string(),
             Self::Forbidden => t.cases.unmasked_hidden.to_string(),
             Self::WrongPassword => t.account.wrong.to_string(),
+            Self::Restricted => t.configuration.restricted.to_string(),
             Self::Forged => common.forged.to_string(),
             Self::UnknownHost => self.to_string(),
             Self::UnknownProxy => common.proxied.to_string(),

@@ -7,6 +7,7 @@ mod account;
 mod add;
 mod cases;
 mod common;
+mod configuration;
 mod live;
 mod names;
 mod wall;
@@ -17,7 +18,7 @@ use axum::http::{HeaderMap, header::ACCEPT_LANGUAGE};
 use gridwatch_config::Language;
 
 pub(crate) use self::{
-    account::AccountTexts, add::AddTexts, cases::CaseTexts, common::CommonTexts, live::LiveTexts, names::NameTexts,
+    account::AccountTexts, add::AddTexts, cases::CaseTexts, common::CommonTexts, configuration::ConfigurationTexts, live::LiveTexts, names::NameTexts,
     wall::WallTexts,
 };
 use crate::cookies;
@@ -92,6 +93,7 @@ pub(crate) struct Texts {
     pub(crate) account: AccountTexts,
     pub(crate) live: LiveTexts,
     pub(crate) add: AddTexts,
+    pub(crate) configuration: ConfigurationTexts,
 }
 
 static ZH: Texts = Texts {
@@ -102,6 +104,7 @@ static ZH: Texts = Texts {
     account: AccountTexts::ZH,
     live: LiveTexts::ZH,
     add: AddTexts::ZH,
+    configuration: ConfigurationTexts::ZH,
 };
 
 static EN: Texts = Texts {
@@ -112,6 +115,7 @@ static EN: Texts = Texts {
     account: AccountTexts::EN,
     live: LiveTexts::EN,
     add: AddTexts::EN,
+    configuration: ConfigurationTexts::EN,
 };
 
 impl Texts {
@@ -176,6 +180,7 @@ mod tests {
             AccountTexts::ALL,
             LiveTexts::ALL,
             AddTexts::ALL,
+            ConfigurationTexts::ALL,
         ]
         .into_iter()
         .flatten()

@@ -46,6 +46,11 @@ impl Actor {
         self.sees(camera).then_some(camera)
     }
 
+    /// True if they may not see all cameras, and so not what concerns all.
+    pub(crate) fn is_restricted(&self) -> bool {
+        !self.groups.is_empty()
+    }
+
     /// Ids of the cameras that they may see, for queries; `None`: all, also those that the configuration does not have any more.
     pub(crate) fn cameras(&self, config: &Config) -> Option<Vec<String>> {
         if self.groups.is_empty() {

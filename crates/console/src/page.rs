@@ -117,6 +117,16 @@ impl Page {
         self.may(Role::Admin)
     }
 
+    /// True if the page's path ends with this.
+    pub(crate) fn is_at(&self, end: &str) -> bool {
+        self.path.split('?').next().is_some_and(|path| path.ends_with(end))
+    }
+
+    /// True if the logged-in user may see what concerns all cameras.
+    pub(crate) fn sees_all(&self) -> bool {
+        self.actor.as_ref().is_some_and(|actor| !actor.is_restricted())
+    }
+
     /// True if the user logged in here, and so can log out and change the password.
     pub(crate) fn has_session(&self) -> bool {
         let means = self.actor.as_ref().map(|actor| &actor.means);

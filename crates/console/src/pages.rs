@@ -6,13 +6,19 @@
 
 mod account;
 mod add;
+mod aim;
+mod calibration;
 mod camera;
 mod cases;
+mod configuration;
+mod hours;
 mod live;
 mod login;
+mod notices;
 mod preferences;
 mod users;
 mod wall;
+mod zones;
 
 pub(crate) use self::{
     account::change_own_password,
@@ -49,7 +55,12 @@ pub(crate) fn routes(routes: Routes) -> Routes {
     let routes = camera::routes(routes);
     let routes = live::routes(routes);
     let routes = add::routes(routes);
-    cases::routes(routes)
+    let routes = cases::routes(routes);
+    let routes = zones::routes(routes);
+    let routes = calibration::routes(routes);
+    let routes = hours::routes(routes);
+    let routes = aim::routes(routes);
+    configuration::routes(routes)
 }
 
 /// A page that says why there is none.

@@ -16,16 +16,19 @@ fn parse(text: &str) -> Dictionary {
 
 /// The texts whose keys begin with one of `prefixes`, as JSON to be put into a page.
 pub(crate) fn of(language: Language, prefixes: &[&str]) -> String {
+    with(language, prefixes, &[])
+}
+
+/// The same with other words for some of the keys.
+pub(crate) fn with(language: Language, prefixes: &[&str], others: &[(&str, &str)]) -> String {
     let all = match language {
         Language::Zh => &*ZH,
         Language::En => &*EN,
     };
     let wanted = |key: &str| prefixes.iter().any(|prefix| key.starts_with(prefix));
-    let texts: BTreeMap<&str, &str> = all
-        .iter()
-        .filter(|(key, _)| wanted(key))
-        .map(|(key, text)| (key.as_str(), text.as_str()))
-        .collect();
+    let texts = all.iter().filter(|(key, _)| wanted(key));
+    let texts = texts.map(|(key, text)| (key.as_str(), text.as_str()));
+    let texts: BTreeMap<&str, &str> = texts.chain(others.iter().copied()).collect();
     in_page(&texts)
 }
 

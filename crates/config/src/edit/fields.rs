@@ -229,6 +229,9 @@ fn update(old: &mut Item, value: &Json, is_inline: bool) {
                 table.update(new);
             }
         }
+        (Item::Value(Value::Array(list)), Json::Array(new)) if is_on_lines(list) && !new.is_empty() => {
+            update_array(list, new);
+        }
         (Item::Value(before), _) => {
             let mut after = inline(value);
             *after.decor_mut() = before.decor().clone();
@@ -237,6 +240,54 @@ fn update(old: &mut Item, value: &Json, is_inline: bool) {
         _ if is_inline => *old = Item::Value(inline(value)),
         _ => *old = item(value),
     }
+}
+
+/// Makes a list of values on lines of their own hold `new`: those that stay keep their text, with the comments above and after them.
+fn update_array(list: &mut Array, new: &[Json]) {
+    // What follows a value on its line, and what stands on the lines above it, are in one prefix: of the next value, or of the bracket.
+    let split = |text: Option<&str>| {
+        let text = text.unwrap_or_default();
+        let (after, above) = text.split_at(text.find('\n').unwrap_or(text.len()));
+        (after.to_owned(), above.to_owned())
+    };
+    let prefixes = list
+        .iter()
+        .map(|value| split(value.decor().prefix().and_then(|text| text.as_str())));
+    let prefixes: Vec<(String, String)> = prefixes.collect();
+    let trailing = split(list.trailing().as_str());
+    let after = |old: usize| prefixes.get(old + 1).map_or(&trailing.0, |(after, _)| after).clone();
+    // Of a new value, the indentation alone.
+    let indentation = prefixes
+        .last()
+        .map_or("", |(_, above)| &above[above.rfind('\n').unwrap_or(0)..]);
+    let mut old: Vec<Option<Value>> = list.iter().cloned().map(Some).collect();
+    let mut rest = prefixes.first().map(|(after, _)| after.clone()).unwrap_or_default();
+    let mut values = Array::new();
+    for value in new {
+        let is_it = |old: &Option<Value>| {
+            old.as_ref()
+                .and_then(value_json)
+                .is_some_and(|old| is_same(&old, value))
+        };
+        let place = old.iter().position(is_it);
+        let above = place.map_or(indentation, |n| &prefixes[n].1);
+        let mut written = place.and_then(|n| old[n].take()).unwrap_or_else(|| inline(value));
+        written.decor_mut().set_prefix(format!("{rest}{above}"));
+        values.push_formatted(written);
+        rest = place.map(after).unwrap_or_default();
+    }
+    values.set_trailing(format!("{rest}{}", trailing.1));
+    values.set_trailing_comma(list.trailing_comma());
+    *values.decor_mut() = list.decor().clone();
+    *list = values;
+}
+
+fn is_on_lines(list: &Array) -> bool {
+    let has_line_end = |text: Option<&str>| text.is_some_and(|text| text.contains('\n'));
+    let mut prefixes = list
+        .iter()
+        .map(|value| value.decor().prefix().and_then(|text| text.as_str()));
+    prefixes.any(has_line_end)
 }
 
 /// Makes the list hold `new`: elements that stay keep their text, and the order is that of `new`.

@@ -350,3 +350,34 @@ fn collect(value: &Value, at: &str, found: &mut Vec<(String, Value)>) {
         other => found.push((at.into(), other.clone())),
     }
 }
+
+#[test]
+fn a_list_of_values_keeps_its_lines_and_the_comments_at_values_that_stay() {
+    let folder = Folder::new();
+    folder.replace(
+        "edge.toml",
+        "polygon = [[0.7, 0.0], [1.0, 0.0], [1.0, 0.3]]",
+        "polygon = [\n  [0.7, 0.0],\n  # the kerb\n  [1.0, 0.0], # its end\n  [1.0, 0.3],\n]",
+    );
+    let before = folder.read("edge.toml");
+    let mut editor = open(&folder);
+    let polygon = json!([[0.7, 0.0], [1.0, 0.0], [0.9, 0.2], [1.0, 0.4]]);
+    editor.set("cameras[gate].zones[windows].polygon", &polygon).unwrap();
+    let after = editor.text("edge.toml").unwrap();
+    assert_eq!(
+        changed_lines(&before, &after),
+        ["-  [1.0, 0.3],", "+  [0.9, 0.2],", "+  [1.0, 0.4],"],
+        "{after}"
+    );
+    editor
+        .set(
+            "cameras[gate].zones[windows].polygon",
+            &json!([[1.0, 0.0], [0.5, 0.5], [0.6, 0.7]]),
+        )
+        .unwrap();
+    let after = editor.text("edge.toml").unwrap();
+    assert!(
+        after.contains("# the kerb\n  [1.0, 0.0], # its end\n  [0.5, 0.5],\n  [0.6, 0.7],\n]"),
+        "{after}"
+    );
+}

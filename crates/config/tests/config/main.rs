@@ -8,3 +8,4 @@ mod edits;
 mod sample;
 mod saves;
 mod schema_walk;
+mod texts;

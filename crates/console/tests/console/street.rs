@@ -52,6 +52,8 @@ pub(crate) struct Street {
     pub(crate) masks_fail: Mutex<bool>,
     /// The camera whose live video is shown, whatever the view.
     pub(crate) live: Mutex<Option<(Arc<Slot>, LiveLimits)>>,
+    /// Why files without faults are not put into force.
+    pub(crate) reload_error: Mutex<Option<String>>,
 }
 
 pub(crate) fn at(second: i64) -> Timestamp {
@@ -111,6 +113,7 @@ impl Street {
             is_unrecordable: Mutex::default(),
             masks_fail: Mutex::default(),
             live: Mutex::default(),
+            reload_error: Mutex::default(),
         }
     }
 
@@ -213,6 +216,19 @@ impl Daemon for Street {
         })
     }
 
+    fn learned_picture(&self, view: &CameraId) -> BoxFuture<'_, Result<Picture, PictureError>> {
+        let look = self.newest_look(view);
+        Box::pin(async move {
+            if *self.masks_fail.lock().unwrap() {
+                return Err(PictureError::Failed("the model for faces is missing".into()));
+            }
+            Ok(Picture {
+                jpeg: jpeg(320, 180, 70),
+                at: look.ok_or(PictureError::NotYet)?.at,
+            })
+        })
+    }
+
     fn look_now(&self, view: &CameraId) -> BoxFuture<'_, Result<(), LookError>> {
         let view = view.clone();
         Box::pin(async move {
@@ -233,7 +249,7 @@ impl Daemon for Street {
         ConfigurationStatus {
             sha256: self.config().config_sha256.clone(),
             since: at(0),
-            refused: Vec::new(),
+            refused: self.reload_error.lock().unwrap().iter().cloned().collect(),
             awaits_restart: Vec::new(),
         }
     }
@@ -247,6 +263,10 @@ impl Daemon for Street {
             error: None,
             removed: Vec::new(),
         };
+        let error = self.reload_error.lock().unwrap().clone();
+        if error.is_some() {
+            return Box::pin(std::future::ready(ReloadAnswer { error, ..answer }));
+        }
         match config::load(&before.file) {
             Ok(new) => {
                 answer.accepted = true;
@@ -427,6 +447,11 @@ impl Served {
         self.end.take();
     }
 
+    /// The main file of the configuration.
+    pub(crate) fn main(&self) -> PathBuf {
+        self.dir.path().join("edge.toml")
+    }
+
     pub(crate) fn state_dir(&self) -> PathBuf {
         self.dir.path().join("state")
     }
@@ -475,6 +500,12 @@ impl Served {
         let mut fields = fields.to_vec();
         fields.push(("csrf", &code));
         browser.post(path, &fields)
+    }
+
+    /// Puts the files into force, as after a person has changed them.
+    pub(crate) fn reload(&self) {
+        let answer = self.runtime.as_ref().unwrap().block_on(self.street.reload(false));
+        assert!(answer.accepted, "{answer:?}");
     }
 
     /// Waits until something holds.

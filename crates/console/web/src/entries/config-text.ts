@@ -1,0 +1,3 @@
+import { enhance } from "../pages/config-text";
+
+enhance(document);
