@@ -63,7 +63,7 @@ const READ_ONLY: [&str; 39] = [
 ];
 
 /// The commands that are recorded, with arguments that the sample box lets them run with, or refuse or fail for.
-const RECORDED: [(&str, &[&str]); 21] = [
+const RECORDED: [(&str, &[&str]); 22] = [
     (
         "boxes confirm",
         &[
@@ -97,6 +97,7 @@ const RECORDED: [(&str, &[&str]); 21] = [
         "signs record",
         &["gate", "--config", "CONFIG", "--pictures", "OUT/none.jpg"],
     ),
+    ("support-bundle", &["--out", "OUT/support.tar.gz", "--config", "CONFIG"]),
     ("take-over", &["--state", "STATE"]),
     (
         "view absorb",

@@ -17,6 +17,7 @@ use crate::{
     login_guard::{LoginGuard, Origin, Permission},
     random::{self, MacKey},
     sessions::Sessions,
+    system::System,
 };
 
 /// Open pages that are updated, at most. Each holds a connection; a browser shows one at a time.
@@ -43,6 +44,7 @@ pub(crate) struct App {
     pub(crate) passwords: PasswordPool,
     pub(crate) event_streams: Arc<Semaphore>,
     pub(crate) readers: Arc<Semaphore>,
+    pub(crate) system: System,
     pub(crate) key: MacKey,
     pub(crate) state_dir: PathBuf,
     logins: Mutex<LoginGuard>,
@@ -68,6 +70,7 @@ impl App {
             passwords: PasswordPool::new(),
             event_streams: Arc::new(Semaphore::new(MAX_EVENT_STREAMS)),
             readers: Arc::new(Semaphore::new(MAX_READERS)),
+            system: System::new(),
             key,
             base: base.trim_end_matches('/').to_owned(),
             state_dir,

@@ -95,6 +95,9 @@ pub(crate) enum Rejection {
     Picture(PictureError),
     #[error(transparent)]
     Look(LookError),
+    /// What was asked for does not fit the state of the box.
+    #[error("{0}")]
+    Conflict(String),
     #[error("the input is too large")]
     TooLarge,
     #[error("too many requests")]
@@ -128,6 +131,7 @@ impl Rejection {
             }
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::Conflict(_) => StatusCode::CONFLICT,
             Self::Account(fault, _) => match fault {
                 AccountFault::Exists | AccountFault::LastAdmin | AccountFault::FirstUser | AccountFault::TooMany => {
                     StatusCode::CONFLICT
@@ -174,6 +178,7 @@ impl Rejection {
             Self::UnknownHost => self.to_string(),
             Self::UnknownProxy => common.proxied.to_string(),
             Self::UnknownIdentity(user) => common.unknown_identity.with("user", user).to_string(),
+            Self::Conflict(what) => what.clone(),
             Self::BadRequest(what) => common.bad_request.with("what", what).to_string(),
             Self::Account(fault, _) => match fault {
                 AccountFault::Exists => t.account.exists.to_string(),

@@ -7,6 +7,7 @@ mod account;
 mod cases;
 mod common;
 mod names;
+mod system;
 mod wall;
 
 use std::fmt::{self, Display};
@@ -15,7 +16,8 @@ use axum::http::{HeaderMap, header::ACCEPT_LANGUAGE};
 use gridwatch_config::Language;
 
 pub(crate) use self::{
-    account::AccountTexts, cases::CaseTexts, common::CommonTexts, names::NameTexts, wall::WallTexts,
+    account::AccountTexts, cases::CaseTexts, common::CommonTexts, names::NameTexts, system::SystemTexts,
+    wall::WallTexts,
 };
 use crate::cookies;
 
@@ -87,6 +89,7 @@ pub(crate) struct Texts {
     pub(crate) wall: WallTexts,
     pub(crate) cases: CaseTexts,
     pub(crate) account: AccountTexts,
+    pub(crate) system: SystemTexts,
 }
 
 static ZH: Texts = Texts {
@@ -95,6 +98,7 @@ static ZH: Texts = Texts {
     wall: WallTexts::ZH,
     cases: CaseTexts::ZH,
     account: AccountTexts::ZH,
+    system: SystemTexts::ZH,
 };
 
 static EN: Texts = Texts {
@@ -103,6 +107,7 @@ static EN: Texts = Texts {
     wall: WallTexts::EN,
     cases: CaseTexts::EN,
     account: AccountTexts::EN,
+    system: SystemTexts::EN,
 };
 
 impl Texts {
@@ -165,6 +170,7 @@ mod tests {
             WallTexts::ALL,
             CaseTexts::ALL,
             AccountTexts::ALL,
+            SystemTexts::ALL,
         ]
         .into_iter()
         .flatten()

@@ -32,6 +32,7 @@ mod random;
 mod routes;
 mod server;
 mod sessions;
+mod system;
 mod tls;
 
 use std::{future::Future, sync::Arc};
@@ -74,6 +75,7 @@ impl Console {
         let identity = tls::load(&app.settings, &app.state_dir)?;
         let routes = pages::routes(Routes::new(Arc::clone(&app)));
         let routes = api::routes(routes);
+        let routes = system::api::routes(routes);
         let table = routes.table().to_vec();
         let routes = openapi::route(routes, &table);
         let summary = routes.table().iter().map(|route| RouteSummary {

@@ -5,6 +5,7 @@ mod camera;
 mod cases;
 mod login;
 mod preferences;
+mod system;
 mod users;
 mod wall;
 
@@ -39,6 +40,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
     let routes = users::routes(routes);
     let routes = wall::routes(routes);
     let routes = camera::routes(routes);
+    let routes = system::routes(routes);
     cases::routes(routes)
 }
 

@@ -16,5 +16,8 @@ mod pages;
 mod proxy;
 mod roles;
 mod street;
+mod support_bundle;
+mod system;
+mod system_models;
 mod texts;
 mod tls;
