@@ -30,6 +30,8 @@ const PLACE: &str = "[place]";
 const MIN_SECRET: usize = 4;
 /// Shorter lines of key files and texts of the console's files are no secrets, but words such as `viewer`.
 const MIN_KEY_TEXT: usize = 16;
+/// Shorter values of variables are switches such as `true`.
+const MIN_VARIABLE: usize = 8;
 /// Shorter addresses are words.
 const MIN_ADDRESS: usize = 4;
 /// Files with keys that are read, at most, and the size of each.
@@ -330,7 +332,8 @@ impl Secrets {
             let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else {
                 continue;
             };
-            if words.iter().any(|word| name.to_uppercase().contains(word)) && !value.starts_with('/') {
+            let is_secret = words.iter().any(|word| name.to_uppercase().contains(word));
+            if is_secret && value.len() >= MIN_VARIABLE && !value.starts_with('/') {
                 self.in_text(value);
                 self.add(value);
             }

@@ -1,6 +1,6 @@
 //! Model versions: what is installed and live, uploads of packages, and the requests that `gridwatch model` makes, too.
 
-use std::{io::Write as _, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::body::Body;
 use futures::StreamExt as _;
@@ -17,7 +17,7 @@ use gridwatch_model::trial::TrialReport;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::task;
+use tokio::{io::AsyncWriteExt as _, task};
 
 use crate::{app::App, error::Rejection};
 
@@ -396,10 +396,11 @@ pub(crate) async fn install(app: &Arc<App>, size: Option<u64>, body: Body) -> Re
     let io = |error: std::io::Error| Rejection::internal(&error);
     disk::create_private_dir(&folder).map_err(io)?;
     // Deleted when it is dropped, also if this future is: the sender has gone, or it took too long.
-    let mut file = tempfile::Builder::new()
+    let file = tempfile::Builder::new()
         .prefix("upload-")
         .tempfile_in(&folder)
         .map_err(io)?;
+    let mut out = tokio::fs::File::from_std(file.reopen().map_err(io)?);
     let (mut received, mut stream) = (0_u64, body.into_data_stream());
     loop {
         let next = tokio::time::timeout(STALL, stream.next()).await;
@@ -414,9 +415,10 @@ pub(crate) async fn install(app: &Arc<App>, size: Option<u64>, body: Body) -> Re
         if received > room {
             return Err(no_space());
         }
-        // Into the page cache: short.
-        file.write_all(&chunk).map_err(io)?;
+        out.write_all(&chunk).await.map_err(io)?;
     }
+    out.flush().await.map_err(io)?;
+    drop(out);
     if received == 0 {
         return Err(Rejection::BadRequest("the package is empty".into()));
     }

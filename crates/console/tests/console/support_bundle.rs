@@ -94,7 +94,8 @@ fn planted() -> (Served, Vec<String>) {
     // As if somebody had logged all of them.
     let mut log: Vec<String> = secrets
         .iter()
-        .filter(|secret| *secret != PASSWORD)
+        // Of these the box knows nothing by which they could be found in any place.
+        .filter(|secret| ![PASSWORD, "hunter2"].contains(&secret.as_str()))
         .map(|secret| format!("2026-05-01T00:00:00Z  WARN gridwatch: leaked {secret} here"))
         .collect();
     log.push(format!(
