@@ -58,6 +58,7 @@ pub mod signs;
 pub mod snapshot;
 mod starter;
 pub mod store;
+pub mod support_bundle;
 pub mod take_over;
 mod terminal;
 #[cfg(all(feature = "gst", feature = "ort"))]
@@ -159,6 +160,7 @@ pub enum Command {
     Boxes(boxes::BoxesArgs),
     TakeOver(take_over::TakeOverArgs),
     Store(store::StoreArgs),
+    SupportBundle(support_bundle::SupportBundleArgs),
     #[cfg(feature = "gst")]
     Crashes(crashes::CrashesArgs),
     Ledger(ledger::LedgerArgs),
@@ -217,6 +219,7 @@ impl Command {
             Self::Boxes(args) => boxes::run(&args),
             Self::TakeOver(args) => take_over::run(&args),
             Self::Store(args) => store::run(&args),
+            Self::SupportBundle(args) => support_bundle::run(&args),
             #[cfg(feature = "gst")]
             Self::Crashes(args) => crashes::run(&args),
             Self::Ledger(args) => ledger::run(&args),
@@ -334,6 +337,7 @@ macro_rules! failure_from {
 failure_from!(
     gridwatch_config::edit::EditError,
     gridwatch_console::accounts::AccountError,
+    gridwatch_config::rollout::RolloutError,
     gridwatch_evidence::EvidenceError,
     cases::CasesError,
     gridwatch_custody::keys::KeyError,

@@ -7,9 +7,8 @@ use std::{
 };
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
-use gridwatch_base::{disk::write_private, file};
+use gridwatch_base::disk::write_private;
 use gridwatch_camera::{
     Codec,
     decode::{CrashLog, CrashReport},
@@ -19,28 +18,14 @@ use gridwatch_custody::{
     keys::{KeyError, KeyRing},
     vault::{OriginalFormat, Vault, VaultKey},
 };
+pub(crate) use gridwatch_support::crashes::CrashRecord;
+use gridwatch_support::crashes::{FOLDER, record_path, records};
 
-/// The folder in the state directory.
-const FOLDER: &str = "decode-crashes";
 /// Records kept.
 const MAX_RECORDS: usize = 256;
 /// Pictures kept, and their size together.
 const MAX_PICTURES: usize = 16;
 const MAX_BYTES: usize = 16 << 20;
-/// Longest record.
-const MAX_RECORD_BYTES: u64 = 4096;
-
-/// What is known of a picture that ended a decode worker.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct CrashRecord {
-    pub(crate) at: Timestamp,
-    pub(crate) camera: String,
-    pub(crate) codec: String,
-    pub(crate) bytes: usize,
-    pub(crate) sha256: String,
-    /// How the worker ended.
-    pub(crate) cause: String,
-}
 
 /// The log of this box, with the pictures of earlier runs.
 #[cfg_attr(not(feature = "ort"), expect(dead_code, reason = "the daemon needs ONNX Runtime"))]
@@ -63,6 +48,7 @@ pub(crate) fn crash_log(config: &Config) -> Result<CrashLog, KeyError> {
 
 /// The folder of records and pictures.
 pub(crate) struct CrashStore {
+    state_dir: PathBuf,
     dir: PathBuf,
     vault: Option<Vault>,
 }
@@ -73,6 +59,7 @@ impl CrashStore {
         let dir = state_dir.join(FOLDER);
         Self {
             vault: key.map(|key| Vault::at(dir.clone(), key)),
+            state_dir: state_dir.to_owned(),
             dir,
         }
     }
@@ -119,16 +106,7 @@ impl CrashStore {
 
     /// The records, oldest first. One that cannot be read is left out.
     pub(crate) fn records(&self) -> Vec<CrashRecord> {
-        let Ok(folder) = fs::read_dir(&self.dir) else {
-            return Vec::new();
-        };
-        let paths = folder.filter_map(|entry| Some(entry.ok()?.path()));
-        let mut records: Vec<CrashRecord> = paths
-            .filter(|path| path.extension().is_some_and(|end| end == "json"))
-            .filter_map(|path| read(&path))
-            .collect();
-        records.sort_by_key(|r| r.at);
-        records
+        records(&self.state_dir)
     }
 
     /// Deletes the oldest pictures and records beyond the limits.
@@ -148,16 +126,8 @@ impl CrashStore {
     }
 
     fn record_path(&self, sha256: &str) -> PathBuf {
-        self.dir.join(format!("{sha256}.json"))
+        record_path(&self.dir, sha256)
     }
-}
-
-fn read(path: &Path) -> Option<CrashRecord> {
-    let text = file::read(path, MAX_RECORD_BYTES).ok()?;
-    let record: CrashRecord = serde_json::from_slice(&text).ok()?;
-    // The hash names files.
-    let is_hash = record.sha256.len() == 64 && record.sha256.bytes().all(|b| b.is_ascii_hexdigit());
-    is_hash.then_some(record)
 }
 
 #[cfg(test)]

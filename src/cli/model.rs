@@ -18,10 +18,8 @@ use std::{path::Path, process::ExitCode};
 
 use super::{Failure, audited::audited, options::ConfigArgs};
 use crate::audit::Act;
-use gridwatch_base::error::Class;
-use gridwatch_config as config;
 use gridwatch_config::Config;
-use gridwatch_model::{Model, registry::Registry};
+use gridwatch_model::Model;
 
 /// Prepare models and manage model versions
 ///
@@ -111,10 +109,6 @@ fn changed(
     })
 }
 
-fn registry(config: &Config) -> Registry {
-    Registry::new(&config.state_dir, config.registry.keys.clone())
-}
-
 /// A model version as typed: `ID@VERSION`.
 #[derive(Debug, Clone)]
 struct ModelRef {
@@ -138,25 +132,12 @@ fn model(text: &str, config: &ConfigArgs) -> Result<Model, Failure> {
     match model_ref(text) {
         Ok(wanted) if !dir.is_dir() => {
             let config = config.load()?;
-            let configured = configured(&config, &wanted.id)?;
-            let shipped = Model::load(&configured.dir)?;
+            let shipped = Model::load(&config.models[config.model_index(&wanted.id)?].dir)?;
             if shipped.manifest().version == wanted.version {
                 return Ok(shipped);
             }
-            Ok(registry(&config).load(&wanted.id, &wanted.version)?)
+            Ok(config.model_registry().load(&wanted.id, &wanted.version)?)
         }
         _ => Ok(Model::load(dir)?),
     }
-}
-
-/// The configuration's model with this id.
-fn configured<'a>(config: &'a Config, id: &str) -> Result<&'a config::Model, Failure> {
-    config.models.iter().find(|m| m.id == id).ok_or_else(|| {
-        let ids: Vec<&str> = config.models.iter().map(|m| m.id.as_str()).collect();
-        let message = format!(
-            "the configuration has no model {id:?}, only {}; add it under [[models]] and restart the daemon",
-            ids.join(", ")
-        );
-        Failure::new(Class::Config, message)
-    })
 }

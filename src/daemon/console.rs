@@ -9,13 +9,14 @@ use gridwatch_config::Config;
 use gridwatch_console::{
     Console, ConsoleError, Daemon as ConsoleDaemon, Settings as ConsoleSettings,
     daemon::{
-        Act, Change, ConfigurationStatus, Connection, LinkStatus, Look, LookError, Masking, Picture, PictureError,
+        Act, Change, Finding, TriedPicture, VideoCodec, ConfigurationStatus, Connection, LinkStatus, Look, LookError, Masking, Picture, PictureError,
         Readiness, RecordError, ReloadAnswer, RemovedView, ViewStatus,
     },
 };
 use gridwatch_engine::{CameraId, Detection};
 use gridwatch_evidence::{self as evidence, EvidenceError};
 use gridwatch_frame::Frame;
+use gridwatch_model::{Model, ModelSet, Runtime, selftest};
 use jiff::Timestamp;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{
@@ -32,12 +33,16 @@ use super::{
     look_board::{self, NewestLook},
     looks::WatchedCamera,
     messages::{CoreEvent, EvidenceRequest},
+    pictures,
     reload::{ReloadOccasion, ReloadOutcome, ReloadRequest, Reloader},
 };
-use crate::{audit, telemetry};
+use crate::{audit, first_picture, telemetry};
 
 /// Full pictures that are made at the same time or wait for it: each may take a second of the evidence worker, which cases need, too.
 const MAX_PICTURES: usize = 4;
+
+/// A picture of a camera that is not configured yet must be ready within this time.
+const TRIAL_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Longest wait of a thumbnail for its turn.
 const THUMBNAIL_WAIT: Duration = Duration::from_secs(15);
@@ -54,6 +59,7 @@ pub(super) struct ConsoleAccess {
     pub(super) metrics: PrometheusHandle,
     pub(super) live: LiveLimits,
     pictures: Semaphore,
+    started_at: Timestamp,
 }
 
 impl ConsoleAccess {
@@ -70,6 +76,7 @@ impl ConsoleAccess {
             metrics,
             live: LiveLimits::default(),
             pictures: Semaphore::new(MAX_PICTURES),
+            started_at: Timestamp::now(),
         }
     }
 
@@ -291,6 +298,33 @@ impl ConsoleDaemon for ConsoleAccess {
             .watch(&self.live)
     }
 
+    fn try_picture(&self, keyframe: Bytes, codec: VideoCodec) -> BoxFuture<'_, Result<TriedPicture, PictureError>> {
+        let (config, runtime) = (self.shared.config(), self.reloader.runtime.clone());
+        Box::pin(async move {
+            let tried = tokio::task::spawn_blocking(move || {
+                let runtime = runtime.with(config.inference.clone());
+                try_keyframe(&config, &runtime, keyframe, codec)
+            });
+            let failed = |what: String| PictureError::Failed(what);
+            let tried = tokio::time::timeout(TRIAL_TIMEOUT, tried).await;
+            let tried = tried.map_err(|_| failed(format!("not done within {} s", TRIAL_TIMEOUT.as_secs())))?;
+            tried.map_err(|_| failed("the daemon is stopping".into()))?.map_err(failed)
+        })
+    }
+
+    fn started_at(&self) -> Option<Timestamp> {
+        Some(self.started_at)
+    }
+
+    fn onnxruntime(&self) -> Option<String> {
+        Some(self.reloader.runtime.build().to_owned())
+    }
+
+    fn test_model(&self, model: &Model) -> Result<(), String> {
+        let runtime = self.reloader.runtime.clone().with(self.shared.config().inference.clone());
+        selftest::check(&runtime, model).refusal().map_or(Ok(()), |why| Err(why.to_string()))
+    }
+
     fn link(&self) -> LinkStatus {
         let state = self.shared.link_state.borrow().clone();
         let outbox = self.shared.outbox_sight();
@@ -332,6 +366,54 @@ impl ConsoleDaemon for ConsoleAccess {
             }
         })
     }
+}
+
+/// Decodes a keyframe of a camera that is not configured yet and runs all models on it. The picture is masked, or there is none.
+fn try_keyframe(
+    config: &Config,
+    runtime: &Runtime,
+    keyframe: Bytes,
+    codec: VideoCodec,
+) -> Result<TriedPicture, String> {
+    let frame = first_picture::decode(codec, keyframe.into(), config.decoders)?;
+    let frame = frame.ok_or("this program has no decoder for the stream")?;
+    let models: Vec<Model> = config
+        .models
+        .iter()
+        .map(|model| Model::load(&model.dir))
+        .collect::<Result<_, _>>()
+        .map_err(|e| e.to_string())?;
+    let labels: Vec<_> = models.iter().flat_map(|m| m.manifest().engine_labels()).collect();
+    let mut detector = ModelSet::new(runtime, &models).map_err(|e| e.to_string())?;
+    let mut found = Vec::new();
+    let mut input = detector.input(&frame);
+    for slot in 0..models.len() {
+        found.extend(input.detect(slot).map_err(|e| e.to_string())?);
+    }
+    let findings = found.iter().map(|d| Finding {
+        label: d.label.clone(),
+        score: d.score,
+        bbox: d.bbox,
+        counts: false,
+    });
+    let findings = findings.collect();
+    if let Some(mut masks) = pictures::mask_detector(config, runtime).map_err(|e| e.to_string())? {
+        found.extend(masks.detect(&frame).map_err(|e| e.to_string())?);
+    }
+    let settings = evidence::Settings {
+        jpeg_quality: config.evidence.jpeg_quality,
+        max_bytes: config.evidence.max_picture_bytes,
+        min_interval: Duration::ZERO,
+        mask: true,
+        finds_persons: labels.iter().chain(&config.evidence.mask_labels).any(evidence::is_of_person),
+        privacy: Vec::new(),
+    };
+    let made = evidence::preview(&frame, &found, &settings).map_err(|e| e.to_string())?;
+    Ok(TriedPicture {
+        jpeg: made.picture.jpeg.into(),
+        size: made.size,
+        findings,
+    })
 }
 
 impl From<super::RemovedView> for RemovedView {

@@ -67,7 +67,7 @@ const READ_ONLY: [&str; 43] = [
 ];
 
 /// The commands that are recorded, with arguments that the sample box lets them run with, or refuse or fail for.
-const RECORDED: [(&str, &[&str]); 28] = [
+const RECORDED: [(&str, &[&str]); 29] = [
     (
         "boxes confirm",
         &[
@@ -102,6 +102,7 @@ const RECORDED: [(&str, &[&str]); 28] = [
         "signs record",
         &["gate", "--config", "CONFIG", "--pictures", "OUT/none.jpg"],
     ),
+    ("support-bundle", &["--out", "OUT/support.tar.gz", "--config", "CONFIG"]),
     ("take-over", &["--state", "STATE"]),
     // Without a password on standard input.
     ("users add", &["wang", "--role", "admin", "--config", "CONFIG"]),

@@ -59,6 +59,7 @@ mod runtime_library;
 mod signs;
 mod store_commands;
 mod store_retention;
+mod support_bundle;
 mod take_over;
 mod token;
 mod tune;

@@ -49,6 +49,12 @@ pub enum ChangeKind {
     Secret,
 }
 
+/// The content of configuration files without their secrets, as [`Change`] shows values: what the schema marks as secret, what it does not
+/// know, and texts that look like a URL with a login are `***`.
+pub fn redacted(document: &Value) -> Value {
+    walk::without_secrets(document)
+}
+
 /// One difference between two configurations.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Change {

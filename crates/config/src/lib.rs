@@ -15,6 +15,7 @@ pub mod edit;
 pub mod element;
 pub mod files;
 pub mod raw;
+pub mod rollout;
 pub mod schema;
 
 mod check;

@@ -20,6 +20,7 @@ use crate::{
     login_guard::{LoginGuard, Origin, Permission},
     random::{self, MacKey},
     sessions::Sessions,
+    system::System,
 };
 
 /// Open pages that are updated, at most. Each holds a connection; a browser shows one at a time.
@@ -56,6 +57,7 @@ pub(crate) struct App {
     pub(crate) live_places: LivePlaces,
     pub(crate) wizards: Arc<Wizards>,
     pub(crate) heavy: Arc<Semaphore>,
+    pub(crate) system: System,
     pub(crate) key: MacKey,
     /// True when the console ends: streams of events end then.
     pub(crate) ending: watch::Sender<bool>,
@@ -88,6 +90,7 @@ impl App {
             live_places: LivePlaces::default(),
             wizards: Arc::default(),
             heavy: Arc::new(Semaphore::new(MAX_HEAVY)),
+            system: System::new(),
             key,
             base: base.trim_end_matches('/').to_owned(),
             state_dir,

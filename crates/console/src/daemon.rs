@@ -111,6 +111,28 @@ pub trait Daemon: Send + Sync + 'static {
     /// All metrics in Prometheus' text format.
     fn metrics(&self) -> String;
 
+    /// When the daemon was started; `None` if it does not tell.
+    fn started_at(&self) -> Option<Timestamp> {
+        None
+    }
+
+    /// Version of ONNX Runtime, if it is loaded.
+    fn onnxruntime(&self) -> Option<String> {
+        None
+    }
+
+    /// Runs the self-test of a model that is about to be installed, as `gridwatch model install` does. Blocks for seconds, on a thread where
+    /// that is allowed.
+    ///
+    /// # Errors
+    /// Why the model must not be installed, for a person.
+    fn test_model(&self, model: &gridwatch_model::Model) -> Result<(), String> {
+        Err(format!(
+            "{}: this program cannot run models, so it cannot test them",
+            model.manifest().id
+        ))
+    }
+
     /// What changes from now on. The console holds a receiver only while a browser shows a page that is updated, so with a receiver count
     /// of 0 nothing needs to be sent. A receiver that lags loses the oldest changes and the console then asks for everything; the channel
     /// should hold a few hundred.

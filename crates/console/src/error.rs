@@ -93,15 +93,15 @@ pub(crate) enum Rejection {
     UnknownIdentity(String),
     #[error("invalid input: {0}")]
     BadRequest(String),
-    /// Something else has been done in the meantime.
-    #[error("{0}")]
-    Conflict(String),
     #[error("{1}")]
     Account(AccountFault, String),
     #[error(transparent)]
     Picture(PictureError),
     #[error(transparent)]
     Look(LookError),
+    /// What was asked for does not fit the state of the box.
+    #[error("{0}")]
+    Conflict(String),
     #[error("the input is too large")]
     TooLarge,
     #[error("too many requests")]
@@ -188,7 +188,8 @@ impl Rejection {
             Self::UnknownHost => self.to_string(),
             Self::UnknownProxy => common.proxied.to_string(),
             Self::UnknownIdentity(user) => common.unknown_identity.with("user", user).to_string(),
-            Self::BadRequest(what) | Self::Conflict(what) => common.bad_request.with("what", what).to_string(),
+            Self::Conflict(what) => what.clone(),
+            Self::BadRequest(what) => common.bad_request.with("what", what).to_string(),
             Self::Account(fault, _) => match fault {
                 AccountFault::Exists => t.account.exists.to_string(),
                 AccountFault::LastAdmin => t.account.last_admin.to_string(),

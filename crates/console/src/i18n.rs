@@ -10,6 +10,7 @@ mod common;
 mod configuration;
 mod live;
 mod names;
+mod system;
 mod wall;
 
 use std::fmt::{self, Display};
@@ -18,7 +19,7 @@ use axum::http::{HeaderMap, header::ACCEPT_LANGUAGE};
 use gridwatch_config::Language;
 
 pub(crate) use self::{
-    account::AccountTexts, add::AddTexts, cases::CaseTexts, common::CommonTexts, configuration::ConfigurationTexts, live::LiveTexts, names::NameTexts,
+    account::AccountTexts, add::AddTexts, cases::CaseTexts, common::CommonTexts, configuration::ConfigurationTexts, live::LiveTexts, names::NameTexts, system::SystemTexts,
     wall::WallTexts,
 };
 use crate::cookies;
@@ -94,6 +95,7 @@ pub(crate) struct Texts {
     pub(crate) live: LiveTexts,
     pub(crate) add: AddTexts,
     pub(crate) configuration: ConfigurationTexts,
+    pub(crate) system: SystemTexts,
 }
 
 static ZH: Texts = Texts {
@@ -105,6 +107,7 @@ static ZH: Texts = Texts {
     live: LiveTexts::ZH,
     add: AddTexts::ZH,
     configuration: ConfigurationTexts::ZH,
+    system: SystemTexts::ZH,
 };
 
 static EN: Texts = Texts {
@@ -116,6 +119,7 @@ static EN: Texts = Texts {
     live: LiveTexts::EN,
     add: AddTexts::EN,
     configuration: ConfigurationTexts::EN,
+    system: SystemTexts::EN,
 };
 
 impl Texts {
@@ -181,6 +185,7 @@ mod tests {
             LiveTexts::ALL,
             AddTexts::ALL,
             ConfigurationTexts::ALL,
+            SystemTexts::ALL,
         ]
         .into_iter()
         .flatten()

@@ -37,6 +37,7 @@ mod random;
 mod routes;
 mod server;
 mod sessions;
+mod system;
 mod tls;
 mod web_texts;
 
@@ -80,6 +81,7 @@ impl Console {
         let identity = tls::load(&app.settings, &app.state_dir)?;
         let routes = pages::routes(Routes::new(Arc::clone(&app)));
         let routes = api::routes(routes);
+        let routes = system::api::routes(routes);
         let table = routes.table().to_vec();
         let routes = openapi::route(routes, &table);
         let summary = routes.table().iter().map(|route| RouteSummary {

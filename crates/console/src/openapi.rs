@@ -27,7 +27,7 @@ pub(crate) struct Operation {
     /// Name in the audit log, for what changes something.
     pub(crate) act: Option<&'static str>,
     pub(crate) answer: Answer,
-    /// Schema of the JSON body, if it has one.
+    /// Schema of the JSON body, if it has one. A schema with `contentMediaType` describes a body of that type instead.
     pub(crate) body: Option<SchemaOf>,
     /// Schema of the object of query parameters, if it has any.
     pub(crate) query: Option<SchemaOf>,
@@ -42,6 +42,8 @@ pub(crate) enum Answer {
     Jpeg,
     /// Fragmented MP4 without end.
     Mp4,
+    /// A file of this media type.
+    File(&'static str),
     /// Status 204.
     Nothing,
 }
@@ -140,6 +142,9 @@ fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
         Answer::Mp4 => json!({
             "200": { "description": "The video, until the client hangs up", "content": { "video/mp4": {} } },
         }),
+        Answer::File(kind) => json!({
+            "200": { "description": "The file", "content": { kind: {} } },
+        }),
         Answer::Nothing => json!({ "204": { "description": "Done" } }),
     };
     let mut responses = success;
@@ -167,9 +172,12 @@ fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
         "responses": responses,
     });
     if let Some(body) = operation.body {
+        let schema = body(generator);
+        let kind = schema.get("contentMediaType").and_then(Value::as_str);
+        let kind = kind.unwrap_or("application/json").to_owned();
         described["requestBody"] = json!({
             "required": true,
-            "content": { "application/json": { "schema": body(generator) } },
+            "content": { kind: { "schema": schema } },
         });
     }
     described

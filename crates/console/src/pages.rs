@@ -16,6 +16,7 @@ mod live;
 mod login;
 mod notices;
 mod preferences;
+mod system;
 mod users;
 mod wall;
 mod zones;
@@ -60,6 +61,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
     let routes = calibration::routes(routes);
     let routes = hours::routes(routes);
     let routes = aim::routes(routes);
+    let routes = system::routes(routes);
     configuration::routes(routes)
 }
 

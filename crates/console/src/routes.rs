@@ -59,6 +59,8 @@ pub(crate) struct Route {
     pub(crate) act: Option<&'static str>,
     /// For the JSON API: its description.
     pub(crate) api: Option<crate::openapi::Operation>,
+    /// Longest time for its handler, the reading of the request's body included.
+    time: Duration,
 }
 
 /// Routes with their handlers.
@@ -66,6 +68,8 @@ pub(crate) struct Routes {
     app: Arc<App>,
     table: Vec<Route>,
     router: Router<Arc<App>>,
+    /// Time of the routes that are added next.
+    time: Duration,
 }
 
 impl Routes {
@@ -74,7 +78,16 @@ impl Routes {
             app,
             table: Vec::new(),
             router: Router::new(),
+            time: HANDLER_TIMEOUT,
         }
+    }
+
+    /// Gives the routes that `add` adds another time for their handlers: for large uploads, whose handlers bound the body themselves.
+    pub(crate) fn taking(mut self, time: Duration, add: impl FnOnce(Self) -> Self) -> Self {
+        self.time = time;
+        let mut routes = add(self);
+        routes.time = HANDLER_TIMEOUT;
+        routes
     }
 
     /// A page, or a part of one.
@@ -127,6 +140,7 @@ impl Routes {
             access,
             act,
             api,
+            time: self.time,
         };
         let check = middleware::from_fn_with_state((Arc::clone(&self.app), route.clone()), admit);
         self.router = self.router.route(path, on(filter, handler).layer(check));
@@ -212,7 +226,7 @@ async fn admit(State((app, route)): State<(Arc<App>, Route)>, mut request: Reque
         request.extensions_mut().insert(actor.clone());
     }
     // Ends also a request whose body comes too slowly, as handlers read it.
-    let response = tokio::time::timeout(HANDLER_TIMEOUT, next.run(request)).await;
+    let response = tokio::time::timeout(route.time, next.run(request)).await;
     let response = response.unwrap_or_else(|_| Rejection::TimedOut.into_response());
     match route.act {
         Some(act) => recorded(&app, act, actor, client, response).await,

@@ -288,6 +288,11 @@ impl KeyRing {
         }
     }
 
+    /// True while a rotation of the signing key was interrupted: `gridwatch keys rotate` or the next start ends it.
+    pub fn is_signing_rotation_pending(&self) -> bool {
+        self.dir.join(NEXT_SIGNING_FILE).exists()
+    }
+
     /// The keys of the box, and the files in `other`, that other users can read.
     pub fn unprotected<'a>(&self, other: impl IntoIterator<Item = &'a Path>) -> Vec<KeyError> {
         let own = [self.signing_file(), self.dir.join(ORIGINALS_FILE)];

@@ -9,19 +9,18 @@ use std::{
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{ModelRef, configured, list, model_ref, registry};
+use super::{ModelRef, list, model_ref};
 use crate::{
     audit::Act,
     cli::{Failure, json_line, print, terminal::note},
 };
 use gridwatch_base::error::Class;
-use gridwatch_config::Config;
-use gridwatch_engine::Label;
-use gridwatch_model::{
-    Model,
-    registry::{Entry, Event, Journal, Registry, Version, version_name},
-    trial,
+use gridwatch_config::{
+    Config,
+    rollout::{Rollout, UsePlan, UseRequest},
 };
+use gridwatch_engine::Label;
+use gridwatch_model::registry::{Entry, Event, Journal, Registry, version_name};
 
 /// Switch to a model version after a trial.
 ///
@@ -146,188 +145,86 @@ impl ShadowArgs {
 }
 
 pub(super) fn use_version(args: &UseArgs, config: &Config) -> Result<ExitCode, Failure> {
-    let (target, registry) = (
-        Target::new(config, &args.model.id, args.camera.as_deref())?,
-        registry(config),
-    );
-    let (version, new) = target.version(&registry, &args.model)?;
-    let known = registry.state()?.model(&args.model.id);
-    let is_live = known.live(args.camera.as_deref()) == version
-        && args.camera.as_ref().is_none_or(|camera| known.has_own_version(camera));
-    if is_live && known.requests.is_empty() {
-        let outcome = ChangeOutcome {
-            id: target.id,
-            version: Some(&args.model.version),
-            outcome: "live",
-            reason: Some("already live"),
-            entry: None,
-        };
-        return outcome.print(args.waiting.json, ExitCode::SUCCESS);
-    }
-    target.check_replacement(&registry, &new, args)?;
-    let event = |request| Event::Use {
-        request,
-        version,
-        camera: args.camera.clone(),
+    let rollout = Rollout::new(config, &args.model.id, args.camera.as_deref())?;
+    let wanted = UseRequest {
+        version: args.model.version.clone(),
         now: args.now,
         force: args.force,
     };
-    target.request(&registry, event, &args.waiting)
+    let request = new_request();
+    match rollout.use_version(&wanted, request.clone())? {
+        UsePlan::IsLive => {
+            let outcome = ChangeOutcome {
+                id: rollout.id(),
+                version: Some(&args.model.version),
+                outcome: "live",
+                reason: Some("already live"),
+                entry: None,
+            };
+            outcome.print(args.waiting.json, ExitCode::SUCCESS)
+        }
+        UsePlan::Request { event, unproven } => {
+            if !unproven.is_empty() {
+                let names: Vec<&str> = unproven.iter().map(Label::as_str).collect();
+                note(format_args!(
+                    "Not in its self-test at the rules' scores: {}. The trial has to prove them; if they are too rare in front of these \
+                     cameras, it is rejected unless --force is given.",
+                    names.join(", ")
+                ));
+            }
+            Sent::new(&rollout, request).send(event, &args.waiting)
+        }
+    }
 }
 
 pub(super) fn roll_back(args: &RollbackArgs, config: &Config) -> Result<ExitCode, Failure> {
-    let target = Target::new(config, &args.id, args.camera.as_deref())?;
-    let registry = registry(config);
-    let known = registry.state()?.model(&args.id);
-    if known.previous_version(args.camera.as_deref()).is_none() && known.requests.is_empty() {
-        return Err(Failure::new(
-            Class::Config,
-            format!(
-                "{}: no previous version to roll back to; the configuration's version is live",
-                args.id
-            ),
-        ));
-    }
-    let event = |request| Event::Rollback {
-        request,
-        camera: args.camera.clone(),
-    };
-    target.request(&registry, event, &args.waiting)
+    let rollout = Rollout::new(config, &args.id, args.camera.as_deref())?;
+    let request = new_request();
+    let event = rollout.roll_back(request.clone())?;
+    Sent::new(&rollout, request).send(event, &args.waiting)
 }
 
 pub(super) fn shadow(args: &ShadowArgs, config: &Config) -> Result<ExitCode, Failure> {
-    let registry = registry(config);
     if args.stop {
         let id = args.model.split('@').next().unwrap_or_default();
-        let target = Target::new(config, id, None)?;
-        if registry.state()?.model(id).shadow.is_none() {
-            return Err(Failure::new(Class::Config, format!("{id}: no shadow is running")));
-        }
-        append(&registry.journal(), target.id, Event::ShadowStop {})?;
+        let rollout = Rollout::new(config, id, None)?;
+        let event = rollout.stop_shadow()?;
+        append(&rollout.registry().journal(), rollout.id(), event)?;
         note(format_args!("Stop requested; `gridwatch model list` shows the report."));
         return Ok(ExitCode::SUCCESS);
     }
     let wanted = model_ref(&args.model).map_err(|e| Failure::new(Class::Config, format!("{:?}: {e}", args.model)))?;
-    let target = Target::new(config, &wanted.id, args.camera.as_deref())?;
-    let (version, _) = target.version(&registry, &wanted)?;
-    let event = |request| Event::Shadow {
-        request,
-        version,
-        camera: args.camera.clone(),
-        looks: args.looks,
-    };
-    target.request(&registry, event, &args.waiting)
+    let rollout = Rollout::new(config, &wanted.id, args.camera.as_deref())?;
+    let request = new_request();
+    let event = rollout.shadow(&wanted.version, args.looks, request.clone())?;
+    Sent::new(&rollout, request).send(event, &args.waiting)
 }
 
-/// The model that a request is about.
-struct Target<'a> {
-    config: &'a Config,
-    /// Its index in the configuration.
-    model: usize,
+fn new_request() -> String {
+    ulid::Ulid::generate().to_string()
+}
+
+/// A request to the daemon, and its answer.
+struct Sent<'a> {
+    registry: &'a Registry,
+    /// Id of the model.
     id: &'a str,
+    request: String,
 }
 
-impl<'a> Target<'a> {
-    /// Checks that the configuration has the model, and that `camera` uses it.
-    fn new(config: &'a Config, id: &str, camera: Option<&str>) -> Result<Self, Failure> {
-        let found = configured(config, id)?;
-        let model = config.models.iter().position(|m| m.id == found.id).unwrap_or_default();
-        let uses_model = |c: &&gridwatch_config::Camera| c.models.contains(&model);
-        if let Some(camera) = camera
-            && !config
-                .cameras
-                .iter()
-                .filter(uses_model)
-                .any(|c| c.id.as_str() == camera)
-        {
-            let ids: Vec<&str> = config
-                .cameras
-                .iter()
-                .filter(uses_model)
-                .map(|c| c.id.as_str())
-                .collect();
-            let message = format!(
-                "no camera {camera:?} uses the model {id}; the cameras that do: {}",
-                ids.join(", ")
-            );
-            return Err(Failure::new(Class::Config, message));
+impl<'a> Sent<'a> {
+    fn new(rollout: &'a Rollout<'_>, request: String) -> Self {
+        Self {
+            registry: rollout.registry(),
+            id: rollout.id(),
+            request,
         }
-        Ok(Self {
-            config,
-            model,
-            id: &found.id,
-        })
     }
 
-    /// The version as written in the journal (`None` for the configuration's own) and its model.
-    fn version(&self, registry: &Registry, wanted: &ModelRef) -> Result<(Version, Model), Failure> {
-        let shipped = Model::load(&self.config.models[self.model].dir)?;
-        if shipped.manifest().version == wanted.version {
-            return Ok((None, shipped));
-        }
-        let model = registry.load(&wanted.id, &wanted.version)?;
-        Ok((Some(wanted.version.clone()), model))
-    }
-
-    /// Fails if the new version lacks a label that a rule or the masking needs, or a self-test that the live version has, and says
-    /// which labels only the trial can prove. The daemon checks this too; here the operator learns it before the trial.
-    fn check_replacement(&self, registry: &Registry, new: &Model, args: &UseArgs) -> Result<(), Failure> {
-        let camera = args.camera.as_deref();
-        let known = registry.state()?.model(self.id);
-        let old = match known.live(camera) {
-            Some(version) => registry.load(self.id, &version)?,
-            None => Model::load(&self.config.models[self.model].dir)?,
-        };
-        let labels = |model: &Model| -> Vec<Label> { model.manifest().engine_labels() };
-        let others: Vec<Vec<Label>> = self
-            .config
-            .models
-            .iter()
-            .map(|m| Model::load(&m.dir).map(|m| labels(&m)).unwrap_or_default())
-            .collect();
-        let cameras = self
-            .config
-            .cameras
-            .iter()
-            .filter(|c| camera.map_or(!known.has_own_version(c.id.as_str()), |only| c.id.as_str() == only));
-        let (old_labels, new_labels) = (labels(&old), labels(new));
-        let mut objections = self
-            .config
-            .lost_coverage(self.model, cameras, (&old_labels, &new_labels), &|other| {
-                others[other].clone()
-            });
-        let (manifest, shown) = (new.manifest(), new.manifest().self_tested_labels());
-        if !args.force && shown.is_empty() && !old.manifest().self_test.is_empty() {
-            objections.push(trial::NO_SELF_TEST.to_owned());
-        }
-        if !objections.is_empty() {
-            let (id, version) = (&manifest.id, &manifest.version);
-            let message = format!("{id}@{version} rejected: {}", objections.join("; "));
-            return Err(Failure::new(Class::Data, message));
-        }
-        let thresholds = trial::score_thresholds(&old_labels, &new_labels, &self.config.plan.rules);
-        let unproven = trial::unproven_labels(&thresholds, &shown);
-        if !args.force && !unproven.is_empty() {
-            let names: Vec<&str> = unproven.iter().map(Label::as_str).collect();
-            note(format_args!(
-                "Not in its self-test at the rules' scores: {}. The trial has to prove them; if they are too rare in front of these \
-                 cameras, it is rejected unless --force is given.",
-                names.join(", ")
-            ));
-        }
-        Ok(())
-    }
-
-    fn request(
-        &self,
-        registry: &Registry,
-        event: impl FnOnce(String) -> Event,
-        waiting: &WaitArgs,
-    ) -> Result<ExitCode, Failure> {
-        let request = ulid::Ulid::generate().to_string();
-        let journal = registry.journal();
-        let is_watched = registry.is_daemon_running();
-        append(&journal, self.id, event(request.clone()))?;
+    fn send(&self, event: Event, waiting: &WaitArgs) -> Result<ExitCode, Failure> {
+        let journal = self.registry.journal();
+        let is_watched = self.registry.is_daemon_running();
+        append(&journal, self.id, event)?;
         if waiting.no_wait || !is_watched {
             let reason = if is_watched {
                 "`gridwatch model list` shows its outcome"
@@ -343,17 +240,12 @@ impl<'a> Target<'a> {
             };
             return outcome.print(waiting.json, ExitCode::SUCCESS);
         }
-        self.wait(registry, &journal, &request, waiting)
+        self.wait(&journal, waiting)
     }
 
     /// Polls the journal until the request is answered.
-    fn wait(
-        &self,
-        registry: &Registry,
-        journal: &Journal,
-        request: &str,
-        waiting: &WaitArgs,
-    ) -> Result<ExitCode, Failure> {
+    fn wait(&self, journal: &Journal, waiting: &WaitArgs) -> Result<ExitCode, Failure> {
+        let (registry, request) = (self.registry, self.request.as_str());
         const POLL: Duration = Duration::from_millis(200);
         let until = Instant::now() + Duration::from_secs(waiting.wait);
         let mut is_on_trial = false;

@@ -4,13 +4,12 @@ use std::{path::PathBuf, process::ExitCode};
 
 use serde::Serialize;
 
-use super::{configured, registry};
 use crate::{
     audit::Act,
     cli::{Failure, json_line, print},
 };
 use gridwatch_config::Config;
-use gridwatch_model::{Model, runtime, selftest};
+use gridwatch_model::{runtime, selftest};
 
 /// Verify a model package and add it to the box's registry.
 ///
@@ -45,16 +44,8 @@ struct Installed<'a> {
 pub(super) fn run(args: &InstallArgs, config: &Config, act: &mut Act) -> Result<ExitCode, Failure> {
     act.add_path("package", &args.package);
     let runtime = runtime::init(config.onnxruntime.as_deref())?.with(config.inference.clone());
-    let arrival = registry(config).install(&args.package, |model| {
-        let manifest = model.manifest();
-        let shipped = configured(config, &manifest.id).map_err(|e| e.message)?;
-        let shipped = Model::load(&shipped.dir).map_err(|e| e.to_string())?;
-        if shipped.manifest().version == manifest.version && shipped.manifest() != manifest {
-            return Err(format!(
-                "the configuration's model is {} too, with a different model.toml; give this one a higher `version`",
-                manifest.version
-            ));
-        }
+    let arrival = config.model_registry().install(&args.package, |model| {
+        config.expect_installable(model)?;
         match selftest::check(&runtime, model).refusal() {
             Some(refusal) => Err(refusal.to_owned()),
             None => Ok(()),

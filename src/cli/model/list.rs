@@ -5,12 +5,10 @@ use std::{fmt::Write, path::PathBuf, process::ExitCode};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
-use super::registry;
 use crate::cli::{Failure, json_line, print, terminal::note};
 use gridwatch_base::{error::Class, text::counted};
 use gridwatch_config::Config;
 use gridwatch_model::{
-    Model,
     registry::{ModelState, OutcomeKind, RegistryState, RequestAction, VersionOutcome, version_name},
     trial::TrialReport,
 };
@@ -51,7 +49,7 @@ struct ShippedVersion {
 }
 
 pub(super) fn run(args: &ModelListArgs, config: &Config) -> Result<ExitCode, Failure> {
-    let registry = registry(config);
+    let registry = config.model_registry();
     let journal = registry.journal();
     let contents = journal
         .read()
@@ -67,21 +65,16 @@ pub(super) fn run(args: &ModelListArgs, config: &Config) -> Result<ExitCode, Fai
     let state = RegistryState::of(&contents.entries);
     let daemon = registry.is_daemon_running();
     let mut text = String::new();
-    for model in &config.models {
-        let known = state.model(&model.id);
-        let version = Model::load(&model.dir).map(|m| m.manifest().version.clone());
+    for (versions, model) in config.model_versions(&state).into_iter().zip(&config.models) {
         let line = ModelLine {
-            id: &model.id,
-            live_version: known
-                .live(None)
-                .or_else(|| version.as_ref().ok().cloned())
-                .unwrap_or_default(),
+            id: versions.id,
+            live_version: versions.live().unwrap_or_default(),
             shipped: ShippedVersion {
-                version: version.ok(),
+                version: versions.shipped,
                 dir: model.dir.clone(),
             },
             daemon,
-            known,
+            known: versions.known,
         };
         if args.json {
             text += &json_line(&line)?;

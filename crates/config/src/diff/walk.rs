@@ -179,6 +179,15 @@ fn reordered(
     }
 }
 
+/// See [`super::redacted`].
+pub(super) fn without_secrets(document: &Value) -> Value {
+    let root = Field {
+        root: &SCHEMA,
+        node: Some(&SCHEMA),
+    };
+    redacted(root, Some(document)).unwrap_or_default()
+}
+
 /// The value without the secrets in it.
 fn redacted(field: Field<'_>, value: Option<&Value>) -> Option<Value> {
     value.map(|value| {

@@ -159,6 +159,33 @@ impl Client {
         response
     }
 
+    /// Sends the head of a request with a body of this size, but not the body.
+    pub(crate) fn announce(&self, method: &str, path: &str, kind: &str, size: u64) -> Response {
+        let mut head = self.head(method, path);
+        head += &format!("Content-Type: {kind}\r\nContent-Length: {size}\r\n\r\n");
+        let mut stream = self.connect();
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        Response::parse(&answer)
+    }
+
+    /// Posts a body in chunks until the server takes no more, up to `max` bytes; returns how many it took.
+    pub(crate) fn flood(&self, path: &str, kind: &str, max: u64) -> u64 {
+        let mut head = self.head("POST", path);
+        head += &format!("Content-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let mut stream = self.connect();
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut chunk = b"100000\r\n".to_vec();
+        chunk.resize(chunk.len() + 0x10_0000, b'x');
+        chunk.extend_from_slice(b"\r\n");
+        let mut sent = 0;
+        while sent < max && stream.write_all(&chunk).is_ok() {
+            sent += 0x10_0000;
+        }
+        sent
+    }
+
     fn keep_cookies(&mut self, response: &Response) {
         for (_, cookie) in response.headers.iter().filter(|(name, _)| name == "set-cookie") {
             let (pair, rest) = cookie.split_once(';').unwrap();

@@ -54,6 +54,10 @@ pub(crate) struct Street {
     pub(crate) live: Mutex<Option<(Arc<Slot>, LiveLimits)>>,
     /// Why files without faults are not put into force.
     pub(crate) reload_error: Mutex<Option<String>>,
+    /// Why no model passes its self-test.
+    pub(crate) model_refusal: Mutex<Option<String>>,
+    pub(crate) log: Mutex<Vec<String>>,
+    pub(crate) metrics: Mutex<String>,
 }
 
 pub(crate) fn at(second: i64) -> Timestamp {
@@ -114,7 +118,19 @@ impl Street {
             masks_fail: Mutex::default(),
             live: Mutex::default(),
             reload_error: Mutex::default(),
+            model_refusal: Mutex::default(),
+            log: Mutex::new(vec![
+                "INFO Connected to MQTT broker".into(),
+                "WARN Camera down camera=gate".into(),
+            ]),
+            metrics: Mutex::new("gridwatch_ready 1\n".into()),
         }
+    }
+
+    /// Changes the configuration in force, without its files.
+    pub(crate) fn configure(&self, change: impl FnOnce(&mut Config)) {
+        let mut config = self.config.lock().unwrap();
+        change(Arc::make_mut(&mut config));
     }
 
     /// Changes the state of a view, and tells it.
@@ -313,12 +329,24 @@ impl Daemon for Street {
     }
 
     fn log_tail(&self, max: usize) -> Vec<String> {
-        let lines = ["INFO Connected to MQTT broker", "WARN Camera down camera=gate"];
-        lines.iter().take(max).map(|line| (*line).to_owned()).collect()
+        let log = self.log.lock().unwrap();
+        log[log.len().saturating_sub(max)..].to_vec()
     }
 
     fn metrics(&self) -> String {
-        "gridwatch_ready 1\n".to_owned()
+        self.metrics.lock().unwrap().clone()
+    }
+
+    fn started_at(&self) -> Option<Timestamp> {
+        Some(at(0))
+    }
+
+    fn onnxruntime(&self) -> Option<String> {
+        Some("1.23.0".into())
+    }
+
+    fn test_model(&self, _: &gridwatch_model::Model) -> Result<(), String> {
+        self.model_refusal.lock().unwrap().clone().map_or(Ok(()), Err)
     }
 
     fn changes(&self) -> broadcast::Receiver<Change> {
@@ -337,7 +365,7 @@ impl Daemon for Street {
 }
 
 /// The repository's root.
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../..")
         .canonicalize()
@@ -520,7 +548,7 @@ impl Served {
     }
 }
 
-fn open_store(dir: &Path) -> Store {
+pub(crate) fn open_store(dir: &Path) -> Store {
     Store::open(dir).unwrap()
 }
 

@@ -27,6 +27,13 @@ fn every_page_is_in_the_language_of_the_browser() {
         "/configuration",
         "/configuration/file",
         "/nowhere",
+        "/system",
+        "/system/outbox",
+        "/system/models",
+        "/system/metrics",
+        "/system/log",
+        "/system/audit",
+        "/system/support",
         &format!("/cases/{id}"),
     ];
     for path in pages {

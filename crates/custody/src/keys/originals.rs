@@ -140,6 +140,11 @@ impl KeyRing {
         keys.vault_key()
     }
 
+    /// True while the key of the originals is being replaced, or that was interrupted: `gridwatch keys rotate --originals` goes on with it.
+    pub fn is_originals_rotation_pending(&self) -> bool {
+        self.dir.join(PREVIOUS_FILE).exists()
+    }
+
     /// Ends a rotation, after nothing is encrypted with the previous keys: deletes them.
     ///
     /// # Errors

@@ -67,6 +67,8 @@ impl PackageError {
             Self::NotAPackage { .. } | Self::Entry { .. } | Self::NoManifest { .. } => Class::Data,
             Self::Io { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::InvalidInput | io::ErrorKind::FileTooLarge => Class::Config,
+                // Of the archive: it is cut off, or damaged.
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => Class::Data,
                 _ => Class::Transient,
             },
         }
