@@ -4,18 +4,19 @@
 
 use std::{
     collections::BTreeMap,
-    env,
+    env, fs,
     path::PathBuf,
-    sync::atomic::AtomicBool,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
-use gridwatch_engine::Rule;
+use gridwatch_engine::{Plan, Rule};
 use gridwatch_ledger::{
-    Reader,
+    PlanReader, Reader, RecordedEngine, RecordedEvent, Recorder, RunInfo, Settings,
     replay::{Replay, Window},
     what_if::{Task, Threshold, WhatIf, WhatIfRequest},
 };
+use jiff::Timestamp;
 
 fn main() {
     let Some(week) = env::var_os("WEEK").map(PathBuf::from) else {
@@ -26,6 +27,8 @@ fn main() {
         .into_replay_config()
         .expect("a configuration")
         .plan;
+    store(&plan, "the plan");
+    store(&with_large_grid(&plan), "the same with a grid of 20,000 cells");
     let ledger = week.join("ledger");
     let cancelled = AtomicBool::new(false);
     let task = Task {
@@ -97,13 +100,76 @@ fn main() {
     println!("slowest answer: {:.2} s", slowest.as_secs_f64());
 }
 
+/// Stores a plan beside a ledger, and reads it again.
+fn store(plan: &Arc<Plan>, name: &str) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let settings = Settings {
+        dir: dir.path().to_path_buf(),
+        file_bytes: 1 << 20,
+        keep_bytes: u64::MAX,
+        keep_for: Duration::MAX,
+    };
+    let run = RunInfo {
+        started_at: Timestamp::UNIX_EPOCH,
+        boot: String::new(),
+        config_sha256: String::new(),
+    };
+    let started = Instant::now();
+    let recorder = Recorder::lossless(settings, run).expect("a thread");
+    let live = RecordedEngine::start(Arc::clone(plan), Vec::new(), Some(recorder));
+    let waited = started.elapsed();
+    live.finish().expect("a disk");
+    let stored = started.elapsed();
+    let sizes = fs::read_dir(dir.path().join("plans")).expect("plans").filter_map(|e| {
+        let entry = e.ok()?;
+        Some((entry.file_name().into_string().ok()?, entry.metadata().ok()?.len()))
+    });
+    let sizes: Vec<u64> = sizes
+        .filter(|(name, _)| name.ends_with(".gz"))
+        .map(|(_, bytes)| bytes)
+        .collect();
+    let id = Reader::open(dir.path(), None)
+        .expect("a ledger")
+        .next_entry()
+        .expect("a head")
+        .expect("a head");
+    let RecordedEvent::Head(head) = id.event else { return };
+    let started = Instant::now();
+    PlanReader::new(dir.path())
+        .get(&head.plan.expect("a plan"))
+        .expect("a plan");
+    println!(
+        "stored     {name}: files of {sizes:?} bytes; the engine waited {:.3} ms, the disk had it after {:.0} ms; read in {:.0} ms",
+        waited.as_secs_f64() * 1e3,
+        stored.as_secs_f64() * 1e3,
+        started.elapsed().as_secs_f64() * 1e3
+    );
+}
+
+/// A city of 20,000 cells with twelve corners each.
+fn with_large_grid(plan: &Plan) -> Arc<Plan> {
+    let cells: BTreeMap<String, Vec<Vec<Vec<[f64; 2]>>>> = (0..20_000)
+        .map(|n| {
+            let (west, south) = (
+                113.0 + f64::from(n % 150) * 0.002_1,
+                34.0 + f64::from(n / 150) * 0.001_9,
+            );
+            let corner = |k: u32| {
+                let angle = f64::from(k) / 12.0 * std::f64::consts::TAU;
+                [west + 0.001 * angle.cos(), south + 0.0009 * angle.sin()]
+            };
+            (format!("4101050010{n:05}"), vec![vec![(0..12).map(corner).collect()]])
+        })
+        .collect();
+    let text = serde_json::to_string(&cells).expect("a grid");
+    Arc::new(Plan {
+        grid: serde_json::from_str(&text).expect("a grid"),
+        ..plan.clone()
+    })
+}
+
 /// Compares an answer with a plain replay.
-fn check(
-    ledger: &std::path::Path,
-    plan: &gridwatch_engine::Plan,
-    changed: &Rule,
-    answer: &gridwatch_ledger::what_if::WhatIfAnswer,
-) {
+fn check(ledger: &std::path::Path, plan: &Plan, changed: &Rule, answer: &gridwatch_ledger::what_if::WhatIfAnswer) {
     if env::var_os("CHECK").is_none() {
         return;
     }
@@ -112,7 +178,7 @@ fn check(
         *rule = changed.clone();
     }
     let started = Instant::now();
-    let mut replay = Replay::new(std::sync::Arc::new(plan), Window::default());
+    let mut replay = Replay::new(Arc::new(plan), Window::default());
     let mut reader = Reader::open(ledger, None).expect("a ledger");
     let mut cases = BTreeMap::new();
     while let Some(entry) = reader.next_entry().expect("a ledger") {

@@ -335,6 +335,8 @@ failure_from!(
     gridwatch_custody::keys::KeyError,
     gridwatch_custody::reencrypt::ReencryptError,
     gridwatch_ledger::LedgerError,
+    gridwatch_ledger::history::HistoryError,
+    gridwatch_ledger::what_if::WhatIfError,
     gridwatch_store::StoreError,
     crate::telemetry::TelemetryError,
     gridwatch_vision::views::ViewsError,

@@ -20,7 +20,7 @@ use crate::filing;
 
 /// Commands that change nothing on the box and take nothing from it that is encrypted there or that only the box has. Those that write files
 /// write what they were given, or what a camera shows to anyone with its password.
-const READ_ONLY: [&str; 39] = [
+const READ_ONLY: [&str; 41] = [
     "audit",
     "boxes list",
     "calibrate",
@@ -41,6 +41,8 @@ const READ_ONLY: [&str; 39] = [
     "init",
     "keys show",
     "ledger places",
+    "ledger what-if",
+    "ledger why-not",
     "model bench",
     "model check",
     "model compare",

@@ -46,6 +46,7 @@ mod first_hour;
 mod hostile_files;
 mod ledger_export;
 mod ledger_places;
+mod ledger_questions;
 mod model_inspect;
 mod moved;
 mod ocr;

@@ -4,6 +4,7 @@
 //! `docs/judging.md` describes the steps of a decision; geometry, presence, association and sites have their own
 //! modules.
 
+mod explain;
 mod look;
 mod ready;
 mod resume;
@@ -14,7 +15,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use self::look::RuleEvaluation;
-pub use self::resume::{Resumed, Snapshot};
+pub use self::{
+    explain::{DetectionOutcome, JudgedDetection, Progress, TrackStatus},
+    resume::{Resumed, Snapshot},
+};
 use super::{
     calendar::HoursCache,
     plus,

@@ -34,7 +34,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use approved::is_approved;
-pub use judge::{CandidateStatus, Engine};
+pub use judge::{CandidateStatus, DetectionOutcome, Engine, JudgedDetection, Progress, TrackStatus};
 pub use types::*;
 
 /// Time from `earlier` to `later`; zero if the clock was set back in between.

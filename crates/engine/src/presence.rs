@@ -177,15 +177,13 @@ impl Presence {
 
     /// Seen in n of the newest m looks, and present in the required share of all looks.
     pub(super) fn is_steady(&self, rule: &Rule) -> bool {
-        self.newest(rule).0 >= rule.seen_n
-            && f64::from(self.present) / f64::from(self.looks) + SHARE_EPSILON >= rule.present_share.into()
+        self.newest(rule).0 >= rule.seen_n && self.present_share() + SHARE_EPSILON >= rule.present_share.into()
     }
 
     /// Attended in the required share of the looks that saw it, and in enough of them: of few looks, passers-by reach any share.
     pub(super) fn is_attended(&self, rule: &Rule) -> bool {
         let Some(by) = &rule.attended else { return true };
-        let share = f64::from(self.attended) / f64::from(self.seen);
-        self.attended >= MIN_ATTENDED && share + SHARE_EPSILON >= by.share.into()
+        self.attended >= MIN_ATTENDED && self.attended_share() + SHARE_EPSILON >= by.share.into()
     }
 
     /// Nearly all looks that saw it saw an unknown object: what it is cannot be told.
@@ -210,6 +208,21 @@ impl Presence {
     /// Clear looks since the first, and how many of them saw it.
     pub(super) fn looks(&self) -> (u32, u32) {
         (self.looks, self.seen)
+    }
+
+    /// How many of the newest m looks saw it.
+    pub(super) fn newest_seen(&self, rule: &Rule) -> u32 {
+        self.newest(rule).0
+    }
+
+    /// Share of all looks at which it counted as present.
+    pub(super) fn present_share(&self) -> f64 {
+        f64::from(self.present) / f64::from(self.looks)
+    }
+
+    /// Share of the looks that saw it in which it was attended.
+    pub(super) fn attended_share(&self) -> f64 {
+        f64::from(self.attended) / f64::from(self.seen)
     }
 
     /// Mean score × share of looks × hours.

@@ -52,6 +52,7 @@
 //! A look without detections takes 17 to 19 bytes, a detection 21, or 34 with its appearance. Version 1 had no
 //! appearances and no resumed engines, versions before 4 no plans; they are still read. CRC-32 is the one of IEEE 802.3.
 
+pub mod history;
 pub mod places;
 pub mod replay;
 pub mod what_if;

@@ -11,22 +11,37 @@ use crate::{
     register::CaseRegister,
     stage::{Candidate, Sighting, Stage},
     track::{Track, TransitionContext, affinity, associate, is_duplicate},
-    types::{BBox, CameraId, CameraPlan, CaseState, Detection, Effect, Label, NotFiled, Plan, Reason, Rule, Scores},
+    types::{
+        BBox, CameraId, CameraPlan, CaseState, Detection, Effect, Label, Newness, NotFiled, Plan, Reason, Rule, Scores,
+    },
     verification::Occupancy,
     zone_match::match_zones,
 };
 
 /// A detection that does not count.
-struct Rejected {
+pub(super) struct Rejected {
     /// Its box, if it lies in the picture.
-    bbox: Option<BBox>,
-    reason: NotFiled,
+    pub(super) bbox: Option<BBox>,
+    pub(super) score: f32,
+    pub(super) newness: Option<Newness>,
+    pub(super) reason: NotFiled,
 }
 
 impl Rejected {
-    fn at(bbox: BBox, reason: NotFiled) -> Self {
+    fn new(bbox: Option<BBox>, detection: &Detection, reason: NotFiled) -> Self {
         Self {
-            bbox: Some(bbox),
+            bbox,
+            score: detection.score,
+            newness: detection.newness,
+            reason,
+        }
+    }
+
+    fn group(group: &DetectionGroup<'_>, reason: NotFiled) -> Self {
+        Self {
+            bbox: Some(group.bbox),
+            score: group.score,
+            newness: group.newness,
             reason,
         }
     }
@@ -55,6 +70,17 @@ fn without_duplicates<'a>(groups: Vec<DetectionGroup<'a>>) -> Vec<DetectionGroup
     kept
 }
 
+/// What decides which detections of a look count for a rule.
+#[derive(Clone, Copy)]
+pub(super) struct RuleLook<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) camera: &'a CameraPlan,
+    pub(super) rule: &'a Rule,
+    pub(super) at: Timestamp,
+    /// Score thresholds for the light of the look.
+    pub(super) scores: Scores,
+}
+
 /// One clear look of one camera, evaluated under one rule.
 pub(super) struct RuleEvaluation<'a> {
     pub(super) plan: &'a Plan,
@@ -76,27 +102,16 @@ pub(super) struct RuleEvaluation<'a> {
     pub(super) effects: &'a mut Vec<Effect>,
 }
 
-impl<'a> RuleEvaluation<'a> {
-    pub(super) fn evaluate(mut self, tracks: &mut Vec<Track>, detections: &[Detection]) {
-        let (groups, rejected) = self.groups(detections);
-        let there = self.occupied_places(&groups, &rejected);
-        self.follow(tracks, detections, &groups, rejected);
-        // After `follow`, which resets the vacancy of cases seen at this look.
-        self.withdraw_vacant_cases(&there);
-        if self.is_active {
-            self.verify(&groups, &there, detections);
-        }
-    }
-
+impl<'a> RuleLook<'a> {
     /// The detections that count, grouped (highest score first unless grouped), and those that do not with their
     /// reasons.
-    fn groups(&self, detections: &[Detection]) -> (Vec<DetectionGroup<'a>>, Vec<Rejected>) {
+    pub(super) fn groups(&self, detections: &[Detection]) -> (Vec<DetectionGroup<'a>>, Vec<Rejected>) {
         let mut groups: Vec<DetectionGroup<'a>> = Vec::new();
         let mut rejected: Vec<Rejected> = Vec::new();
         for detection in detections.iter().filter(|d| self.rule.labels.contains(&d.label)) {
             match self.accept(detection) {
                 Ok(group) if is_taken_for_other(self.rule, &group.bbox, detections) => {
-                    rejected.push(Rejected::at(group.bbox, NotFiled::OtherLabel));
+                    rejected.push(Rejected::group(&group, NotFiled::OtherLabel));
                 }
                 Ok(group) => groups.push(group),
                 Err(why) => rejected.push(why),
@@ -108,11 +123,74 @@ impl<'a> RuleEvaluation<'a> {
         groups.retain(|group| {
             let is_large = is_large_enough(self.rule, self.camera, group);
             if !is_large {
-                rejected.push(Rejected::at(group.bbox, NotFiled::TooSmall));
+                rejected.push(Rejected::group(group, NotFiled::TooSmall));
             }
             is_large
         });
         (groups, rejected)
+    }
+
+    /// Whether a detection counts, and if not, why. Its size is checked once those that belong together are merged.
+    fn accept(&self, detection: &Detection) -> Result<DetectionGroup<'a>, Rejected> {
+        let Some(bbox) = detection.bbox.within_picture() else {
+            return Err(Rejected::new(None, detection, NotFiled::TooSmall));
+        };
+        let (zones, calendar) = (&self.camera.zones, &self.plan.calendar);
+        let Some(zone_match) = match_zones(zones, self.rule, calendar, self.rule.anchor(&bbox), self.at) else {
+            return Err(Rejected::new(Some(bbox), detection, NotFiled::OutsideZones));
+        };
+        if let Some(why) = approval(self.plan, self.rule, self.camera, detection, &bbox) {
+            return Err(Rejected::new(Some(bbox), detection, why));
+        }
+        // NaN is rejected too.
+        if detection.score.is_nan() || detection.score < self.rule.keep_score(self.scores, detection.newness) {
+            return Err(Rejected::new(Some(bbox), detection, NotFiled::ScoreTooLow));
+        }
+        Ok(DetectionGroup {
+            bbox,
+            score: detection.score,
+            zone_match,
+            count: 1,
+            appearance: detection.appearance,
+            number: detection.number.clone(),
+            text: detection.text.clone(),
+            second_look: detection.second_look_for(&self.rule.id),
+            newness: detection.newness,
+            is_unknown: detection.label == Label::object(),
+        })
+    }
+
+    /// Whether a sighting starts a candidate, and if not, why.
+    pub(super) fn starts_candidate(&self, group: &DetectionGroup<'_>) -> Result<(), NotFiled> {
+        match self.rule.start_score(self.scores, group.newness) {
+            None => Err(NotFiled::NotNew),
+            Some(start) if group.score >= start => Ok(()),
+            Some(_) if self.rule.appeared.is_some() && group.score >= self.scores.start => Err(NotFiled::NotNew),
+            Some(_) => Err(NotFiled::ScoreTooLow),
+        }
+    }
+}
+
+impl<'a> RuleEvaluation<'a> {
+    pub(super) fn evaluate(mut self, tracks: &mut Vec<Track>, detections: &[Detection]) {
+        let (groups, rejected) = self.look().groups(detections);
+        let there = self.occupied_places(&groups, &rejected);
+        self.follow(tracks, detections, &groups, rejected);
+        // After `follow`, which resets the vacancy of cases seen at this look.
+        self.withdraw_vacant_cases(&there);
+        if self.is_active {
+            self.verify(&groups, &there, detections);
+        }
+    }
+
+    fn look(&self) -> RuleLook<'a> {
+        RuleLook {
+            plan: self.plan,
+            camera: self.camera,
+            rule: self.rule,
+            at: self.at,
+            scores: self.scores,
+        }
     }
 
     fn follow(
@@ -152,7 +230,7 @@ impl<'a> RuleEvaluation<'a> {
             None => !self.shows_absence || self.missed(track),
         });
         for (group, _) in groups.iter().zip(&continued).filter(|(_, track)| track.is_none()) {
-            if let Err(reason) = self.starts_candidate(group) {
+            if let Err(reason) = self.look().starts_candidate(group) {
                 self.not_filed(reason);
                 continue;
             }
@@ -235,49 +313,6 @@ impl<'a> RuleEvaluation<'a> {
         }
     }
 
-    /// Whether a detection counts, and if not, why. Its size is checked once those that belong together are merged.
-    fn accept(&self, detection: &Detection) -> Result<DetectionGroup<'a>, Rejected> {
-        let Some(bbox) = detection.bbox.within_picture() else {
-            return Err(Rejected {
-                bbox: None,
-                reason: NotFiled::TooSmall,
-            });
-        };
-        let (zones, calendar) = (&self.camera.zones, &self.plan.calendar);
-        let Some(zone_match) = match_zones(zones, self.rule, calendar, self.rule.anchor(&bbox), self.at) else {
-            return Err(Rejected::at(bbox, NotFiled::OutsideZones));
-        };
-        if let Some(why) = approval(self.plan, self.rule, self.camera, detection, &bbox) {
-            return Err(Rejected::at(bbox, why));
-        }
-        // NaN is rejected too.
-        if detection.score.is_nan() || detection.score < self.rule.keep_score(self.scores, detection.newness) {
-            return Err(Rejected::at(bbox, NotFiled::ScoreTooLow));
-        }
-        Ok(DetectionGroup {
-            bbox,
-            score: detection.score,
-            zone_match,
-            count: 1,
-            appearance: detection.appearance,
-            number: detection.number.clone(),
-            text: detection.text.clone(),
-            second_look: detection.second_look_for(&self.rule.id),
-            newness: detection.newness,
-            is_unknown: detection.label == Label::object(),
-        })
-    }
-
-    /// Whether a sighting starts a candidate, and if not, why.
-    fn starts_candidate(&self, group: &DetectionGroup<'_>) -> Result<(), NotFiled> {
-        match self.rule.start_score(self.scores, group.newness) {
-            None => Err(NotFiled::NotNew),
-            Some(start) if group.score >= start => Ok(()),
-            Some(_) if self.rule.appeared.is_some() && group.score >= self.scores.start => Err(NotFiled::NotNew),
-            Some(_) => Err(NotFiled::ScoreTooLow),
-        }
-    }
-
     /// The boxes of those near the object who may attend it; `None` if the rule requires no attendant.
     fn attendants(&self, group: &DetectionGroup<'_>, detections: &[Detection]) -> Option<Vec<BBox>> {
         let by = self.rule.attended.as_ref()?;
@@ -310,7 +345,7 @@ impl<'a> RuleEvaluation<'a> {
     fn permit(&mut self, track: &mut Track, group: &DetectionGroup<'a>) {
         let is_reported = match track.stage() {
             Stage::Candidate(_) => true,
-            Stage::Idle | Stage::Retry { .. } => self.starts_candidate(group).is_ok(),
+            Stage::Idle | Stage::Retry { .. } => self.look().starts_candidate(group).is_ok(),
             _ => false,
         };
         if is_reported {
@@ -389,7 +424,7 @@ impl<'a> RuleEvaluation<'a> {
             Stage::HeldBack(None) => {}
             // An object whose case just ended becomes permitted at the next look, where that is reported.
             Stage::Idle if group.zone_match.is_permitted => {}
-            Stage::Idle | Stage::Permitted if self.starts_candidate(group).is_ok() => {
+            Stage::Idle | Stage::Permitted if self.look().starts_candidate(group).is_ok() => {
                 self.begin(track, group, attended);
             }
             Stage::Idle | Stage::Permitted => {}
