@@ -1,5 +1,7 @@
 //! The JSON API behind the pages, for programs: `/api/v1/`.
 
+mod ledger;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{
@@ -37,6 +39,7 @@ const MAX_CASES: u32 = 500;
 
 /// Adds the operations.
 pub(crate) fn routes(routes: Routes) -> Routes {
+    let routes = ledger::routes(routes);
     let get = |path, id, summary, role, answer| Operation {
         method: Method::GET,
         path,

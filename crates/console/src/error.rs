@@ -89,6 +89,9 @@ pub(crate) enum Rejection {
     UnknownIdentity(String),
     #[error("invalid input: {0}")]
     BadRequest(String),
+    /// Somebody else changed it in the meantime.
+    #[error("{0}")]
+    Conflict(String),
     #[error("{1}")]
     Account(AccountFault, String),
     #[error(transparent)]
@@ -128,6 +131,7 @@ impl Rejection {
             }
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::Conflict(_) => StatusCode::CONFLICT,
             Self::Account(fault, _) => match fault {
                 AccountFault::Exists | AccountFault::LastAdmin | AccountFault::FirstUser | AccountFault::TooMany => {
                     StatusCode::CONFLICT
@@ -174,6 +178,7 @@ impl Rejection {
             Self::UnknownHost => self.to_string(),
             Self::UnknownProxy => common.proxied.to_string(),
             Self::UnknownIdentity(user) => common.unknown_identity.with("user", user).to_string(),
+            Self::Conflict(_) => t.ledger.conflict_unknown.to_string(),
             Self::BadRequest(what) => common.bad_request.with("what", what).to_string(),
             Self::Account(fault, _) => match fault {
                 AccountFault::Exists => t.account.exists.to_string(),

@@ -6,7 +6,9 @@
 mod account;
 mod cases;
 mod common;
+mod ledger;
 mod names;
+pub(crate) mod reasons;
 mod wall;
 
 use std::fmt::{self, Display};
@@ -15,7 +17,8 @@ use axum::http::{HeaderMap, header::ACCEPT_LANGUAGE};
 use gridwatch_config::Language;
 
 pub(crate) use self::{
-    account::AccountTexts, cases::CaseTexts, common::CommonTexts, names::NameTexts, wall::WallTexts,
+    account::AccountTexts, cases::CaseTexts, common::CommonTexts, ledger::LedgerTexts, names::NameTexts,
+    reasons::ReasonTexts, wall::WallTexts,
 };
 use crate::cookies;
 
@@ -87,6 +90,8 @@ pub(crate) struct Texts {
     pub(crate) wall: WallTexts,
     pub(crate) cases: CaseTexts,
     pub(crate) account: AccountTexts,
+    pub(crate) ledger: LedgerTexts,
+    pub(crate) reasons: ReasonTexts,
 }
 
 static ZH: Texts = Texts {
@@ -95,6 +100,8 @@ static ZH: Texts = Texts {
     wall: WallTexts::ZH,
     cases: CaseTexts::ZH,
     account: AccountTexts::ZH,
+    ledger: LedgerTexts::ZH,
+    reasons: ReasonTexts::ZH,
 };
 
 static EN: Texts = Texts {
@@ -103,6 +110,8 @@ static EN: Texts = Texts {
     wall: WallTexts::EN,
     cases: CaseTexts::EN,
     account: AccountTexts::EN,
+    ledger: LedgerTexts::EN,
+    reasons: ReasonTexts::EN,
 };
 
 impl Texts {
@@ -165,6 +174,8 @@ mod tests {
             WallTexts::ALL,
             CaseTexts::ALL,
             AccountTexts::ALL,
+            LedgerTexts::ALL,
+            ReasonTexts::ALL,
         ]
         .into_iter()
         .flatten()

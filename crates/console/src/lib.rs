@@ -23,6 +23,7 @@ mod events;
 mod form;
 mod i18n;
 mod identity;
+mod ledger;
 mod login_guard;
 mod openapi;
 mod overlay;

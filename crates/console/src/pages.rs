@@ -2,18 +2,25 @@
 
 mod account;
 mod camera;
+mod candidates;
 mod cases;
 mod login;
+mod looks;
 mod preferences;
+mod thresholds;
 mod users;
 mod wall;
 
 pub(crate) use self::{
     camera::full_picture,
+    candidates::{CandidateAsked, CandidatesQuery},
     cases::evidence_picture,
+    looks::{LooksQuery, older, question},
+    thresholds::{ApplyFault, Asked, apply, curve, revision, whatif},
     users::{expect_possible_first, remove_user},
 };
 
+use self::cases::span;
 use askama::Template;
 use axum::{
     http::{
@@ -39,6 +46,9 @@ pub(crate) fn routes(routes: Routes) -> Routes {
     let routes = users::routes(routes);
     let routes = wall::routes(routes);
     let routes = camera::routes(routes);
+    let routes = thresholds::routes(routes);
+    let routes = candidates::routes(routes);
+    let routes = looks::routes(routes);
     cases::routes(routes)
 }
 

@@ -303,8 +303,10 @@ async fn recorded(
         means: Means::Local,
         address: client.address,
     });
+    // Of a page that says in place what was not done.
+    let told = response.extensions_mut().remove::<Outcome>();
     let outcome = match response.extensions().get::<Rejection>() {
-        None => Outcome::Done,
+        None => told.unwrap_or(Outcome::Done),
         Some(rejection) if rejection.is_refusal() => Outcome::Refused(rejection.to_string()),
         Some(rejection) => Outcome::Failed(rejection.to_string()),
     };
