@@ -14,7 +14,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
@@ -128,7 +128,7 @@ pub struct WhatIf {
     filed: Vec<ReplayedCase>,
     filed_unknown: usize,
     platform: BTreeMap<CaseId, bool>,
-    people: Vec<CaseLabel>,
+    people: RwLock<Vec<CaseLabel>>,
     damage: Vec<Damage>,
     days: f64,
 }
@@ -333,7 +333,7 @@ impl WhatIf {
             current,
             filed: Vec::new(),
             filed_unknown: 0,
-            people: Vec::new(),
+            people: RwLock::default(),
             damage: reader.damage().to_vec(),
             days: days.max(1.0 / 24.0),
             table,
@@ -341,8 +341,8 @@ impl WhatIf {
     }
 
     /// Sets the judgements of people. They take precedence over those of the platform, which are in the ledger.
-    pub fn set_labels(&mut self, labels: Vec<CaseLabel>) {
-        self.people = labels;
+    pub fn set_labels(&self, labels: Vec<CaseLabel>) {
+        *self.people.write().unwrap_or_else(PoisonError::into_inner) = labels;
     }
 
     /// Memory of the recorded inputs, bytes.
@@ -644,7 +644,8 @@ impl WhatIf {
     /// The labels of the cameras that are reported: a problem that another one saw is not missed by these.
     fn resolved_labels(&self, cameras: Option<&BTreeSet<CameraId>>) -> Vec<ResolvedLabel> {
         let cases: Vec<&ReplayedCase> = self.filed.iter().chain(&self.current.cases).collect();
-        let labels = score::labels(&self.people, &self.platform, &cases);
+        let people = self.people.read().unwrap_or_else(PoisonError::into_inner);
+        let labels = score::labels(&people, &self.platform, &cases);
         labels
             .iter()
             .filter_map(|label| ResolvedLabel::among(label, &cases))

@@ -103,7 +103,7 @@ pub(super) fn run(args: &LedgerWhatIfArgs) -> Result<ExitCode, Failure> {
         cancelled: &AtomicBool::new(false),
         progress: &|_| (),
     };
-    let mut what_if = WhatIf::load(&request, task)?;
+    let what_if = WhatIf::load(&request, task)?;
     what_if.set_labels(labels.unwrap_or_default());
     let text = match curve {
         Some((rule, threshold)) => {

@@ -148,7 +148,7 @@ where
     /// The result of `work`, or of a run with the same key that there was already, after waiting for at most `patience`.
     ///
     /// # Errors
-    /// That of the work, or [`LedgerFault::Busy`] if there are too many runs.
+    /// That of the work. Without a place for another run in time, it is as if the run had begun: whoever asks again gets one at last.
     pub(crate) async fn get(
         self: &Arc<Self>,
         key: K,
@@ -158,7 +158,9 @@ where
         let run = match self.find(&key) {
             Some(run) => run,
             None => {
-                let place = self.place(patience).await?;
+                let Some(place) = self.place(patience).await else {
+                    return Ok(Progress::Running(0));
+                };
                 // Another request may have started it while this one waited for a place.
                 match self.find(&key) {
                     Some(run) => run,
@@ -200,9 +202,9 @@ where
     }
 
     /// A place for another run; takes that of one that nobody waits for.
-    async fn place(&self, patience: Duration) -> Result<OwnedSemaphorePermit, LedgerFault> {
+    async fn place(&self, patience: Duration) -> Option<OwnedSemaphorePermit> {
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-            return Ok(place);
+            return Some(place);
         }
         {
             let mut entries = self.entries();
@@ -215,9 +217,7 @@ where
             });
         }
         let place = timeout(patience, Arc::clone(&self.places).acquire_owned()).await;
-        place
-            .map_err(|_| LedgerFault::Busy)?
-            .map_err(|_| LedgerFault::Cancelled)
+        place.ok()?.ok()
     }
 
     fn start(
@@ -353,10 +353,13 @@ mod tests {
         let shared = work(limits());
         let short = Duration::from_millis(1);
         assert!(matches!(shared.get(1, short, endless).await, Ok(Progress::Running(_))));
-        assert!(matches!(shared.get(2, short, |_| Ok(2)).await, Err(LedgerFault::Busy)));
+        assert!(matches!(
+            shared.get(2, short, |_| Ok(2)).await,
+            Ok(Progress::Running(0))
+        ));
         // The first is displaced or abandoned in time.
         let mut answer = shared.get(2, short, |_| Ok(2)).await;
-        while matches!(answer, Err(LedgerFault::Busy)) {
+        while matches!(answer, Ok(Progress::Running(_))) {
             answer = shared.get(2, Duration::from_millis(100), |_| Ok(2)).await;
         }
         assert_eq!(value(shared.get(2, LONG, |_| Ok(3)).await), 2);

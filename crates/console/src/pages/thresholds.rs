@@ -27,7 +27,7 @@ use crate::{
     error::Rejection,
     i18n::Phrase,
     identity::Actor,
-    ledger::{self, LedgerFault, LoadedDays, PAGE_PATIENCE, Progress},
+    ledger::{self, API_PATIENCE, LedgerFault, LoadedDays, PAGE_PATIENCE, Progress},
     page::Page,
     routes::{Access, ActDetails, Routes},
 };
@@ -312,7 +312,8 @@ async fn show_curve(
         use_query: String::new(),
         fault: String::new(),
     };
-    let found = match ledger::days(&app, asked.days, PAGE_PATIENCE).await {
+    // The page has loaded them already.
+    let found = match ledger::days(&app, asked.days, API_PATIENCE).await {
         Ok(Progress::Done(loaded)) => curve(&app, loaded, &asked).await,
         Ok(Progress::Running(_)) => Err(LedgerFault::Busy),
         Err(fault) => Err(fault),

@@ -18,6 +18,9 @@ fn every_page_is_in_the_language_of_the_browser() {
         "/users",
         "/account",
         "/cameras/street-a",
+        "/cameras/street-a/looks",
+        "/candidates",
+        "/thresholds",
         "/nowhere",
         &format!("/cases/{id}"),
     ];

@@ -307,7 +307,7 @@ fn what_comes_and_goes_is_told_with_its_evidence_and_judgement() {
     let dir = tempfile::tempdir().unwrap();
     let plan = Arc::new(street(1000));
     record(dir.path(), &plan, 5);
-    let mut what_if = load(dir.path(), &plan);
+    let what_if = load(dir.path(), &plan);
     let none = AtomicBool::new(false);
     let current = what_if.evaluate(&[], None, task(&none)).unwrap();
     assert_eq!(
