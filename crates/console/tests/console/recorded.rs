@@ -109,9 +109,10 @@ impl Served {
     /// Records the ledger, and files its cases in the store with their pictures.
     pub(crate) fn record(&self, answer: Option<CaseState>) -> Vec<Case> {
         let config = self.config();
-        let cases = record(&config.plan, config.ledger.clone().unwrap(), answer);
         fs::create_dir_all(self.state_dir()).unwrap();
+        // Like the daemon, before the ledger: a store that is missing beside one is taken for lost.
         let mut store = Store::open(&self.state_dir()).unwrap();
+        let cases = record(&config.plan, config.ledger.clone().unwrap(), answer);
         for (n, case) in cases.iter().enumerate() {
             let roles = [EvidenceRole::Scene, EvidenceRole::Closeup];
             let pictures = roles.into_iter().enumerate().map(|(i, role)| {
