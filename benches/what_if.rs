@@ -63,16 +63,17 @@ fn main() {
             if threshold.set(&mut changed, other).is_err() {
                 continue;
             }
-            let started = Instant::now();
+            let (started, cpu) = (Instant::now(), cpu_s());
             let answer = what_if.evaluate(&[changed.clone()], None, task).expect("an answer");
             let took = started.elapsed();
             slowest = slowest.max(took);
             let c = answer.against_current;
             println!(
-                "{:20} {:18} {value:9.3} -> {other:9.3}: {:4.0} ms, {} of {} rules judged; {} same, {} shifted, {} new, {} gone",
+                "{:20} {:18} {value:9.3} -> {other:9.3}: {:4.0} ms ({:.2} s of CPU), {} of {} rules judged; {} same, {} shifted, {} new, {} gone",
                 rule.id.to_string(),
                 threshold.as_str(),
                 took.as_secs_f64() * 1e3,
+                cpu_s() - cpu,
                 answer.judged.len(),
                 plan.rules.len(),
                 c.same,
@@ -103,6 +104,14 @@ fn main() {
         );
     }
     println!("slowest answer: {:.2} s", slowest.as_secs_f64());
+}
+
+/// Processor time of this process so far, seconds (proc_pid_stat(5), fields 14 and 15, in hundredths).
+fn cpu_s() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |n: usize| fields.get(n).and_then(|f| f.parse().ok()).unwrap_or(f64::NAN);
+    (ticks(11) + ticks(12)) / 100.0
 }
 
 /// Stores a plan beside a ledger, and reads it again.

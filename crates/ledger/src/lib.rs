@@ -64,6 +64,10 @@ mod read;
 mod recorded;
 mod write;
 
+#[cfg(test)]
+#[path = "../../engine/tests/engine_support/mod.rs"]
+mod engine_support;
+
 use std::{
     io,
     path::{Path, PathBuf},

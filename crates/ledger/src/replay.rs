@@ -95,7 +95,7 @@ enum Configuration {
     /// One plan for everything, and the hash of the configuration that it comes from, if known.
     Given { plan: Arc<Plan>, sha256: Option<String> },
     /// The plan that held at each moment, by the records.
-    Recorded(PlanReader),
+    Recorded(Box<PlanReader>),
 }
 
 /// An engine that is fed with recorded inputs.
@@ -154,7 +154,7 @@ impl Replay {
     /// A replay of the ledger in `dir` under the configuration that held at each moment: the live cases, byte for byte. See
     /// [`Replay::unjudged`] for the time for which none is known.
     pub fn recorded(dir: &Path, window: Window) -> Self {
-        let plans = PlanReader::new(dir);
+        let plans = Box::new(PlanReader::new(dir));
         Self::start(Configuration::Recorded(plans), None, Engine::new(), window)
     }
 

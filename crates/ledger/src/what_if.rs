@@ -1,9 +1,10 @@
 //! What the last days would have filed under other thresholds: loads the recorded inputs once, then answers for a changed rule in a
 //! fraction of a replay.
 //!
-//! The answers are those of a [`Replay`](crate::replay::Replay) under the changed plan over the same records, exactly; `run` says why.
+//! The answers are those of a [`Replay`] under the changed plan over the same records, exactly; `run` says why.
 //! Nothing here blocks on anything but the disk and the processor: call it from a thread that may, never from an async runtime.
 
+mod answer;
 mod interference;
 mod run;
 mod score;
@@ -20,27 +21,26 @@ use std::{
     thread,
 };
 
-use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
-
+pub use self::{
+    answer::{RuleScore, WhatIfAnswer, WhatIfCase, WhatIfChange, WhatIfCurve, WhatIfPoint},
+    score::Estimate,
+    threshold::{Threshold, ThresholdError, ThresholdRange},
+};
 use self::{
     run::{RunRequest, RunResult},
     table::{LookTable, TableBuilder, labels_beside},
-};
-pub use self::{
-    score::Estimate,
-    threshold::{Threshold, ThresholdError, ThresholdRange},
 };
 use crate::{
     Damage, LedgerError, Reader,
     replay::{
         Replay, ReplayedCase, Window,
-        compare::{CaseChange, ChangeCounts, Comparison},
+        compare::Comparison,
         tune::{CurvePoint, ResolvedLabel, choose, labels::CaseLabel},
     },
 };
 use gridwatch_base::error::Class;
 use gridwatch_engine::{CameraId, CaseId, Effect, Label, LonLat, Plan, Rule, RuleId};
+use jiff::{SignedDuration, Timestamp};
 
 /// Time that is read before what is reported, so that what was there already is known. A day covers the longest dwells.
 const LEAD: SignedDuration = SignedDuration::from_hours(24);
@@ -133,97 +133,6 @@ pub struct WhatIf {
     days: f64,
 }
 
-/// A case in an answer.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct WhatIfCase {
-    /// The case.
-    #[serde(flatten)]
-    pub case: ReplayedCase,
-    /// The really filed case about the same problem, whose pictures the store has.
-    pub evidence: Option<CaseId>,
-    /// Whether it is right, if people or the platform judged it.
-    pub right: Option<bool>,
-}
-
-/// A case that comes, goes or shifts.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct WhatIfChange {
-    /// The change.
-    #[serde(flatten)]
-    pub change: CaseChange,
-    /// The really filed case about the same problem, whose pictures the store has.
-    pub evidence: Option<CaseId>,
-    /// Whether it is right, if people or the platform judged it.
-    pub right: Option<bool>,
-}
-
-/// What a rule set would have filed.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct WhatIfAnswer {
-    /// The cases, by time of confirmation.
-    pub cases: Vec<WhatIfCase>,
-    /// What comes and goes against the current configuration.
-    pub changes: Vec<WhatIfChange>,
-    /// Their numbers.
-    pub against_current: ChangeCounts,
-    /// What comes and goes against what was really filed.
-    pub filed_changes: Vec<WhatIfChange>,
-    /// Their numbers.
-    pub against_filed: ChangeCounts,
-    /// How right the cases of each rule are.
-    pub rules: Vec<RuleScore>,
-    /// Length of the time, days.
-    pub days: f64,
-    /// Really filed cases of which only the id is known, because their configuration was not kept; they are not compared.
-    pub filed_unknown: usize,
-    /// The rules that were judged again; the others file the same.
-    pub judged: Vec<RuleId>,
-}
-
-/// How right the cases of one rule are.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct RuleScore {
-    /// The rule.
-    pub rule: RuleId,
-    /// Its cases.
-    pub cases: usize,
-    /// Cases a day.
-    pub per_day: f64,
-    /// Cases that nobody has judged.
-    pub unlabelled: usize,
-    /// Share of right cases among the judged ones.
-    pub precision: Option<Estimate>,
-    /// Share of the known problems for which a case is filed.
-    pub recall: Option<Estimate>,
-}
-
-/// A threshold's curve.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct WhatIfCurve {
-    /// The rule.
-    pub rule: RuleId,
-    /// The threshold.
-    pub threshold: Threshold,
-    /// Its current value.
-    pub current: f64,
-    /// By value, in the order asked for.
-    pub points: Vec<WhatIfPoint>,
-    /// Index of the recommended point: of those precise enough the one with the highest recall; `None` without judged cases.
-    pub chosen: Option<usize>,
-    /// The recommended point reaches the precision asked for; if not, it is the most precise.
-    pub is_precise_enough: bool,
-}
-
-/// One value on a curve.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct WhatIfPoint {
-    /// The value.
-    pub value: f64,
-    /// What the rule files with it.
-    #[serde(flatten)]
-    pub score: RuleScore,
-}
-
 /// What to load.
 #[derive(Debug, Clone)]
 pub struct WhatIfRequest<'a> {
@@ -261,7 +170,7 @@ struct Judged {
 }
 
 impl WhatIf {
-    /// A bound for a box with 4 GB of memory. A week of 32 cameras with a look every 10 s takes 250 MB.
+    /// A bound for a box with 4 GB of memory. A week of 32 cameras with a look every 10 s and four boxes in each takes 500 MB.
     pub const MAX_BYTES: usize = 1 << 30;
 
     /// Reads the ledger and judges it under the current configuration. Takes about as long as a replay; progress is reported. A second
@@ -455,7 +364,7 @@ impl WhatIf {
         };
         let threads = thread::available_parallelism().map_or(1, usize::from).min(tried.len());
         let results: Vec<Result<Vec<(usize, T)>, WhatIfError>> = thread::scope(|scope| {
-            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(&work)).collect();
+            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
             let results = threads
                 .into_iter()
                 .map(|t| t.join().unwrap_or(Err(WhatIfError::Cancelled)));
@@ -537,7 +446,7 @@ impl WhatIf {
         let is_same = before.is_some_and(|b| b.labels == rule.labels);
         let near = near
             .iter()
-            .filter(|label| !(is_same && beside.contains(label)) && !known.contains(label));
+            .filter(|label| !(known.contains(label) || is_same && beside.contains(label)));
         match objects.chain(near).next() {
             None => Ok(()),
             Some(label) => Err(WhatIfError::NotLoaded {

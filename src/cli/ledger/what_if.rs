@@ -46,7 +46,7 @@ Examples:
   gridwatch ledger what-if --ledger /var/lib/gridwatch/ledger --config edge.toml --set garbage.start_score=0.45 --set garbage.dwell=240
   gridwatch ledger what-if --ledger /var/lib/gridwatch/ledger --config edge.toml --curve garbage.start_score
 
-It runs while the daemon runs. The recorded looks are held in memory: about 250 MB for a week of 32 cameras, at most 1 GB.")]
+It runs while the daemon runs. The recorded looks are held in memory: about 500 MB for a week of 32 cameras with four boxes in each look, at most 1 GB.")]
 pub(super) struct LedgerWhatIfArgs {
     /// Ledger folder: `ledger.dir` in the configuration, by default `ledger` in the state directory.
     #[arg(long, value_name = "DIR")]

@@ -13,10 +13,7 @@ use gridwatch_engine::{
     BBox, Detection, Input, Light, NotFiled, Observation, Reason, Rule, View, ZoneKind, calendar::Calendar,
 };
 
-#[path = "../../../engine/tests/engine_support/mod.rs"]
-mod engine_support;
-
-use self::engine_support::{at, bbox, fixed, garbage, plan, rule, zone};
+use crate::engine_support::{at, bbox, fixed, garbage, plan, rule, zone};
 
 fn place(n: u8) -> BBox {
     let x = 0.05 + 0.2 * f32::from(n);

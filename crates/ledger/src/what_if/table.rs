@@ -35,8 +35,8 @@ pub(super) struct LookRow {
 struct DetectionRow {
     score: f32,
     bbox: BBox,
-    /// Index into `newness`, or [`NONE`].
-    newness: u32,
+    /// New and still share of the box. When it appeared is not kept: the engine does not ask.
+    newness: Option<f32>,
     /// Index into `rare`, or [`NONE`].
     rare: u32,
     label: u16,
@@ -60,7 +60,6 @@ pub(super) struct LookTable {
     pub(super) not_searched: Vec<Vec<Label>>,
     pub(super) looks: Vec<LookRow>,
     detections: Vec<DetectionRow>,
-    newness: Vec<(f32, Option<Timestamp>)>,
     rare: Vec<RareFields>,
     /// Records that are not looks, each before the look with this index.
     pub(super) others: Vec<(u32, Entry)>,
@@ -132,7 +131,6 @@ impl TableBuilder {
     pub(super) fn finish(mut self) -> LookTable {
         self.table.looks.shrink_to_fit();
         self.table.detections.shrink_to_fit();
-        self.table.newness.shrink_to_fit();
         self.table
     }
 
@@ -189,10 +187,6 @@ impl TableBuilder {
             ..
         } = detection;
         let table = &mut self.table;
-        let newness = newness.map_or(NONE, |n| {
-            table.newness.push((n.share, n.since));
-            table.newness.len() as u32 - 1
-        });
         let is_rare = number.is_some() || text.is_some() || !second_looks.is_empty();
         let rare = if is_rare {
             table.rare.push(RareFields {
@@ -207,7 +201,7 @@ impl TableBuilder {
         table.detections.push(DetectionRow {
             score,
             bbox,
-            newness,
+            newness: newness.map(|n| n.share),
             rare,
             label,
             has_appearance: appearance.is_some(),
@@ -249,7 +243,6 @@ impl LookTable {
     pub(super) fn bytes(&self) -> usize {
         self.looks.len() * size_of::<LookRow>()
             + self.detections.len() * size_of::<DetectionRow>()
-            + self.newness.len() * size_of::<(f32, Option<Timestamp>)>()
             + self.rare.len() * (size_of::<RareFields>() + 100)
             + self.other_bytes
     }
@@ -287,7 +280,6 @@ impl LookTable {
 
     fn detection(&self, row: &DetectionRow) -> Detection {
         let rare = self.rare.get(row.rare as usize);
-        let newness = self.newness.get(row.newness as usize);
         Detection {
             label: self.labels[usize::from(row.label)].clone(),
             score: row.score,
@@ -298,10 +290,7 @@ impl LookTable {
                 .and_then(|r| r.text.clone())
                 .map(|(text, score)| TextReading { text, score }),
             second_looks: rare.map_or(Vec::new(), |r| r.second_looks.clone()),
-            newness: newness.map(|(share, since)| Newness {
-                share: *share,
-                since: *since,
-            }),
+            newness: row.newness.map(|share| Newness { share, since: None }),
         }
     }
 }

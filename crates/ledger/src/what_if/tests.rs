@@ -3,16 +3,16 @@
 use std::{sync::atomic::AtomicBool, time::Duration};
 
 use super::*;
-use crate::{RecordedEngine, Recorder, RunInfo, Settings, replay::tune::labels::LabelSubject};
+use crate::{
+    RecordedEngine, Recorder, RunInfo, Settings,
+    replay::{compare::CaseChange, tune::labels::LabelSubject},
+};
 use gridwatch_engine::{
     BBox, CameraPlan, CaseState, Category, Detection, Effect, ExceptLabels, Input, Intake, Label, Light, Observation,
     OpenCase, Plan, Reply, Resumed, Rule, Scores, View, calendar::Calendar,
 };
 
-#[path = "../../../engine/tests/engine_support/mod.rs"]
-mod engine_support;
-
-use self::engine_support::{HERE, at, fixed_at, plan, rule};
+use crate::engine_support::{HERE, at, fixed_at, plan, rule};
 
 /// Numbers that look random; the same for the same seed.
 struct Chance(u64);
@@ -132,7 +132,7 @@ impl Street {
             }
         }
         if self.chance.below(3) == 0 {
-            detections.push(Detection::new("person", 0.9, engine_support::HEAP));
+            detections.push(Detection::new("person", 0.9, crate::engine_support::HEAP));
         }
         let not_searched = match self.chance.below(4) {
             0 => Vec::new(),
