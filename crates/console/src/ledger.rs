@@ -197,7 +197,8 @@ impl LedgerQueries {
         Self {
             days: SharedWork::new(WorkLimits {
                 running: 1,
-                entries: 2,
+                // Each may take WhatIf::MAX_BYTES of memory.
+                entries: 1,
                 keep: minutes(10),
                 max_age: minutes(60),
             }),
@@ -246,8 +247,7 @@ pub(crate) async fn days(app: &App, days: u32, patience: Duration) -> Result<Pro
                 from: Some(from),
                 to: None,
             },
-            // Two are kept.
-            max_bytes: WhatIf::MAX_BYTES / 2,
+            max_bytes: WhatIf::MAX_BYTES,
         };
         let what_if = WhatIf::load(&request, task)?;
         Ok(LoadedDays { what_if, from, to })
