@@ -473,7 +473,13 @@ async fn of_case(
                     && candidate.case.as_ref().is_some_and(|case| case.as_str() == template.id)
             };
             match list.candidates.iter().find(is_it) {
-                Some(found) => template.candidate = Some(CandidateView::new(&page, &app.config(), found)),
+                Some(found) => {
+                    template.candidate = Some(CandidateView {
+                        // The page is that case's.
+                        case: String::new(),
+                        ..CandidateView::new(&page, &app.config(), found)
+                    });
+                }
                 None => template.fault = page.t.ledger.candidate_gone.to_string(),
             }
         }

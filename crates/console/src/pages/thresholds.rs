@@ -57,9 +57,12 @@ struct ThresholdField {
     min: f64,
     max: f64,
     /// Of the slider, which covers the useful part.
+    slider_min: f64,
     slider_max: f64,
     step: f64,
     is_curve: bool,
+    is_seldom: bool,
+    is_changed: bool,
 }
 
 struct Choice {
@@ -190,16 +193,63 @@ fn form<'a>(app: &App, actor: &Actor, page: &'a Page, asked: &Asked, notice: Not
     }
 }
 
+/// Range of a slider. The number field takes the rest: a week of dwell is possible, and of no use on a slider.
+#[derive(Debug, PartialEq)]
+struct Slider {
+    min: f64,
+    max: f64,
+    step: f64,
+}
+
+impl Slider {
+    /// For values up to three times `value`, in steps that people write.
+    fn of(threshold: Threshold, value: f64) -> Self {
+        let range = threshold.range();
+        if range.max <= 1.0 && range.step >= 0.05 {
+            return Self {
+                min: range.min,
+                max: range.max,
+                step: 0.01,
+            };
+        }
+        let wanted = if value > 0.0 { value * 3.0 } else { range.step * 20.0 };
+        let step = match range.is_whole {
+            true => 1.0,
+            // A power of ten that gives 20 steps or more.
+            false => range.step.min(10_f64.powf((wanted / 20.0).log10().floor())),
+        };
+        Self {
+            // A slider counts its steps from its minimum.
+            min: if range.min > 0.0 { range.min.max(step) } else { 0.0 },
+            max: ((wanted / step).ceil() * step).clamp(range.min + step, range.max),
+            step,
+        }
+    }
+}
+
+/// Thresholds that are seldom changed: folded away as long as they are as in force.
+fn is_seldom(threshold: Threshold) -> bool {
+    !matches!(
+        threshold,
+        Threshold::StartScore
+            | Threshold::KeepScore
+            | Threshold::NightStartScore
+            | Threshold::NightKeepScore
+            | Threshold::SecondLook
+            | Threshold::Dwell
+            | Threshold::SeenN
+            | Threshold::SeenM
+            | Threshold::PresentShare
+            | Threshold::MinArea
+            | Threshold::MinAreaM2
+    )
+}
+
 impl ThresholdField {
     fn new(page: &Page, asked: &Asked, threshold: Threshold) -> Option<Self> {
         let (now, tried) = (threshold.get(&asked.in_force)?, threshold.get(&asked.tried)?);
         let (range, t) = (threshold.range(), &page.t.ledger);
-        let is_share = range.max <= 1.0 && range.step >= 0.05;
-        // A week of dwell is possible, and of no use on a slider.
-        let slider_max = match is_share {
-            true => range.max,
-            false => (now.max(tried) * 3.0).max(range.step * 20.0).ceil().min(range.max),
-        };
+        let slider = Slider::of(threshold, now.max(tried));
         Some(Self {
             name: threshold.as_str(),
             label: t.threshold(threshold),
@@ -209,10 +259,29 @@ impl ThresholdField {
             in_force_text: t.in_force.with("value", value_text(page, threshold, now)).to_string(),
             min: range.min,
             max: range.max,
-            slider_max,
-            step: if is_share { 0.01 } else { range.step },
+            slider_min: slider.min,
+            slider_max: slider.max,
+            step: slider.step,
             is_curve: asked.curve == threshold,
+            is_seldom: is_seldom(threshold),
+            is_changed: now.to_bits() != tried.to_bits(),
         })
+    }
+}
+
+impl ThresholdsTemplate<'_> {
+    /// The fields that are shown at once, or those that are folded away.
+    fn fields_of(&self, seldom: bool) -> impl Iterator<Item = &ThresholdField> {
+        self.fields.iter().filter(move |field| field.is_seldom == seldom)
+    }
+
+    fn has_seldom(&self) -> bool {
+        self.fields.iter().any(|field| field.is_seldom)
+    }
+
+    /// True if one that is folded away was changed.
+    fn is_unfolded(&self) -> bool {
+        self.fields.iter().any(|field| field.is_seldom && field.is_changed)
     }
 }
 
@@ -409,4 +478,48 @@ async fn apply_and_show(
         response.extensions_mut().insert(outcome);
     }
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slider_has_steps_that_reach_the_value_and_values_that_are_valid() {
+        for (threshold, value) in [
+            (Threshold::StartScore, 0.5),
+            (Threshold::Dwell, 12.0),
+            (Threshold::Dwell, 1800.0),
+            (Threshold::Dwell, 604_800.0),
+            (Threshold::SeenN, 3.0),
+            (Threshold::SeenM, 64.0),
+            (Threshold::MinArea, 0.0005),
+            (Threshold::MinArea, 0.0),
+            (Threshold::MergeRadiusM, 8.0),
+            (Threshold::Gather, 0.0),
+        ] {
+            let (slider, range) = (Slider::of(threshold, value), threshold.range());
+            assert!(
+                slider.min >= range.min && slider.max <= range.max,
+                "{threshold:?} {value}: {slider:?}"
+            );
+            assert!(
+                slider.max >= value && slider.min < slider.max,
+                "{threshold:?} {value}: {slider:?}"
+            );
+            let steps = (value - slider.min) / slider.step;
+            assert!(
+                (steps - steps.round()).abs() < 1e-6 || value == 0.0,
+                "{threshold:?} {value}: {slider:?}"
+            );
+        }
+        assert_eq!(
+            Slider::of(Threshold::Dwell, 1800.0),
+            Slider {
+                min: 30.0,
+                max: 5400.0,
+                step: 30.0
+            }
+        );
+    }
 }

@@ -13,7 +13,7 @@ fn what_was_not_filed_is_listed_with_what_was_missing() {
     let page = viewer.ask(&format!("/candidates?{DAY}"));
     assert_eq!(page.status, 200);
     assert!(
-        page.contains("1 candidates") && page.contains("Left before its dwell was reached"),
+        page.contains("Candidates: 1<") && page.contains("Left before its dwell was reached"),
         "{}",
         page.text()
     );
@@ -28,7 +28,7 @@ fn what_was_not_filed_is_listed_with_what_was_missing() {
         "/candidates?{DAY}&unstarted=1&camera=square-c&rule=garbage&reason=score_too_low"
     ));
     assert!(
-        page.contains("1 candidates") && page.contains("score 45 %, start score 50 %"),
+        page.contains("Candidates: 1<") && page.contains("score 45 %, start score 50 %"),
         "{}",
         page.text()
     );
@@ -58,7 +58,7 @@ fn what_was_not_filed_is_listed_with_what_was_missing() {
     let mut east = served.logged_in("east").with("Accept-Language", "en");
     let page = east.ask(&format!("/candidates?{DAY}&unstarted=1"));
     assert!(
-        page.contains("0 candidates") && !page.contains("square-c"),
+        page.contains("Candidates: 0<") && !page.contains("square-c"),
         "{}",
         page.text()
     );

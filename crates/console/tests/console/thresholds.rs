@@ -86,7 +86,7 @@ fn precision_and_recall_come_with_counts_and_limits_and_few_are_called_few() {
         "{}",
         page.text()
     );
-    assert!(page.contains("Only 1 judged cases: too few"), "{}", page.text());
+    assert!(page.contains("Too few judged cases (1)"), "{}", page.text());
     let page = viewer.ask("/thresholds?rule=garbage&start_score=0.95");
     assert!(
         page.contains("0 % (0 of 1; 95 % limits 0 to 79 %)"),

@@ -111,7 +111,12 @@ impl Chart {
             ),
             ("chosen", t.mark_chosen, chosen),
         ];
-        let marks = marked.iter().zip([12, 24, 36]).filter_map(|((class, name, value), y)| {
+        let heights = if shares.iter().flatten().next().is_some() {
+            [12, 24, 36]
+        } else {
+            [192, 200, 208]
+        };
+        let marks = marked.iter().zip(heights).filter_map(|((class, name, value), y)| {
             Some(Mark {
                 class,
                 name: *name,
@@ -167,6 +172,7 @@ pub(super) fn number(value: f64) -> String {
     match value {
         v if v >= 10.0 => format!("{v:.0}"),
         v if v >= 1.0 => format!("{v:.1}"),
+        0.0 => "0".to_owned(),
         v => format!("{v:.2}"),
     }
 }
@@ -189,6 +195,6 @@ mod tests {
         assert_eq!(scale(0.5, (0.5, 0.5), (0.0, 10.0)), 5.0);
         assert_eq!(scale(1.0, (0.0, 2.0), (10.0, 0.0)), 5.0);
         assert_eq!(path([(1.0, 2.0), (3.0, 4.0)].into_iter()), "1.0,2.0 3.0,4.0");
-        assert_eq!([0.123, 1.26, 12.6].map(number), ["0.12", "1.3", "13"]);
+        assert_eq!([0.0, 0.123, 1.26, 12.6].map(number), ["0", "0.12", "1.3", "13"]);
     }
 }
