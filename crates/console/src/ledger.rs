@@ -56,7 +56,7 @@ pub(crate) const API_PATIENCE: Duration = Duration::from_secs(20);
 /// Evaluations at the same time; a curve takes all cores.
 const EVALUATIONS: usize = 2;
 
-/// Longest evaluation. A week of 32 cameras takes less than two seconds.
+/// Longest evaluation: below the limit of a request.
 const EVALUATION_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// Why the ledger gives no answer.
@@ -70,6 +70,8 @@ pub(crate) enum LedgerFault {
     TooLarge,
     #[error("too many questions to the ledger at once; try again in a moment")]
     Busy,
+    #[error("it took too long; choose fewer days, or try again later")]
+    TooSlow,
     #[error("cancelled; ask again")]
     Cancelled,
     #[error("the ledger cannot be read: {0}")]
@@ -86,6 +88,7 @@ impl LedgerFault {
             Self::Empty => t.empty.to_string(),
             Self::TooLarge => t.too_large.to_string(),
             Self::Busy => t.busy.to_string(),
+            Self::TooSlow => t.too_slow.to_string(),
             Self::Cancelled => t.cancelled.to_string(),
             Self::Unreadable(what) => t.unreadable.with("what", what).to_string(),
             Self::Invalid(what) => what.clone(),
@@ -354,5 +357,5 @@ pub(crate) async fn evaluate<T: Send + 'static>(
     };
     timeout(EVALUATION_TIMEOUT, evaluation)
         .await
-        .map_err(|_| LedgerFault::Busy)?
+        .map_err(|_| LedgerFault::TooSlow)?
 }

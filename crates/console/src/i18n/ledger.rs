@@ -127,6 +127,7 @@ super::texts! {
         too_large: "这段时间的记录太多，内存放不下。请减少天数。" / "The records of this time need too much memory. Choose fewer days.",
         too_long: "一次最多 {n} 天，请缩短时间。" / "At most {n} days at once; choose fewer.",
         busy: "正在处理其他查询，请稍后再试。" / "Other questions to the ledger are being answered; try again in a moment.",
+        too_slow: "试算超时，请减少天数或稍后再试。" / "It took too long; choose fewer days, or try again later.",
         unreadable: "检测记录无法读取：{what}" / "The ledger cannot be read: {what}",
         cancelled: "查询已中止，请重试。" / "The question was cancelled; ask again.",
         unknown_rule: "没有这条规则：{rule}" / "There is no such rule: {rule}",
