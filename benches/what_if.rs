@@ -14,7 +14,7 @@ use gridwatch_engine::{Plan, Rule};
 use gridwatch_ledger::{
     PlanReader, Reader, RecordedEngine, RecordedEvent, Recorder, RunInfo, Settings,
     replay::{Replay, Window},
-    what_if::{Task, Threshold, WhatIf, WhatIfRequest},
+    what_if::{CurveRequest, Task, Threshold, WhatIf, WhatIfRequest},
 };
 use jiff::Timestamp;
 
@@ -87,9 +87,14 @@ fn main() {
         }
         let started = Instant::now();
         let values: Vec<f64> = (6..20).map(|n| f64::from(n) / 20.0).collect();
-        let curve = what_if
-            .curve(&rule.id, Threshold::StartScore, &values, 0.9, task)
-            .expect("a curve");
+        let request = CurveRequest {
+            rule,
+            threshold: Threshold::StartScore,
+            values: &values,
+            min_precision: 0.9,
+            cameras: None,
+        };
+        let curve = what_if.curve(&request, task).expect("a curve");
         println!(
             "{:20} curve of {} values: {:.2} s; chosen {:?}",
             rule.id.to_string(),

@@ -3,6 +3,7 @@
 mod accounts;
 mod cameras;
 pub(crate) mod configuration;
+mod ledger;
 
 use std::sync::Arc;
 
@@ -40,6 +41,7 @@ const MAX_CASES: u32 = 500;
 /// Adds the operations.
 pub(crate) fn routes(routes: Routes) -> Routes {
     let (viewer, operator) = (Role::Viewer, Role::Operator);
+    let routes = ledger::routes(routes);
     let views = Answer::Json(schema::<Vec<ViewAnswer>>);
     let found = Answer::Json(schema::<Vec<CaseRecord>>);
     let routes = cameras::routes(routes)

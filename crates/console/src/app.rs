@@ -16,6 +16,7 @@ use crate::{
     accounts::{Accounts, PasswordPool},
     add::Wizards,
     daemon::Daemon,
+    ledger::LedgerQueries,
     live::LivePlaces,
     login_guard::{LoginGuard, Origin, Permission},
     random::{self, MacKey},
@@ -58,6 +59,7 @@ pub(crate) struct App {
     pub(crate) wizards: Arc<Wizards>,
     pub(crate) heavy: Arc<Semaphore>,
     pub(crate) system: System,
+    pub(crate) ledger: LedgerQueries,
     pub(crate) key: MacKey,
     /// True when the console ends: streams of events end then.
     pub(crate) ending: watch::Sender<bool>,
@@ -91,6 +93,7 @@ impl App {
             wizards: Arc::default(),
             heavy: Arc::new(Semaphore::new(MAX_HEAVY)),
             system: System::new(),
+            ledger: LedgerQueries::new(),
             key,
             base: base.trim_end_matches('/').to_owned(),
             state_dir,

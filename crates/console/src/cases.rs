@@ -1,8 +1,8 @@
 //! Reads cases and their pictures from the store, off the async threads and a few at a time.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use gridwatch_contract::CaseRecord;
+use gridwatch_contract::{CaseRecord, EvidenceItem};
 use gridwatch_store::{CaseFile, CaseQuery, Store, evidence_file};
 use tokio::task;
 
@@ -52,6 +52,43 @@ pub(crate) async fn find(app: &Arc<App>, actor: &Actor, id: &str) -> Result<Case
         if is_seen { Ok(case) } else { Err(Rejection::NotFound) }
     })
     .await
+}
+
+/// The records of those of the cases that are in the store and that the user may see.
+pub(crate) async fn records(
+    app: &Arc<App>,
+    actor: &Actor,
+    ids: Vec<String>,
+) -> Result<BTreeMap<String, CaseRecord>, Rejection> {
+    if ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let seen = actor.cameras(&app.config());
+    let found = read(app, move |store| {
+        let mut records = BTreeMap::new();
+        for id in ids {
+            let Some(case) = store.case(&id)? else { continue };
+            if seen
+                .as_ref()
+                .is_none_or(|seen| seen.contains(&case.record.camera.local_id))
+            {
+                records.insert(id, case.record);
+            }
+        }
+        Ok(records)
+    });
+    match found.await {
+        // Before the daemon's first start there is no database.
+        Err(Rejection::NotFound) => Ok(BTreeMap::new()),
+        found => found,
+    }
+}
+
+/// The picture that stands for a case in a list: masked, its object large if there is such a one.
+pub(crate) fn masked_picture(record: &CaseRecord) -> Option<&EvidenceItem> {
+    let mut masked = record.evidence.iter().filter(|item| item.masked);
+    let closeup = masked.clone().find(|item| item.role.as_str() == "closeup");
+    closeup.or_else(|| masked.next())
 }
 
 /// A picture of a case, if it is still there and as it was recorded.

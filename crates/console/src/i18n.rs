@@ -8,8 +8,10 @@ mod add;
 mod cases;
 mod common;
 mod configuration;
+mod ledger;
 mod live;
 mod names;
+pub(crate) mod reasons;
 mod system;
 mod wall;
 
@@ -19,7 +21,7 @@ use axum::http::{HeaderMap, header::ACCEPT_LANGUAGE};
 use gridwatch_config::Language;
 
 pub(crate) use self::{
-    account::AccountTexts, add::AddTexts, cases::CaseTexts, common::CommonTexts, configuration::ConfigurationTexts, live::LiveTexts, names::NameTexts, system::SystemTexts,
+    account::AccountTexts, add::AddTexts, cases::CaseTexts, common::CommonTexts, configuration::ConfigurationTexts, ledger::LedgerTexts, live::LiveTexts, names::NameTexts, reasons::ReasonTexts, system::SystemTexts,
     wall::WallTexts,
 };
 use crate::cookies;
@@ -96,6 +98,8 @@ pub(crate) struct Texts {
     pub(crate) add: AddTexts,
     pub(crate) configuration: ConfigurationTexts,
     pub(crate) system: SystemTexts,
+    pub(crate) ledger: LedgerTexts,
+    pub(crate) reasons: ReasonTexts,
 }
 
 static ZH: Texts = Texts {
@@ -108,6 +112,8 @@ static ZH: Texts = Texts {
     add: AddTexts::ZH,
     configuration: ConfigurationTexts::ZH,
     system: SystemTexts::ZH,
+    ledger: LedgerTexts::ZH,
+    reasons: ReasonTexts::ZH,
 };
 
 static EN: Texts = Texts {
@@ -120,6 +126,8 @@ static EN: Texts = Texts {
     add: AddTexts::EN,
     configuration: ConfigurationTexts::EN,
     system: SystemTexts::EN,
+    ledger: LedgerTexts::EN,
+    reasons: ReasonTexts::EN,
 };
 
 impl Texts {
@@ -186,6 +194,8 @@ mod tests {
             AddTexts::ALL,
             ConfigurationTexts::ALL,
             SystemTexts::ALL,
+            LedgerTexts::ALL,
+            ReasonTexts::ALL,
         ]
         .into_iter()
         .flatten()

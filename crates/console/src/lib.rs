@@ -27,6 +27,7 @@ mod form;
 mod ground;
 mod i18n;
 mod identity;
+mod ledger;
 mod live;
 mod login_guard;
 mod openapi;

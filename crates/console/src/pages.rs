@@ -9,14 +9,17 @@ mod add;
 mod aim;
 mod calibration;
 mod camera;
+mod candidates;
 mod cases;
 mod configuration;
 mod hours;
 mod live;
 mod login;
+mod looks;
 mod notices;
 mod preferences;
 mod system;
+mod thresholds;
 mod users;
 mod wall;
 mod zones;
@@ -25,10 +28,14 @@ pub(crate) use self::{
     account::change_own_password,
     add::{reason as probe_refusal, wizard_picture},
     camera::full_picture,
+    candidates::{CandidateAsked, CandidatesQuery},
     cases::evidence_picture,
+    looks::{LooksQuery, older, question},
+    thresholds::{ApplyFault, Asked, apply, curve, revision, whatif},
     users::remove_user,
 };
 
+use self::cases::span;
 use askama::Template;
 use axum::{
     http::{
@@ -54,6 +61,9 @@ pub(crate) fn routes(routes: Routes) -> Routes {
     let routes = users::routes(routes);
     let routes = wall::routes(routes);
     let routes = camera::routes(routes);
+    let routes = thresholds::routes(routes);
+    let routes = candidates::routes(routes);
+    let routes = looks::routes(routes);
     let routes = live::routes(routes);
     let routes = add::routes(routes);
     let routes = cases::routes(routes);

@@ -321,9 +321,12 @@ async fn recorded(
         means: Means::Local,
         address: client.address,
     });
+    // Of a page that says in place what was not done.
+    let told = response.extensions_mut().remove::<Outcome>();
     let not_done = response.extensions_mut().remove::<NotDone>();
+    let not_done = not_done.map(|NotDone(why)| Outcome::Refused(why));
     let outcome = match response.extensions().get::<Rejection>() {
-        None => not_done.map_or(Outcome::Done, |NotDone(why)| Outcome::Refused(why)),
+        None => told.or(not_done).unwrap_or(Outcome::Done),
         Some(rejection) if rejection.is_refusal() => Outcome::Refused(rejection.to_string()),
         Some(rejection) => Outcome::Failed(rejection.to_string()),
     };

@@ -15,7 +15,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
@@ -128,7 +128,7 @@ pub struct WhatIf {
     filed: Vec<ReplayedCase>,
     filed_unknown: usize,
     platform: BTreeMap<CaseId, bool>,
-    people: Vec<CaseLabel>,
+    people: RwLock<Vec<CaseLabel>>,
     damage: Vec<Damage>,
     days: f64,
 }
@@ -144,6 +144,21 @@ pub struct WhatIfRequest<'a> {
     pub window: Window,
     /// Maximum memory of the recorded inputs, bytes; see [`WhatIf::MAX_BYTES`].
     pub max_bytes: usize,
+}
+
+/// A curve that is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct CurveRequest<'a> {
+    /// The rule, with its other thresholds as they are to be.
+    pub rule: &'a Rule,
+    /// The threshold that is varied.
+    pub threshold: Threshold,
+    /// The values to try.
+    pub values: &'a [f64],
+    /// Precision that the recommended value must reach, 0..=1.
+    pub min_precision: f64,
+    /// Limits what is counted, not what is judged.
+    pub cameras: Option<&'a BTreeSet<CameraId>>,
 }
 
 /// All cases of a rule set.
@@ -227,7 +242,7 @@ impl WhatIf {
             current,
             filed: Vec::new(),
             filed_unknown: 0,
-            people: Vec::new(),
+            people: RwLock::default(),
             damage: reader.damage().to_vec(),
             days: days.max(1.0 / 24.0),
             table,
@@ -235,8 +250,8 @@ impl WhatIf {
     }
 
     /// Sets the judgements of people. They take precedence over those of the platform, which are in the ledger.
-    pub fn set_labels(&mut self, labels: Vec<CaseLabel>) {
-        self.people = labels;
+    pub fn set_labels(&self, labels: Vec<CaseLabel>) {
+        *self.people.write().unwrap_or_else(PoisonError::into_inner) = labels;
     }
 
     /// Memory of the recorded inputs, bytes.
@@ -279,44 +294,45 @@ impl WhatIf {
         Ok(self.answer(&judged, cameras))
     }
 
-    /// What the current configuration files with each of `values` for one threshold of one rule. Runs on all cores.
+    /// What the current configuration with the rule of the request in the place of that with the same id files with each value of one of its
+    /// thresholds. Runs on all cores.
     ///
     /// # Errors
     /// [`WhatIfError`].
-    pub fn curve(
-        &self,
-        rule: &RuleId,
-        threshold: Threshold,
-        values: &[f64],
-        min_precision: f64,
-        task: Task<'_>,
-    ) -> Result<WhatIfCurve, WhatIfError> {
-        let unknown = || WhatIfError::UnknownRule { id: rule.clone() };
-        let base = self.plan.rules.iter().find(|r| r.id == *rule).ok_or_else(unknown)?;
+    pub fn curve(&self, request: &CurveRequest<'_>, task: Task<'_>) -> Result<WhatIfCurve, WhatIfError> {
+        let CurveRequest {
+            rule: base,
+            threshold,
+            values,
+            cameras,
+            ..
+        } = *request;
+        let unknown = || WhatIfError::UnknownRule { id: base.id.clone() };
+        let configured = self.plan.rules.iter().find(|r| r.id == base.id).ok_or_else(unknown)?;
         let absent = || ThresholdError::Absent {
             threshold,
-            rule: rule.to_string(),
+            rule: base.id.to_string(),
         };
-        let current = threshold.get(base).ok_or_else(absent)?;
+        let current = threshold.get(configured).ok_or_else(absent)?;
         let tried = values.iter().map(|value| {
             let mut rule = base.clone();
             threshold.set(&mut rule, *value).map(|()| rule)
         });
         let tried = tried.collect::<Result<Vec<Rule>, _>>()?;
-        let labels = self.resolved_labels();
+        let labels = self.resolved_labels(cameras);
         let points = self.in_parallel(&tried, task, |judged| {
-            let cases = self.cases(judged, None);
-            let cases: Vec<&ReplayedCase> = cases.into_iter().filter(|c| c.rule == rule.as_str()).collect();
-            score(rule, &cases, &labels, self.days)
+            let cases = self.cases(judged, cameras);
+            let cases: Vec<&ReplayedCase> = cases.into_iter().filter(|c| c.rule == base.id.as_str()).collect();
+            score(&base.id, &cases, &labels, self.days)
         })?;
         let counts: Vec<CurvePoint> = points.iter().map(|(_, counts)| counts.clone()).collect();
-        let chosen = choose(&counts, min_precision, |_| true);
+        let chosen = choose(&counts, request.min_precision, |_| true);
         let points = values
             .iter()
             .zip(points)
             .map(|(value, (score, _))| WhatIfPoint { value: *value, score });
         Ok(WhatIfCurve {
-            rule: rule.clone(),
+            rule: base.id.clone(),
             threshold,
             current,
             points: points.collect(),
@@ -462,7 +478,7 @@ impl WhatIf {
 
     fn answer(&self, judged: &Judged, cameras: Option<&BTreeSet<CameraId>>) -> WhatIfAnswer {
         let cases = self.cases(judged, cameras);
-        let labels = self.resolved_labels();
+        let labels = self.resolved_labels(cameras);
         let references: Vec<&ResolvedLabel> = labels.iter().collect();
         let right = |case: &ReplayedCase| crate::replay::tune::nearest(&references, case).map(|label| label.is_right);
         let evidence = |case: &ReplayedCase| self.evidence(case);
@@ -534,12 +550,15 @@ impl WhatIf {
         same.or_else(shifted).map(|filed| filed.case_id.clone())
     }
 
-    fn resolved_labels(&self) -> Vec<ResolvedLabel> {
+    /// The labels of the cameras that are reported: a problem that another one saw is not missed by these.
+    fn resolved_labels(&self, cameras: Option<&BTreeSet<CameraId>>) -> Vec<ResolvedLabel> {
         let cases: Vec<&ReplayedCase> = self.filed.iter().chain(&self.current.cases).collect();
-        let labels = score::labels(&self.people, &self.platform, &cases);
+        let people = self.people.read().unwrap_or_else(PoisonError::into_inner);
+        let labels = score::labels(&people, &self.platform, &cases);
         labels
             .iter()
             .filter_map(|label| ResolvedLabel::among(label, &cases))
+            .filter(|label| cameras.is_none_or(|all| all.contains(&CameraId::from(label.camera.as_str()))))
             .collect()
     }
 }

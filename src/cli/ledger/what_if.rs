@@ -24,7 +24,10 @@ use gridwatch_ledger::{
         compare::CaseChange,
         tune::labels::{self, CaseLabel},
     },
-    what_if::{Estimate, RuleScore, Task, Threshold, WhatIf, WhatIfAnswer, WhatIfChange, WhatIfCurve, WhatIfRequest},
+    what_if::{
+        CurveRequest, Estimate, RuleScore, Task, Threshold, WhatIf, WhatIfAnswer, WhatIfChange, WhatIfCurve,
+        WhatIfRequest,
+    },
 };
 
 /// Try thresholds on the last days.
@@ -100,7 +103,7 @@ pub(super) fn run(args: &LedgerWhatIfArgs) -> Result<ExitCode, Failure> {
         cancelled: &AtomicBool::new(false),
         progress: &|_| (),
     };
-    let mut what_if = WhatIf::load(&request, task)?;
+    let what_if = WhatIf::load(&request, task)?;
     what_if.set_labels(labels.unwrap_or_default());
     let text = match curve {
         Some((rule, threshold)) => {
@@ -108,7 +111,14 @@ pub(super) fn run(args: &LedgerWhatIfArgs) -> Result<ExitCode, Failure> {
                 true => default_values(rule, threshold),
                 false => args.values.clone(),
             };
-            let curve = what_if.curve(&rule.id, threshold, &values, args.precision, task)?;
+            let request = CurveRequest {
+                rule,
+                threshold,
+                values: &values,
+                min_precision: args.precision,
+                cameras: None,
+            };
+            let curve = what_if.curve(&request, task)?;
             match args.json {
                 true => json_line(&curve)?,
                 false => curve_table(&curve, args.precision),

@@ -161,7 +161,7 @@ fn category_of(page: &Page, record: &CaseRecord) -> String {
     format!("{} {name}", record.category_code)
 }
 
-fn camera_of(record: &CaseRecord) -> String {
+pub(super) fn camera_of(record: &CaseRecord) -> String {
     match &record.camera.preset_id {
         Some(preset) => format!("{}.{preset}", record.camera.local_id),
         None => record.camera.local_id.clone(),
@@ -170,11 +170,7 @@ fn camera_of(record: &CaseRecord) -> String {
 
 impl CaseRow {
     fn new(page: &Page, record: &CaseRecord) -> Self {
-        let picture = record
-            .evidence
-            .iter()
-            .find(|item| item.masked && item.role.as_str() == "closeup");
-        let picture = picture.or_else(|| record.evidence.iter().find(|item| item.masked));
+        let picture = cases::masked_picture(record);
         Self {
             id: record.case_id.clone(),
             category: category_of(page, record),
@@ -296,7 +292,7 @@ struct CaseTemplate<'a> {
 }
 
 /// A time span in words.
-fn span(page: &Page, seconds: f64) -> String {
+pub(super) fn span(page: &Page, seconds: f64) -> String {
     let t = &page.t.cases;
     match seconds {
         s if s < 120.0 => t.seconds.with("n", format!("{s:.0}")).to_string(),

@@ -177,7 +177,7 @@ impl Street {
 }
 
 /// A picture with some contents, smaller with more compression.
-fn jpeg(width: u32, height: u32, quality: u8) -> Bytes {
+pub(crate) fn jpeg(width: u32, height: u32, quality: u8) -> Bytes {
     let shade = |x: u32, y: u32| {
         image::Rgb([
             (x * 255 / width) as u8,
@@ -478,6 +478,11 @@ impl Served {
     /// The main file of the configuration.
     pub(crate) fn main(&self) -> PathBuf {
         self.dir.path().join("edge.toml")
+    }
+
+    /// The configuration in force.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        self.street.config()
     }
 
     pub(crate) fn state_dir(&self) -> PathBuf {

@@ -437,7 +437,7 @@ pub(crate) fn nearest<'a>(labels: &[&'a ResolvedLabel], case: &ReplayedCase) -> 
 /// A label with the camera, rule, time and box that it refers to.
 #[derive(Debug)]
 pub(crate) struct ResolvedLabel {
-    camera: String,
+    pub(crate) camera: String,
     pub(crate) rule: String,
     from: Timestamp,
     to: Timestamp,

@@ -307,7 +307,7 @@ fn what_comes_and_goes_is_told_with_its_evidence_and_judgement() {
     let dir = tempfile::tempdir().unwrap();
     let plan = Arc::new(street(1000));
     record(dir.path(), &plan, 5);
-    let mut what_if = load(dir.path(), &plan);
+    let what_if = load(dir.path(), &plan);
     let none = AtomicBool::new(false);
     let current = what_if.evaluate(&[], None, task(&none)).unwrap();
     assert_eq!(
@@ -361,17 +361,44 @@ fn a_curve_falls_with_the_score_and_chooses_a_point() {
     let what_if = load(dir.path(), &plan);
     let values = [0.3, 0.6, 1.0];
     let none = AtomicBool::new(false);
-    let garbage = &plan.rules[0].id;
-    let curve = what_if
-        .curve(garbage, Threshold::StartScore, &values, 0.5, task(&none))
-        .unwrap();
+    let request = CurveRequest {
+        rule: &plan.rules[0],
+        threshold: Threshold::StartScore,
+        values: &values,
+        min_precision: 0.5,
+        cameras: None,
+    };
+    let curve = what_if.curve(&request, task(&none)).unwrap();
     assert_eq!(curve.points.iter().map(|p| p.value).collect::<Vec<_>>(), values);
     assert!(curve.points[0].score.cases > 0);
     assert_eq!(curve.points[2].score.cases, 0);
     assert!(curve.chosen.is_some());
-    let error = what_if
-        .curve(garbage, Threshold::NewStartScore, &values, 0.5, task(&none))
-        .unwrap_err();
+    let only = BTreeSet::from([CameraId::from("c")]);
+    let of_one = CurveRequest {
+        cameras: Some(&only),
+        ..request
+    };
+    let of_one = what_if.curve(&of_one, task(&none)).unwrap();
+    let same_camera = what_if.evaluate(&[], Some(&only), task(&none)).unwrap();
+    assert!(of_one.points[0].score.cases < curve.points[0].score.cases);
+    // Problems that other cameras saw are not among those that this one could have found.
+    let problems = |score: &RuleScore| score.recall.map(|recall| recall.of);
+    assert_eq!(problems(&of_one.points[0].score), problems(&same_camera.rules[0]));
+    assert!(problems(&of_one.points[0].score) < problems(&curve.points[0].score));
+    // The other thresholds of the tried rule count.
+    let mut patient = plan.rules[0].clone();
+    Threshold::Dwell.set(&mut patient, 7.0 * 86400.0).unwrap();
+    let none_stays = CurveRequest {
+        rule: &patient,
+        ..request
+    };
+    let none_stays = what_if.curve(&none_stays, task(&none)).unwrap();
+    assert!(none_stays.points.iter().all(|point| point.score.cases == 0));
+    let absent = CurveRequest {
+        threshold: Threshold::NewStartScore,
+        ..request
+    };
+    let error = what_if.curve(&absent, task(&none)).unwrap_err();
     assert!(error.to_string().contains("has no new_start_score"), "{error}");
 }
 

@@ -1,0 +1,2 @@
+/*! gridwatch console, Apache-2.0; built from crates/console/web, do not edit */
+"use strict";(()=>{function u(e){let t=document.getElementById(e.dataset.of??"");if(!(t instanceof HTMLInputElement))return;e.hidden=!1;let n=()=>{t.classList.toggle("changed",Number(t.value)!==Number(t.dataset.inForce))};e.addEventListener("input",()=>{t.value=e.value,n()}),t.addEventListener("input",()=>{t.value!==""&&(e.value=t.value),n()}),n()}function o(){for(let e of document.querySelectorAll("input.slider"))e instanceof HTMLInputElement&&u(e)}o();})();
