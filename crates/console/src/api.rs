@@ -1,5 +1,7 @@
 //! The JSON API behind the pages, for programs: `/api/v1/`.
 
+mod reviews;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{
@@ -14,7 +16,7 @@ use axum::{
 use gridwatch_config::{Config, Role};
 use gridwatch_contract::CaseRecord;
 use gridwatch_engine::{CameraId, CaseState, View};
-use gridwatch_store::CaseQuery;
+use gridwatch_store::{CaseQuery, ReviewFilter};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -62,6 +64,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
     let (viewer, operator, admin) = (Role::Viewer, Role::Operator, Role::Admin);
     let views = Answer::Json(schema::<Vec<ViewAnswer>>);
     let found = Answer::Json(schema::<Vec<CaseRecord>>);
+    let routes = reviews::routes(routes);
     routes
         .api(
             get(
@@ -359,10 +362,48 @@ struct CasesQuery {
     /// Only cases confirmed before this time, RFC 3339.
     #[schemars(with = "Option<String>")]
     until: Option<Timestamp>,
+    /// Only cases whose id contains this text.
+    id: Option<String>,
+    /// Only cases with such reviews.
+    review: Option<Reviewed>,
     /// Only cases after the one with this id.
     after: Option<String>,
     /// At most this many, 1 to 500. Default 100.
     limit: Option<u32>,
+}
+
+/// Selects cases by their reviews.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Reviewed {
+    /// Not reviewed by anyone.
+    None,
+    /// Not reviewed by the user who asks.
+    Mine,
+    /// Right for one reviewer and not for another.
+    Disputed,
+}
+
+impl CasesQuery {
+    fn to_store(&self, actor: &Actor, limit: u32) -> CaseQuery {
+        CaseQuery {
+            state: self.state,
+            is_open: self.open,
+            cameras: self.camera.clone().map(|camera| vec![camera]),
+            category: self.category.clone(),
+            cell: self.cell.clone(),
+            from: self.from,
+            until: self.until,
+            id_part: self.id.clone(),
+            review: self.review.map(|review| match review {
+                Reviewed::None => ReviewFilter::NotByAnyone,
+                Reviewed::Mine => ReviewFilter::NotBy(crate::reviews::reviewer(actor)),
+                Reviewed::Disputed => ReviewFilter::Disputed,
+            }),
+            after: self.after.clone(),
+            limit,
+        }
+    }
 }
 
 async fn list_cases(
@@ -375,17 +416,7 @@ async fn list_cases(
     if !(1..=MAX_CASES).contains(&limit) {
         return Err(Rejection::BadRequest(format!("limit: use 1 to {MAX_CASES}")));
     }
-    let query = CaseQuery {
-        state: query.state,
-        is_open: query.open,
-        cameras: query.camera.map(|camera| vec![camera]),
-        category: query.category,
-        cell: query.cell,
-        from: query.from,
-        until: query.until,
-        after: query.after,
-        limit,
-    };
+    let query = query.to_store(&actor, limit);
     Ok(Json(cases::list(&app, &actor, query).await?))
 }
 

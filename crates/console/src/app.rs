@@ -16,6 +16,7 @@ use crate::{
     daemon::Daemon,
     login_guard::{LoginGuard, Origin, Permission},
     random::{self, MacKey},
+    reviews::Unrecorded,
     sessions::Sessions,
 };
 
@@ -43,6 +44,9 @@ pub(crate) struct App {
     pub(crate) passwords: PasswordPool,
     pub(crate) event_streams: Arc<Semaphore>,
     pub(crate) readers: Arc<Semaphore>,
+    /// Checks of a case's evidence.
+    pub(crate) checks: Semaphore,
+    pub(crate) reviews: Unrecorded,
     pub(crate) key: MacKey,
     pub(crate) state_dir: PathBuf,
     logins: Mutex<LoginGuard>,
@@ -68,6 +72,8 @@ impl App {
             passwords: PasswordPool::new(),
             event_streams: Arc::new(Semaphore::new(MAX_EVENT_STREAMS)),
             readers: Arc::new(Semaphore::new(MAX_READERS)),
+            checks: Semaphore::new(1),
+            reviews: Unrecorded::default(),
             key,
             base: base.trim_end_matches('/').to_owned(),
             state_dir,

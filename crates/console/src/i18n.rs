@@ -7,6 +7,7 @@ mod account;
 mod cases;
 mod common;
 mod names;
+mod review;
 mod wall;
 
 use std::fmt::{self, Display};
@@ -15,7 +16,8 @@ use axum::http::{HeaderMap, header::ACCEPT_LANGUAGE};
 use gridwatch_config::Language;
 
 pub(crate) use self::{
-    account::AccountTexts, cases::CaseTexts, common::CommonTexts, names::NameTexts, wall::WallTexts,
+    account::AccountTexts, cases::CaseTexts, common::CommonTexts, names::NameTexts, review::ReviewTexts,
+    wall::WallTexts,
 };
 use crate::cookies;
 
@@ -86,6 +88,7 @@ pub(crate) struct Texts {
     pub(crate) names: NameTexts,
     pub(crate) wall: WallTexts,
     pub(crate) cases: CaseTexts,
+    pub(crate) review: ReviewTexts,
     pub(crate) account: AccountTexts,
 }
 
@@ -94,6 +97,7 @@ static ZH: Texts = Texts {
     names: NameTexts::ZH,
     wall: WallTexts::ZH,
     cases: CaseTexts::ZH,
+    review: ReviewTexts::ZH,
     account: AccountTexts::ZH,
 };
 
@@ -102,6 +106,7 @@ static EN: Texts = Texts {
     names: NameTexts::EN,
     wall: WallTexts::EN,
     cases: CaseTexts::EN,
+    review: ReviewTexts::EN,
     account: AccountTexts::EN,
 };
 
@@ -164,6 +169,7 @@ mod tests {
             NameTexts::ALL,
             WallTexts::ALL,
             CaseTexts::ALL,
+            ReviewTexts::ALL,
             AccountTexts::ALL,
         ]
         .into_iter()

@@ -5,12 +5,14 @@ mod camera;
 mod cases;
 mod login;
 mod preferences;
+mod review;
 mod users;
 mod wall;
 
 pub(crate) use self::{
     camera::full_picture,
     cases::evidence_picture,
+    review::{Agreement, undone},
     users::{expect_possible_first, remove_user},
 };
 
@@ -39,6 +41,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
     let routes = users::routes(routes);
     let routes = wall::routes(routes);
     let routes = camera::routes(routes);
+    let routes = review::routes(routes);
     cases::routes(routes)
 }
 

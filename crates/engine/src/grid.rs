@@ -491,6 +491,12 @@ impl Grid {
         self.cells.iter().flat_map(|cell| &cell.polygons)
     }
 
+    /// The polygons of the cell with this code, for maps.
+    pub fn polygons_of(&self, code: &CellCode) -> Option<&[Polygon]> {
+        let found = self.cells.binary_search_by(|cell| cell.code.cmp(code)).ok()?;
+        Some(&self.cells[found].polygons)
+    }
+
     /// Number of cells; never 0 for a parsed grid.
     pub fn len(&self) -> usize {
         self.cells.len()

@@ -153,7 +153,7 @@ impl Street {
 }
 
 /// A picture with some contents, smaller with more compression.
-fn jpeg(width: u32, height: u32, quality: u8) -> Bytes {
+pub(crate) fn jpeg(width: u32, height: u32, quality: u8) -> Bytes {
     let shade = |x: u32, y: u32| {
         image::Rgb([
             (x * 255 / width) as u8,
