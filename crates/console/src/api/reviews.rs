@@ -64,7 +64,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
                 ..get(
                     "/api/v1/cases/map",
                     "case_map",
-                    "Cells with their cases, for a map",
+                    "Cells with their cases, for a map; `after` and `limit` have no effect",
                     map,
                 )
             },

@@ -22,7 +22,6 @@ super::texts! {
         is_duplicate: "重复上报" / "Duplicate",
         is_unsure: "无法判断" / "Unsure",
         next: "跳过" / "Next",
-        undo: "撤销上一条" / "Undo",
         undo_of: "撤销：{verdict}（{id}）" / "Undo: {verdict} ({id})",
         duplicate_of: "与哪个案卷重复？" / "Which case is it a duplicate of?",
         duplicate_other: "其他案卷号" / "Another case id",
@@ -48,8 +47,6 @@ super::texts! {
         missed: "复核属实、平台不予立案：{n}" / "Reviewed as true, rejected by the platform: {n}",
         waved: "复核误报、平台已立案：{n}" / "Reviewed as false, accepted by the platform: {n}",
         used_for: "复核结果用于 gridwatch tune 和 ledger export 的样本标签。" / "Reviews are the labels of gridwatch tune and ledger export.",
-        already: "您先前的结论：{verdict}" / "Your earlier verdict: {verdict}",
-        open_case: "打开案卷" / "Open the case",
         review_this: "复核此案" / "Review this case",
     }
 }

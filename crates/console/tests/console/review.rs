@@ -1,8 +1,9 @@
 //! The review of cases: by forms and by the JSON API, by several persons, and in the audit log.
 
 use gridwatch_console::daemon::{Act, Outcome};
+use gridwatch_contract::EvidenceRole;
 use gridwatch_engine::CaseState;
-use gridwatch_store::{ReviewVerdict, Revision, Store};
+use gridwatch_store::{ReviewVerdict, Revision, Store, evidence_file};
 
 use crate::{
     case,
@@ -18,7 +19,7 @@ fn review(served: &Served, browser: &mut Client, id: &str, fields: &[(&str, &str
 fn shown(page: &Response) -> Option<String> {
     let action = page
         .text()
-        .split("class=\"verdicts\" method=\"post\" action=\"/review/")
+        .split("class=\"choices\" method=\"post\" action=\"/review/")
         .nth(1)?;
     Some(action.split('"').next()?.to_owned())
 }
@@ -204,7 +205,9 @@ fn reviews_that_a_restart_kept_from_the_audit_log_are_put_there_at_the_next_star
             std::fs::create_dir_all(&dir).unwrap();
             let mut store = Store::open(&dir).unwrap();
             let case = case::case(1);
-            let record = case::record(&case, Vec::new());
+            let sha256 = evidence_file::write(&dir, b"a picture").unwrap();
+            let picture = case::evidence_item(0, EvidenceRole::Scene, 9, sha256);
+            let record = case::record(&case, vec![picture]);
             store.commit_case(&record, &case, &case::form()).unwrap();
             let review = gridwatch_store::Review {
                 case_id: record.case_id,
@@ -306,7 +309,7 @@ fn programs_review_by_the_api_and_see_progress_and_agreement() {
             (&ids[2], CaseState::Rejected),
         ] {
             let revision = Revision {
-                case: id.clone(),
+                case: id.as_str().into(),
                 state,
                 at: gridwatch_contract::When::new(case::at(5000), &case::zone()),
                 reason: "a clerk looked at it".into(),

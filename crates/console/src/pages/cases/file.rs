@@ -185,7 +185,9 @@ fn facts(page: &Page, record: &CaseRecord) -> Vec<Fact> {
         if fact.name == t.camera {
             fact.link = format!("/cameras/{}", fact.value);
         } else if fact.name == t.cell {
-            fact.link = format!("/cases?cell={}", fact.value);
+            let mut query = url::form_urlencoded::Serializer::new(String::new());
+            query.append_pair("cell", &fact.value);
+            fact.link = format!("/cases?{}", query.finish());
         }
     }
     facts
