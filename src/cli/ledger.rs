@@ -9,8 +9,8 @@ use super::Failure;
 
 /// Export data from the box's ledger.
 ///
-/// The ledger is the append-only record of every look and its detections. `export` combines it with the platform's decisions
-/// into a labelled picture set for training or evaluating a model. `places` finds where goods and tables stand on most days, and proposes
+/// The ledger is the append-only record of every look and its detections. `export` combines it with reviews and the platform's
+/// decisions into a labelled picture set for training or evaluating a model. `places` finds where goods and tables stand on most days, and proposes
 /// hours in which they are permitted. To try another configuration on the ledger, use
 /// `gridwatch replay` and `gridwatch tune`.
 #[derive(Debug, clap::Args)]

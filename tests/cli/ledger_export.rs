@@ -163,15 +163,28 @@ fn reviews_decide_before_the_platform_and_disagreement_leaves_a_case_out() {
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let told: Vec<_> = lines
         .iter()
-        .map(|line| (line["case_id"].as_str().unwrap().to_owned(), line["judge"].clone(), line["right"].clone()))
+        .map(|line| {
+            (
+                line["case_id"].as_str().unwrap().to_owned(),
+                line["judge"].clone(),
+                line["right"].clone(),
+            )
+        })
         .collect();
     assert_eq!(
         told,
-        [(id(1), "review".into(), false.into()), (id(3), "review".into(), true.into())]
+        [
+            (id(1), "review".into(), false.into()),
+            (id(3), "review".into(), true.into())
+        ]
     );
     let set = data::read(&it.out()).unwrap();
     let classes = |n: usize| set.pictures[n].truths((100, 100), Some).len();
-    assert_eq!((classes(0), classes(1)), (2, 3), "the object of the wrong case is not labelled");
+    assert_eq!(
+        (classes(0), classes(1)),
+        (2, 3),
+        "the object of the wrong case is not labelled"
+    );
 }
 
 #[test]

@@ -41,7 +41,11 @@ fn labels_are_what_all_who_can_tell_agree_on() {
         (2, "li", True, 7),
         (3, "wang", Unsure, 8),
     ] {
-        assert!(store.set_review(&review(&ids[case], reviewer, verdict, second)).unwrap());
+        assert!(
+            store
+                .set_review(&review(&ids[case], reviewer, verdict, second))
+                .unwrap()
+        );
     }
     let labels = store.review_labels().unwrap();
     let right: Vec<_> = labels.right.iter().map(|(id, right)| (id.clone(), *right)).collect();
@@ -51,7 +55,10 @@ fn labels_are_what_all_who_can_tell_agree_on() {
     assert_eq!(store.reviews_by("wang", 1).unwrap()[0].case_id, ids[3]);
 
     assert_eq!(found(&store, ReviewFilter::NotByAnyone), [ids[4].clone()]);
-    assert_eq!(found(&store, ReviewFilter::NotBy("li".into())), [ids[3].clone(), ids[4].clone()]);
+    assert_eq!(
+        found(&store, ReviewFilter::NotBy("li".into())),
+        [ids[3].clone(), ids[4].clone()]
+    );
     assert_eq!(found(&store, ReviewFilter::Disputed), [ids[1].clone()]);
 
     store
@@ -59,15 +66,27 @@ fn labels_are_what_all_who_can_tell_agree_on() {
         .unwrap();
     let progress = store.review_progress("li", None).unwrap();
     assert_eq!(
-        (progress.cases, progress.by_person, progress.by_anyone, progress.disputed),
+        (
+            progress.cases,
+            progress.by_person,
+            progress.by_anyone,
+            progress.disputed
+        ),
         (5, 3, 4, 1)
     );
     let judged: Vec<_> = progress.judged.into_iter().collect();
-    assert_eq!(judged, [((CaseState::Filed, true), 1), ((CaseState::Rejected, true), 1)]);
+    assert_eq!(
+        judged,
+        [((CaseState::Filed, true), 1), ((CaseState::Rejected, true), 1)]
+    );
     let none = store.review_progress("li", Some(&["elsewhere".into()])).unwrap();
     assert_eq!((none.cases, none.by_anyone), (0, 0));
 
-    assert!(!store.set_review(&review("01J0000000000000000000000", "li", True, 9)).unwrap());
+    assert!(
+        !store
+            .set_review(&review("01J0000000000000000000000", "li", True, 9))
+            .unwrap()
+    );
     let (removed, is_recorded) = store.remove_review(&ids[1], "li").unwrap().unwrap();
     assert_eq!((removed.verdict, is_recorded), (False, false));
     assert_eq!(store.remove_review(&ids[1], "li").unwrap(), None);
@@ -98,10 +117,14 @@ fn reviews_after_a_backup_are_taken_over_when_it_is_restored() {
     let state = dir.path().join("state");
     let mut store = Store::open(&state).unwrap();
     let (one, other) = (file(&mut store, 1), file(&mut store, 2));
-    store.set_review(&review(&one, "wang", ReviewVerdict::False, 1)).unwrap();
+    store
+        .set_review(&review(&one, "wang", ReviewVerdict::False, 1))
+        .unwrap();
     store.backup(&backup).unwrap();
     store.set_review(&review(&one, "wang", ReviewVerdict::True, 2)).unwrap();
-    store.set_review(&review(&other, "li", ReviewVerdict::False, 3)).unwrap();
+    store
+        .set_review(&review(&other, "li", ReviewVerdict::False, 3))
+        .unwrap();
     // A case whose row is replaced by a newer revision keeps its reviews.
     store
         .revise(&revision(&one, CaseState::Accepted, 2000, "yes"), &form())
@@ -134,7 +157,10 @@ fn a_database_of_an_older_version_has_no_reviews_and_takes_none() {
     assert_eq!(found(&store, ReviewFilter::Disputed), [] as [String; 0]);
     let mut store = Store::open_unlocked(dir.path()).unwrap();
     let refused = store.set_review(&review(&id, "li", ReviewVerdict::True, 1));
-    assert!(matches!(refused, Err(StoreError::Older { found: 5, .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(StoreError::Older { found: 5, .. })),
+        "{refused:?}"
+    );
     drop(store);
     // The next start of the daemon migrates it.
     let mut store = Store::open(dir.path()).unwrap();
