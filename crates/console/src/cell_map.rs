@@ -175,7 +175,7 @@ pub(crate) async fn of(app: &Arc<App>, actor: &Actor, query: CaseQuery) -> Resul
                 kind: "MultiPolygon",
                 coordinates: polygons
                     .iter()
-                    .map(|polygon| polygon.iter().map(closed).collect())
+                    .map(|polygon| polygon.iter().map(|ring| closed(ring)).collect())
                     .collect(),
             },
             properties: CellProperties {
@@ -218,7 +218,7 @@ fn cameras(config: &Config, actor: &Actor) -> Vec<CameraPoint> {
 }
 
 /// A ring that ends where it began, as GeoJSON wants it.
-fn closed(ring: &Vec<LonLat>) -> Vec<[f64; 2]> {
+fn closed(ring: &[LonLat]) -> Vec<[f64; 2]> {
     // 7 decimals are a centimetre.
     let rounded = |value: f64| (value * 1e7).round() / 1e7;
     let points = ring.iter().chain(ring.first());

@@ -1,15 +1,7 @@
 //! The map of cells: a drawing made here, which every browser shows, over which MapLibre draws one that can be moved; a table with the same
 //! contents; and the basemap, a PMTiles file of the operator's from which the browser reads parts.
 
-use std::{
-    fmt::Write as _,
-    fs::File,
-    io,
-    os::unix::fs::FileExt,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::UNIX_EPOCH,
-};
+use std::{fmt::Write as _, fs::File, io, os::unix::fs::FileExt, path::Path, sync::Arc, time::UNIX_EPOCH};
 
 use askama::Template;
 use axum::{
@@ -268,8 +260,7 @@ struct Part {
     tag: String,
 }
 
-fn read_part(path: &PathBuf, first: u64, last: u64) -> io::Result<Part> {
-    let path: &Path = path;
+fn read_part(path: &Path, first: u64, last: u64) -> io::Result<Part> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {

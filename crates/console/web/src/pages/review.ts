@@ -22,7 +22,7 @@ export function start(): void {
     event.preventDefault();
     if (target instanceof HTMLDetailsElement) {
       target.open = true;
-      target.querySelector<HTMLInputElement>("input")?.focus();
+      target.querySelector<HTMLInputElement>('input:not([type="hidden"])')?.focus();
     } else {
       target.click();
     }
