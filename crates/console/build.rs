@@ -14,7 +14,7 @@ use flate2::{Compression, write::GzEncoder};
 use sha2::{Digest, Sha256};
 
 /// Kinds of files that are served, by extension.
-const TYPES: [(&str, &str); 9] = [
+const TYPES: [(&str, &str); 10] = [
     ("css", "text/css; charset=utf-8"),
     ("html", "text/html; charset=utf-8"),
     ("js", "text/javascript; charset=utf-8"),
@@ -23,6 +23,7 @@ const TYPES: [(&str, &str); 9] = [
     ("pbf", "application/x-protobuf"),
     ("png", "image/png"),
     ("svg", "image/svg+xml"),
+    ("txt", "text/plain; charset=utf-8"),
     ("woff2", "font/woff2"),
 ];
 

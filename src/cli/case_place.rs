@@ -1,7 +1,7 @@
-//! Where a case was seen and what the platform decided, from its record.
+//! Where a case was seen, from its record.
 
 use gridwatch_contract::{CaseRecord, EvidenceRole};
-use gridwatch_engine::{BBox, CaseState};
+use gridwatch_engine::BBox;
 
 /// Id of the view that filed the case: `CAMERA`, or `CAMERA.PRESET`.
 pub(super) fn view_of(record: &CaseRecord) -> String {
@@ -24,18 +24,4 @@ pub(super) fn box_of(record: &CaseRecord) -> Option<BBox> {
         x2: x2 / w,
         y2: y2 / h,
     })
-}
-
-/// Whether the platform accepted (`true`) or rejected (`false`) the case; `None` if it has not decided.
-pub(super) fn decision(state: CaseState) -> Option<bool> {
-    match state {
-        CaseState::Accepted
-        | CaseState::Dispatched
-        | CaseState::Disposed
-        | CaseState::VerifyRequested
-        | CaseState::Closed
-        | CaseState::Reopened => Some(true),
-        CaseState::Rejected => Some(false),
-        CaseState::Filed | CaseState::DuplicateOf | CaseState::Withdrawn => None,
-    }
 }

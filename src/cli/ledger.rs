@@ -11,7 +11,7 @@ use super::Failure;
 
 /// Export data from the box's ledger, and ask it questions.
 ///
-/// The ledger is the append-only record of every look and its detections. `export` combines it with the platform's decisions
+/// The ledger is the append-only record of every look and its detections. `export` combines it with reviews and the platform's decisions
 /// into a labelled picture set for training or evaluating a model. `places` finds where goods and tables stand on most days, and proposes
 /// hours in which they are permitted. `why-not` tells why candidates did not become cases, and `what-if` what other thresholds would have
 /// filed. To try another configuration on the ledger, use `gridwatch replay` and `gridwatch tune`.

@@ -1,6 +1,7 @@
 //! `gridwatch tune`: precision and recall of each rule under every threshold, from the ledger and labelled cases.
 
 use std::{
+    collections::BTreeSet,
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
@@ -12,6 +13,7 @@ use super::{
     options::fraction,
     print,
     replay::{load_plan, quarantine},
+    terminal::note,
 };
 use gridwatch_base::{error::Class, file, text::counted};
 use gridwatch_ledger::{
@@ -20,11 +22,12 @@ use gridwatch_ledger::{
         CaseNewness, Window,
         tune::{
             CurvePoint, RuleCurve, RuleTuning, Setting, Sweep, SweepResult,
-            labels::{self, CaseLabel},
+            labels::{self, CaseLabel, LabelSubject},
             svg,
         },
     },
 };
+use gridwatch_store::Store;
 
 /// Choose each rule's start scores from labelled cases.
 ///
@@ -37,11 +40,14 @@ use gridwatch_ledger::{
 /// new in the view, `old_start_score` (with "preferred") from those that were there when the view was learned, and `start_score`
 /// from those where the view could not tell. Nothing is recommended for a score that the ledger cannot tell about.
 ///
-/// LABELS is JSON Lines, or CSV with a header line. Each label has `right` and either `case_id` (from `gridwatch replay` or
-/// `gridwatch cases list`), or `camera`, `rule`, `at`, `x1`, `y1`, `x2`, `y2` for a problem that no case was opened for.
+/// With --reviews, the labels are the reviews of cases on the console: those on which reviewers disagree, or that nobody could tell, give
+/// none. LABELS is JSON Lines, or CSV with a header line. Each label has `right` and either `case_id` (from `gridwatch replay` or
+/// `gridwatch cases list`), or `camera`, `rule`, `at`, `x1`, `y1`, `x2`, `y2` for a problem that no case was opened for. With both, LABELS
+/// decides on cases that are in it.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-Example:
+Examples:
+  gridwatch tune --ledger /var/lib/gridwatch/ledger --config edge.toml --reviews /var/lib/gridwatch
   gridwatch tune --ledger /var/lib/gridwatch/ledger --config edge.toml --labels labels.csv --svg tune.svg")]
 pub struct TuneArgs {
     /// Ledger folder: `ledger.dir` in the configuration, by default `ledger` in the state directory.
@@ -51,8 +57,11 @@ pub struct TuneArgs {
     #[arg(long, short, value_name = "FILE")]
     config: PathBuf,
     /// Labelled cases and problems.
-    #[arg(long, value_name = "FILE")]
-    labels: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "reviews")]
+    labels: Option<PathBuf>,
+    /// Use the reviews in this state directory: `node.state_dir` in the configuration.
+    #[arg(long, value_name = "STATE_DIR")]
+    reviews: Option<PathBuf>,
     /// Required precision: the share of cases that are right, 0..=1.
     #[arg(long, default_value_t = 0.9, value_parser = fraction::<f64>)]
     precision: f64,
@@ -67,7 +76,15 @@ pub struct TuneArgs {
 /// The configuration, the labels or the ledger cannot be read, or the plot cannot be written.
 pub fn run(args: &TuneArgs) -> Result<ExitCode, Failure> {
     let config = load_plan(&args.config)?;
-    let labels = read_labels(&args.labels)?;
+    let mut labels = args.labels.as_deref().map_or(Ok(Vec::new()), read_labels)?;
+    if let Some(state) = &args.reviews {
+        let (reviewed, disputed) = reviewed(state, &labels)?;
+        labels.extend(reviewed);
+        if disputed > 0 {
+            let cases = counted(disputed, "case gives", "cases give");
+            note(format_args!("{cases} no label: reviewers disagree"));
+        }
+    }
     let mut reader = Reader::open(&args.ledger, None)?;
     let mut sweep = Sweep::new(&config.plan, Window::default());
     while let Some(entry) = reader.next_entry()? {
@@ -87,6 +104,24 @@ fn read_labels(path: &Path) -> Result<Vec<CaseLabel>, Failure> {
     let fault = |reason: String| Failure::new(Class::Config, format!("--labels: {}: {reason}", path.display()));
     let text = file::read_text(path, file::MAX_DATA).map_err(|e| fault(e.to_string()))?;
     labels::parse(&text).map_err(|e| fault(e.to_string()))
+}
+
+/// The labels by reviews, except for cases that `labels` has; and the number of cases on which reviewers disagree.
+fn reviewed(state: &Path, labels: &[CaseLabel]) -> Result<(Vec<CaseLabel>, usize), Failure> {
+    let known: BTreeSet<&str> = labels
+        .iter()
+        .filter_map(|label| match &label.subject {
+            LabelSubject::Case(id) => Some(id.as_str()),
+            LabelSubject::Object { .. } => None,
+        })
+        .collect();
+    let found = Store::open_read_only(state)?.review_labels()?;
+    let new = found.right.into_iter().filter(|(id, _)| !known.contains(id.as_str()));
+    let new = new.map(|(id, right)| CaseLabel {
+        subject: LabelSubject::Case(id),
+        right,
+    });
+    Ok((new.collect(), found.disputed.len()))
 }
 
 fn table(tuned: &SweepResult) -> String {

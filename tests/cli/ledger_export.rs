@@ -13,7 +13,7 @@ use gridwatch_config as config;
 use gridwatch_contract::{EvidenceItem, EvidenceRole, When};
 use gridwatch_engine::{BBox, CaseState, Detection, Input, Light, Observation, View};
 use gridwatch_model::eval::data;
-use gridwatch_store::{Store, evidence_file};
+use gridwatch_store::{Review, ReviewVerdict, Store, evidence_file};
 use serde_json::Value;
 
 struct Box {
@@ -130,6 +130,61 @@ fn scene(dir: &Path, n: u32, masked: bool) -> EvidenceItem {
         caption: None,
         sha256,
     }
+}
+
+#[test]
+fn reviews_decide_before_the_platform_and_disagreement_leaves_a_case_out() {
+    let it = Box::new();
+    let mut store = Store::open(&it.dir.path().join("state")).unwrap();
+    let id = |n: u32| record(&case(n), Vec::new()).case_id;
+    // The accepted case is wrong, the rejected one disputed, and the undecided one right.
+    for (n, reviewer, verdict) in [
+        (1, "wang", ReviewVerdict::False),
+        (2, "wang", ReviewVerdict::True),
+        (2, "li", ReviewVerdict::False),
+        (3, "li", ReviewVerdict::Duplicate),
+    ] {
+        let review = Review {
+            case_id: id(n),
+            reviewer: reviewer.into(),
+            verdict,
+            duplicate_of: None,
+            at: at(3000),
+        };
+        assert!(store.set_review(&review).unwrap());
+    }
+    drop(store);
+    let output = it.export();
+    assert!(output.status.success(), "{output:?}");
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let numbers = ["pictures", "confirmed", "rejected", "reviewed", "disputed"].map(|n| summary[n].as_u64().unwrap());
+    assert_eq!(numbers, [2, 1, 1, 2, 1], "{summary}");
+    let text = fs::read_to_string(it.out().join("provenance.jsonl")).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            (
+                line["case_id"].as_str().unwrap().to_owned(),
+                line["judge"].clone(),
+                line["right"].clone(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (id(1), "review".into(), false.into()),
+            (id(3), "review".into(), true.into())
+        ]
+    );
+    let set = data::read(&it.out()).unwrap();
+    let classes = |n: usize| set.pictures[n].truths((100, 100), Some).len();
+    assert_eq!(
+        (classes(0), classes(1)),
+        (2, 3),
+        "the object of the wrong case is not labelled"
+    );
 }
 
 #[test]

@@ -3,8 +3,10 @@
 use std::{fs, path::Path, process::Output};
 
 use crate::engine_support::at;
+use crate::filing::{case, form, pictures, record};
 use crate::ledger_support::folder::{Folder, lines};
 use gridwatch_engine::Newness;
+use gridwatch_store::{Review, ReviewVerdict, Store};
 
 fn tune(folder: &Folder, config: &Path, labels: &str, arguments: &[&str]) -> Output {
     let file = folder.dir.path().join("labels");
@@ -68,6 +70,62 @@ fn a_labelled_problem_without_a_case_counts_as_missed() {
         table.contains("Ignored 1 label: no threshold opens the case"),
         "{table}"
     );
+}
+
+#[test]
+fn reviews_on_the_console_are_labels() {
+    let folder = Folder::new();
+    let config = folder.config("edge.toml", &[]);
+    let ids: Vec<String> = lines(&folder.replay(&config, &["--json"]))
+        .iter()
+        .filter_map(|line| Some(line["case_id"].as_str()?.to_owned()))
+        .collect();
+    let state = folder.dir.path().join("reviewed");
+    let mut store = Store::open(&state).unwrap();
+    // The store has the cases as they were filed.
+    for id in &ids {
+        let mut case = case(1);
+        case.id = id.as_str().into();
+        case.dedup_key = format!("{}/{id}", case.dedup_key);
+        let record = record(&case, pictures(store.dir(), 1));
+        store.commit_case(&record, &case, &form()).unwrap();
+    }
+    let mut review = |case: usize, reviewer: &str, verdict| {
+        let review = Review {
+            case_id: ids[case].clone(),
+            reviewer: reviewer.into(),
+            verdict,
+            duplicate_of: None,
+            at: at(100.0),
+        };
+        assert!(store.set_review(&review).unwrap());
+    };
+    review(0, "wang", ReviewVerdict::True);
+    review(1, "wang", ReviewVerdict::False);
+    let tune = |arguments: &[&str]| {
+        folder.run(
+            "tune",
+            &config,
+            &[&["--reviews", state.to_str().unwrap()], arguments].concat(),
+        )
+    };
+    let table = text(&tune(&[]));
+    assert_eq!(row(&table, "0.30"), "0.30 2 1 1 0 50 % 100 %");
+    assert!(table.contains("start_score = 0.75"), "{table}");
+    // A file of labels decides on the cases that it has.
+    let file = folder.dir.path().join("labels");
+    fs::write(&file, format!("case_id,right\n{},true\n", ids[1])).unwrap();
+    let table = text(&tune(&["--labels", file.to_str().unwrap()]));
+    assert_eq!(row(&table, "0.30"), "0.30 2 2 0 0 100 % 100 %");
+    // Another person disagrees: no label.
+    review(1, "li", ReviewVerdict::True);
+    let output = tune(&[]);
+    // The case beside it in the same place is right, and so is this one then.
+    assert_eq!(row(&text(&output), "0.30"), "0.30 2 2 0 0 100 % 100 %");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("1 case gives no label: reviewers disagree"), "{told}");
+    let neither = folder.run("tune", &config, &[]);
+    assert_eq!(neither.status.code(), Some(2), "{neither:?}");
 }
 
 #[test]

@@ -9,3 +9,4 @@ mod damage;
 mod history;
 mod outbox_order;
 mod recovery;
+mod reviews;

@@ -31,6 +31,8 @@ pub struct Console {
     pub tls: ConsoleTls,
     /// Roles that may see pictures without masks, in ascending order.
     pub unmasked_roles: Vec<Role>,
+    /// PMTiles file under the map of cells (absolute; existed when the configuration was read).
+    pub basemap: Option<PathBuf>,
 }
 
 impl Console {

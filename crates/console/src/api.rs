@@ -4,6 +4,7 @@ mod accounts;
 mod cameras;
 pub(crate) mod configuration;
 mod ledger;
+mod reviews;
 
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use axum::{
 use gridwatch_config::{Config, Role};
 use gridwatch_contract::CaseRecord;
 use gridwatch_engine::{CameraId, CaseState, View};
-use gridwatch_store::CaseQuery;
+use gridwatch_store::{CaseQuery, ReviewFilter};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
     let routes = ledger::routes(routes);
     let views = Answer::Json(schema::<Vec<ViewAnswer>>);
     let found = Answer::Json(schema::<Vec<CaseRecord>>);
+    let routes = reviews::routes(routes);
     let routes = cameras::routes(routes)
         .api(
             get(
@@ -345,11 +347,49 @@ struct CasesQuery {
     /// Only cases confirmed before this time, RFC 3339.
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     until: Option<Timestamp>,
+    /// Only cases whose id contains this text.
+    id: Option<String>,
+    /// Only cases with such reviews.
+    review: Option<Reviewed>,
     /// Only cases after the one with this id.
     after: Option<String>,
     /// At most this many, 1 to 500. Default 100.
     #[schemars(range(min = 1, max = MAX_CASES))]
     limit: Option<u32>,
+}
+
+/// Selects cases by their reviews.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Reviewed {
+    /// Not reviewed by anyone.
+    None,
+    /// Not reviewed by the user who asks.
+    Mine,
+    /// Right for one reviewer and not for another.
+    Disputed,
+}
+
+impl CasesQuery {
+    fn to_store(&self, actor: &Actor, limit: u32) -> CaseQuery {
+        CaseQuery {
+            state: self.state,
+            is_open: self.open,
+            cameras: self.camera.clone().map(|camera| vec![camera]),
+            category: self.category.clone(),
+            cell: self.cell.clone(),
+            from: self.from,
+            until: self.until,
+            id_part: self.id.clone(),
+            review: self.review.map(|review| match review {
+                Reviewed::None => ReviewFilter::NotByAnyone,
+                Reviewed::Mine => ReviewFilter::NotBy(crate::reviews::reviewer(actor)),
+                Reviewed::Disputed => ReviewFilter::Disputed,
+            }),
+            after: self.after.clone(),
+            limit,
+        }
+    }
 }
 
 async fn list_cases(
@@ -362,17 +402,7 @@ async fn list_cases(
     if !(1..=MAX_CASES).contains(&limit) {
         return Err(Rejection::BadRequest(format!("limit: use 1 to {MAX_CASES}")));
     }
-    let query = CaseQuery {
-        state: query.state,
-        is_open: query.open,
-        cameras: query.camera.map(|camera| vec![camera]),
-        category: query.category,
-        cell: query.cell,
-        from: query.from,
-        until: query.until,
-        after: query.after,
-        limit,
-    };
+    let query = query.to_store(&actor, limit);
     Ok(Json(cases::list(&app, &actor, query).await?))
 }
 

@@ -20,6 +20,7 @@ use crate::{
     live::LivePlaces,
     login_guard::{LoginGuard, Origin, Permission},
     random::{self, MacKey},
+    reviews::Unrecorded,
     sessions::Sessions,
     system::System,
 };
@@ -60,6 +61,9 @@ pub(crate) struct App {
     pub(crate) heavy: Arc<Semaphore>,
     pub(crate) system: System,
     pub(crate) ledger: LedgerQueries,
+    /// Checks of a case's evidence.
+    pub(crate) checks: Semaphore,
+    pub(crate) reviews: Unrecorded,
     pub(crate) key: MacKey,
     /// True when the console ends: streams of events end then.
     pub(crate) ending: watch::Sender<bool>,
@@ -94,6 +98,8 @@ impl App {
             heavy: Arc::new(Semaphore::new(MAX_HEAVY)),
             system: System::new(),
             ledger: LedgerQueries::new(),
+            checks: Semaphore::new(1),
+            reviews: Unrecorded::default(),
             key,
             base: base.trim_end_matches('/').to_owned(),
             state_dir,

@@ -3,13 +3,13 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use gridwatch_contract::{CaseRecord, EvidenceItem};
-use gridwatch_store::{CaseFile, CaseQuery, Store, evidence_file};
+use gridwatch_store::{CaseCheck, CaseFile, CaseQuery, CellCount, Review, Store, evidence_file};
 use tokio::task;
 
 use crate::{app::App, error::Rejection, identity::Actor};
 
 /// Opens the store and reads. Opening takes a fraction of a millisecond, and finds the database that is there now, if it was replaced.
-async fn read<T: Send + 'static>(
+pub(crate) async fn read<T: Send + 'static>(
     app: &Arc<App>,
     read: impl FnOnce(&Store) -> Result<T, Rejection> + Send + 'static,
 ) -> Result<T, Rejection> {
@@ -26,16 +26,39 @@ async fn read<T: Send + 'static>(
     done.await.map_err(|error| Rejection::internal(&error))?
 }
 
-/// The newest cases that match and that the user may see.
-pub(crate) async fn list(app: &Arc<App>, actor: &Actor, mut query: CaseQuery) -> Result<Vec<CaseRecord>, Rejection> {
-    if let Some(seen) = actor.cameras(&app.config()) {
-        query.cameras = Some(match query.cameras {
-            None => seen,
-            Some(asked) => asked.into_iter().filter(|camera| seen.contains(camera)).collect(),
-        });
+/// Restricts a query to the cameras that the user may see.
+fn restrict(app: &App, actor: &Actor, query: CaseQuery) -> CaseQuery {
+    let Some(seen) = actor.cameras(&app.config()) else {
+        return query;
+    };
+    let cameras = match query.cameras {
+        None => seen,
+        Some(asked) => asked.into_iter().filter(|camera| seen.contains(camera)).collect(),
+    };
+    CaseQuery {
+        cameras: Some(cameras),
+        ..query
     }
+}
+
+/// The newest cases that match and that the user may see.
+pub(crate) async fn list(app: &Arc<App>, actor: &Actor, query: CaseQuery) -> Result<Vec<CaseRecord>, Rejection> {
+    let query = restrict(app, actor, query);
     match read(app, move |store| Ok(store.find_cases(&query)?)).await {
         // Before the daemon's first start there is no database.
+        Err(Rejection::NotFound) => Ok(Vec::new()),
+        found => found,
+    }
+}
+
+/// How many of the cases that match and that the user may see are in each cell; most first, at most `query.limit` cells.
+pub(crate) async fn count_by_cell(
+    app: &Arc<App>,
+    actor: &Actor,
+    query: CaseQuery,
+) -> Result<Vec<CellCount>, Rejection> {
+    let query = restrict(app, actor, query);
+    match read(app, move |store| Ok(store.count_by_cell(&query)?)).await {
         Err(Rejection::NotFound) => Ok(Vec::new()),
         found => found,
     }
@@ -89,6 +112,25 @@ pub(crate) fn masked_picture(record: &CaseRecord) -> Option<&EvidenceItem> {
     let mut masked = record.evidence.iter().filter(|item| item.masked);
     let closeup = masked.clone().find(|item| item.role.as_str() == "closeup");
     closeup.or_else(|| masked.next())
+}
+
+/// Refuses what is about a case that is not there, or that the user may not see.
+pub(crate) async fn expect(app: &Arc<App>, actor: &Actor, id: &str) -> Result<(), Rejection> {
+    find(app, actor, id).await.map(drop)
+}
+
+/// The reviews of a case that the user was found to see.
+pub(crate) async fn reviews_of(app: &Arc<App>, id: &str) -> Result<Vec<Review>, Rejection> {
+    let id = id.to_owned();
+    read(app, move |store| Ok(store.reviews_of(&id)?)).await
+}
+
+/// Checks what is stored of a case that the user was found to see. One at a time: it reads the chain, which can have tens of MB.
+pub(crate) async fn check(app: &Arc<App>, id: &str) -> Result<CaseCheck, Rejection> {
+    let place = app.checks.acquire().await;
+    let _place = place.map_err(|error| Rejection::internal(&error))?;
+    let id = id.to_owned();
+    read(app, move |store| store.check_case(&id)?.ok_or(Rejection::NotFound)).await
 }
 
 /// A picture of a case, if it is still there and as it was recorded.

@@ -155,6 +155,7 @@ mod tests {
             identity_header: Some("x-forwarded-user".into()),
             tls: ConsoleTls::Off,
             unmasked_roles: Vec::new(),
+            basemap: None,
         }
     }
 

@@ -12,6 +12,7 @@ mod ledger;
 mod live;
 mod names;
 pub(crate) mod reasons;
+mod review;
 mod system;
 mod wall;
 
@@ -21,7 +22,7 @@ use axum::http::{HeaderMap, header::ACCEPT_LANGUAGE};
 use gridwatch_config::Language;
 
 pub(crate) use self::{
-    account::AccountTexts, add::AddTexts, cases::CaseTexts, common::CommonTexts, configuration::ConfigurationTexts, ledger::LedgerTexts, live::LiveTexts, names::NameTexts, reasons::ReasonTexts, system::SystemTexts,
+    account::AccountTexts, add::AddTexts, cases::CaseTexts, common::CommonTexts, configuration::ConfigurationTexts, ledger::LedgerTexts, live::LiveTexts, names::NameTexts, reasons::ReasonTexts, review::ReviewTexts, system::SystemTexts,
     wall::WallTexts,
 };
 use crate::cookies;
@@ -93,6 +94,7 @@ pub(crate) struct Texts {
     pub(crate) names: NameTexts,
     pub(crate) wall: WallTexts,
     pub(crate) cases: CaseTexts,
+    pub(crate) review: ReviewTexts,
     pub(crate) account: AccountTexts,
     pub(crate) live: LiveTexts,
     pub(crate) add: AddTexts,
@@ -107,6 +109,7 @@ static ZH: Texts = Texts {
     names: NameTexts::ZH,
     wall: WallTexts::ZH,
     cases: CaseTexts::ZH,
+    review: ReviewTexts::ZH,
     account: AccountTexts::ZH,
     live: LiveTexts::ZH,
     add: AddTexts::ZH,
@@ -121,6 +124,7 @@ static EN: Texts = Texts {
     names: NameTexts::EN,
     wall: WallTexts::EN,
     cases: CaseTexts::EN,
+    review: ReviewTexts::EN,
     account: AccountTexts::EN,
     live: LiveTexts::EN,
     add: AddTexts::EN,
@@ -189,6 +193,7 @@ mod tests {
             NameTexts::ALL,
             WallTexts::ALL,
             CaseTexts::ALL,
+            ReviewTexts::ALL,
             AccountTexts::ALL,
             LiveTexts::ALL,
             AddTexts::ALL,

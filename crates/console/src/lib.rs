@@ -17,6 +17,7 @@ mod api;
 mod app;
 mod assets;
 mod cases;
+mod cell_map;
 mod client;
 mod configuration;
 mod cookies;
@@ -35,6 +36,7 @@ mod overlay;
 mod page;
 mod pages;
 mod random;
+mod reviews;
 mod routes;
 mod server;
 mod sessions;
@@ -145,6 +147,8 @@ impl Console {
 
     /// Serves until `shutdown` completes, and then until the requests that are being answered are done, for 5 seconds at most.
     pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+        let app = Arc::clone(&self.server.app);
+        tokio::spawn(async move { reviews::record_all(&app).await });
         self.server.run(listener, shutdown).await;
     }
 }

@@ -18,6 +18,7 @@ mod login;
 mod looks;
 mod notices;
 mod preferences;
+mod review;
 mod system;
 mod thresholds;
 mod users;
@@ -30,6 +31,7 @@ pub(crate) use self::{
     camera::full_picture,
     candidates::{CandidateAsked, CandidatesQuery},
     cases::evidence_picture,
+    review::{Agreement, undone},
     looks::{LooksQuery, older, question},
     thresholds::{ApplyFault, Asked, apply, curve, revision, whatif},
     users::remove_user,
@@ -66,6 +68,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
     let routes = looks::routes(routes);
     let routes = live::routes(routes);
     let routes = add::routes(routes);
+    let routes = review::routes(routes);
     let routes = cases::routes(routes);
     let routes = zones::routes(routes);
     let routes = calibration::routes(routes);

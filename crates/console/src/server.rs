@@ -65,7 +65,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Nothing is loaded from elsewhere, and no script or style is inline. Pictures and video may come from scripts (`blob:`).
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; \
-    media-src 'self' blob:; font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+    media-src 'self' blob:; worker-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// Texts of at least this many bytes are compressed; smaller ones fit into a packet.
 const MIN_COMPRESSED: usize = 1400;

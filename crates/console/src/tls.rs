@@ -135,6 +135,7 @@ mod tests {
             identity_header: None,
             tls: ConsoleTls::SelfSigned,
             unmasked_roles: Vec::new(),
+            basemap: None,
         };
         let first = load(&settings, dir.path()).unwrap().unwrap().fingerprint;
         assert_eq!(first.len(), 32 * 3 - 1, "{first}");

@@ -1,5 +1,5 @@
-//! The durable state of a box: cases, their history, the index of their evidence, and the outbox of messages that the
-//! broker has not acknowledged. SQLite in WAL mode; every commit is flushed to disk.
+//! The durable state of a box: cases, their history, the index of their evidence, what persons said of them, and the outbox of messages
+//! that the broker has not acknowledged. SQLite in WAL mode; every commit is flushed to disk.
 //!
 //! A case and all its messages are committed in one transaction before anything is sent. A message leaves the outbox
 //! only when the broker acknowledges it. Pictures are files next to the database, written and flushed before the
@@ -13,6 +13,7 @@ pub mod evidence_file;
 
 mod audit;
 mod boxes;
+mod case_check;
 mod cases;
 mod chain;
 mod claims;
@@ -23,6 +24,7 @@ mod outbox;
 mod read;
 mod recovery;
 mod retention;
+mod reviews;
 mod row;
 mod schema;
 
@@ -45,15 +47,17 @@ use self::location::{Aside, OpenFiles};
 pub use self::{
     audit::NewAct,
     boxes::KnownBox,
+    case_check::{CaseCheck, ChainState, PictureState, SignatureState},
     cases::{ReplyOutcome, Revision},
     chain::{AppendedLine, ChainExcerpt},
     claims::{ClaimRow, ClaimState, HeldBack},
     error::StoreError,
     location::{Inspection, inspect, is_state_dir},
     outbox::{OutboxDepth, OutboxEntry, OutboxKind, OutboxRow},
-    read::{CaseFile, CaseQuery, CaseSummary, Filter, HistoryRow},
+    read::{CaseFile, CaseQuery, CaseSummary, CellCount, Filter, HistoryRow},
     recovery::{Recovered, create_missing_keys},
     retention::{Budget, Pruned, Retention},
+    reviews::{Review, ReviewFilter, ReviewLabels, ReviewProgress, ReviewVerdict},
 };
 use gridwatch_custody::{PublicKey, Signer, keys::KeyRing};
 

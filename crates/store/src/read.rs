@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use jiff::Timestamp;
-use rusqlite::params;
+use rusqlite::{Row, params};
 use serde::Serialize;
 
-use super::{HeldBack, Store, StoreError, evidence_file, row};
+use super::{HeldBack, ReviewFilter, Store, StoreError, evidence_file, reviews, row};
 use gridwatch_contract::{CaseRecord, When};
 use gridwatch_engine::CaseState;
 
@@ -45,10 +45,32 @@ pub struct CaseQuery {
     pub from: Option<Timestamp>,
     /// Only cases confirmed before this time.
     pub until: Option<Timestamp>,
+    /// Only cases whose id contains this text, in capital letters or not.
+    pub id_part: Option<String>,
+    /// Only cases with such reviews.
+    pub review: Option<ReviewFilter>,
     /// Only cases after the one with this id in the list: the last case of the previous page.
     pub after: Option<String>,
     /// At most this many, the newest first.
     pub limit: u32,
+}
+
+/// Cases in a grid cell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CellCount {
+    /// Code of the cell.
+    pub cell: String,
+    /// Number of cases.
+    pub cases: u32,
+    /// Of these, open.
+    pub open: u32,
+}
+
+fn open_states() -> impl Iterator<Item = &'static str> {
+    CaseState::ALL
+        .into_iter()
+        .filter(|state| state.is_open())
+        .map(CaseState::as_str)
 }
 
 /// A row of the case list.
@@ -185,20 +207,71 @@ impl Store {
     /// # Errors
     /// A database error.
     pub fn find_cases(&self, query: &CaseQuery) -> Result<Vec<CaseRecord>, StoreError> {
-        let open = CaseState::ALL.into_iter().filter(|state| state.is_open());
-        let open: Vec<&str> = open.map(CaseState::as_str).collect();
+        self.matching(
+            query,
+            "SELECT id, record FROM cases",
+            "ORDER BY confirmed_at DESC, id LIMIT ?12",
+            |row| {
+                let id: String = row.get("id")?;
+                row::json(row, &id, "record")
+            },
+        )
+    }
+
+    /// How many cases match `query` in each cell, most first; at most `query.limit` cells.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn count_by_cell(&self, query: &CaseQuery) -> Result<Vec<CellCount>, StoreError> {
+        let open = open_states().map(|state| format!("'{state}'"));
+        let select = format!(
+            "SELECT cell, count(*) AS cases, sum(state IN ({})) AS open FROM cases",
+            open.collect::<Vec<_>>().join(", ")
+        );
+        self.matching(
+            query,
+            &select,
+            "GROUP BY cell ORDER BY cases DESC, cell LIMIT ?12",
+            |row| {
+                Ok(CellCount {
+                    cell: row.get("cell")?,
+                    cases: row.get("cases")?,
+                    open: row.get("open")?,
+                })
+            },
+        )
+    }
+
+    /// `select` with the conditions of `query`, whose limit is `?12` in `rest`.
+    fn matching<T>(
+        &self,
+        query: &CaseQuery,
+        select: &str,
+        rest: &str,
+        map: impl FnMut(&Row<'_>) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let open: Vec<&str> = open_states().collect();
+        let reviewer = match &query.review {
+            Some(ReviewFilter::NotBy(reviewer)) => Some(reviewer),
+            _ => None,
+        };
+        let reviews = reviews::condition(query.review.as_ref(), reviews::has_reviews(&self.db)?);
         row::all(
             &self.db,
-            "SELECT id, record FROM cases
-             WHERE (?1 IS NULL OR state = ?1)
-               AND (?2 IS NULL OR (state IN (SELECT value FROM json_each(?3))) = ?2)
-               AND (?4 IS NULL OR record ->> '$.camera.local_id' IN (SELECT value FROM json_each(?4)))
-               AND (?5 IS NULL OR category = ?5)
-               AND (?6 IS NULL OR cell = ?6)
-               AND (?7 IS NULL OR confirmed_at >= ?7)
-               AND (?8 IS NULL OR confirmed_at < ?8)
-               AND (?9 IS NULL OR (-confirmed_at, id) > (SELECT -confirmed_at, id FROM cases WHERE id = ?9))
-             ORDER BY confirmed_at DESC, id LIMIT ?10",
+            &format!(
+                "{select}
+                 WHERE (?1 IS NULL OR state = ?1)
+                   AND (?2 IS NULL OR (state IN (SELECT value FROM json_each(?3))) = ?2)
+                   AND (?4 IS NULL OR record ->> '$.camera.local_id' IN (SELECT value FROM json_each(?4)))
+                   AND (?5 IS NULL OR category = ?5)
+                   AND (?6 IS NULL OR cell = ?6)
+                   AND (?7 IS NULL OR confirmed_at >= ?7)
+                   AND (?8 IS NULL OR confirmed_at < ?8)
+                   AND (?9 IS NULL OR (-confirmed_at, id) > (SELECT -confirmed_at, id FROM cases WHERE id = ?9))
+                   AND (?10 IS NULL OR instr(id, ?10) > 0)
+                   AND {reviews}
+                 {rest}"
+            ),
             params![
                 query.state.map(CaseState::as_str),
                 query.is_open,
@@ -209,12 +282,11 @@ impl Store {
                 query.from.map(row::micros),
                 query.until.map(row::micros),
                 query.after,
+                query.id_part.as_ref().map(|part| part.to_ascii_uppercase()),
+                reviewer,
                 query.limit,
             ],
-            |row| {
-                let id: String = row.get("id")?;
-                row::json(row, &id, "record")
-            },
+            map,
         )
     }
 

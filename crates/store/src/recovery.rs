@@ -431,7 +431,30 @@ pub(super) fn merge(db: &mut Connection, other: &Path) -> (usize, usize) {
             }
         }
     }
+    if let Err(error) = copy_reviews(db, &from) {
+        tracing::warn!(database = %other.display(), %error, "Cannot read the reviews in the database that was moved aside");
+    }
     (taken_over, unreadable)
+}
+
+/// Takes over the reviews of known cases that are newer than those of this database.
+fn copy_reviews(db: &mut Connection, from: &Connection) -> Result<(), StoreError> {
+    let t = db.transaction()?;
+    let mut query = from.prepare("SELECT case_id, reviewer, verdict, duplicate_of, at, recorded FROM reviews")?;
+    let mut rows = query.query([])?;
+    let mut copy = t.prepare(
+        "INSERT INTO reviews (case_id, reviewer, verdict, duplicate_of, at, recorded)
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE EXISTS (SELECT 1 FROM cases WHERE id = ?1)
+         ON CONFLICT (case_id, reviewer) DO UPDATE
+         SET verdict = excluded.verdict, duplicate_of = excluded.duplicate_of, at = excluded.at, recorded = excluded.recorded
+         WHERE excluded.at > reviews.at",
+    )?;
+    while let Some(row) = rows.next()? {
+        copy.execute(params_from_iter(values(row, 6)?))?;
+    }
+    drop(copy);
+    t.commit()?;
+    Ok(())
 }
 
 /// Appends the chain lines that `from` has after the end of this chain, if they continue it, up to the first that cannot be

@@ -156,6 +156,21 @@ CREATE TABLE boxes (
 ALTER TABLE chain ADD COLUMN event TEXT;
 ALTER TABLE chain ADD COLUMN details TEXT;
 ",
+    "
+-- What persons said of cases on the console (store::reviews): the newest review of each person and case. `recorded` tells whether it is in
+-- the chain, which gets one line for many. The reference is checked at the commit, as a recovery replaces the row of a case.
+CREATE TABLE reviews (
+    case_id      TEXT NOT NULL REFERENCES cases (id) DEFERRABLE INITIALLY DEFERRED,
+    reviewer     TEXT NOT NULL,
+    verdict      TEXT NOT NULL CHECK (verdict IN ('true', 'false', 'duplicate', 'unsure')),
+    duplicate_of TEXT,
+    at           INTEGER NOT NULL,
+    recorded     INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (case_id, reviewer)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX reviews_by_reviewer ON reviews (reviewer, at);
+CREATE INDEX reviews_unrecorded ON reviews (reviewer, at) WHERE recorded = 0;
+",
 ];
 
 /// Schema version of this program.
@@ -168,6 +183,8 @@ pub(super) const WITH_CHAIN: u32 = 3;
 pub(super) const WITH_HELD_BACK: u32 = 5;
 /// First schema version whose chain has events beside its lines.
 pub(super) const WITH_EVENTS: u32 = 5;
+/// First schema version with the table `reviews`.
+pub(super) const WITH_REVIEWS: u32 = 6;
 
 /// Schema version of an open database.
 pub(super) fn version(db: &Connection) -> rusqlite::Result<u32> {

@@ -1,4 +1,4 @@
-//! `gridwatch ledger export --labelled`: exports the pictures of cases that the platform accepted or rejected, labelled with the
+//! `gridwatch ledger export --labelled`: exports the pictures of cases that persons reviewed or the platform decided, labelled with the
 //! detections in the ledger.
 
 use std::{
@@ -13,14 +13,7 @@ use jiff::{Timestamp, TimestampRound, Unit};
 use serde::Serialize;
 
 use crate::audit::Act;
-use crate::cli::{
-    Failure,
-    audited::audited,
-    case_place::{decision, view_of},
-    json_line,
-    options::must_be_new,
-    print,
-};
+use crate::cli::{Failure, audited::audited, case_place::view_of, json_line, options::must_be_new, print};
 use gridwatch_base::{error::Class, text::counted};
 use gridwatch_config as config;
 use gridwatch_config::Config;
@@ -29,11 +22,12 @@ use gridwatch_engine::{BBox, CaseState, Detection};
 use gridwatch_ledger::{Reader, RecordedEvent};
 use gridwatch_store::{Filter, Store, evidence_file};
 
-/// Export labelled pictures of accepted and rejected cases.
+/// Export labelled pictures of right and wrong cases.
 ///
-/// Use it to train or evaluate a model on your own streets. It writes the scene pictures as filed, masked. In the pictures of an
-/// accepted case its object is labelled; in those of a rejected case it is left unlabelled, as a hard negative. Cases without
-/// a decision are left out, and so are unmasked pictures.
+/// Use it to train or evaluate a model on your own streets. It writes the scene pictures as filed, masked. In the pictures of a
+/// right case its object is labelled; in those of a wrong case it is left unlabelled, as a hard negative. A case is right or wrong
+/// by its reviews on the console, or, without any, by the platform, which accepted or rejected it. Cases without either are left out,
+/// and so are cases on which reviewers disagree, and unmasked pictures.
 ///
 /// The output is a YOLO folder (images/, labels/, data.yaml) for `gridwatch eval --data` and models/train. Other detections in the
 /// same look that score at least --sure are labelled too. No person has confirmed those, so review them in a labelling tool
@@ -70,12 +64,22 @@ pub(super) struct LedgerExportArgs {
     json: bool,
 }
 
-/// A scene picture of an accepted or rejected case.
+/// A scene picture of a right or wrong case.
 struct Capture {
     record: CaseRecord,
     /// Index of the picture in the record's evidence.
     item: usize,
     is_confirmed: bool,
+    judge: Judge,
+}
+
+/// Who said that a case is right or wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Judge {
+    /// Persons, on the console.
+    Review,
+    Platform,
 }
 
 /// A line of `provenance.jsonl`.
@@ -84,11 +88,15 @@ struct Provenance<'a> {
     image: &'a str,
     case_id: &'a str,
     verdict: CaseState,
+    /// Who said that the case is right or wrong.
+    judge: Judge,
+    /// What they said.
+    right: bool,
     rule: &'a str,
     camera: &'a str,
     captured_at: String,
     model: String,
-    /// The detections that the platform accepted or rejected.
+    /// The detections that are right or wrong.
     judged: Vec<LabelledBox<'a>>,
     /// Other detections of the same look, confirmed by no person.
     unconfirmed: Vec<LabelledBox<'a>>,
@@ -107,6 +115,10 @@ struct ExportSummary {
     pictures: usize,
     confirmed: usize,
     rejected: usize,
+    /// Of both, by reviews.
+    reviewed: usize,
+    /// Left out: reviewers disagree on these cases.
+    disputed: usize,
     /// Left out: not masked.
     unmasked: usize,
     /// Left out: the picture file was deleted.
@@ -149,9 +161,17 @@ fn captures(store: &Store, state_dir: &Path, summary: &mut ExportSummary) -> Res
         state: None,
         limit: u32::MAX,
     };
+    let labels = store.review_labels()?;
+    summary.disputed = labels.disputed.len();
     let mut captures = Vec::new();
     for case in store.cases(all)? {
-        let Some(is_confirmed) = decision(case.state) else {
+        if labels.disputed.contains(&case.case_id) {
+            continue;
+        }
+        // Who looked at the pictures for the label knows more than who decided whether to send somebody.
+        let reviewed = labels.right.get(&case.case_id).map(|right| (*right, Judge::Review));
+        let decided = case.state.decision().map(|right| (right, Judge::Platform));
+        let Some((is_confirmed, judge)) = reviewed.or(decided) else {
             continue;
         };
         let Some(file) = store.case(&case.case_id)? else {
@@ -170,6 +190,7 @@ fn captures(store: &Store, state_dir: &Path, summary: &mut ExportSummary) -> Res
                     record: file.record.clone(),
                     item,
                     is_confirmed,
+                    judge,
                 });
             }
         }
@@ -274,6 +295,8 @@ fn write(
             image: &format!("images/{name}.jpg"),
             case_id: &record.case_id,
             verdict: record.state,
+            judge: capture.judge,
+            right: capture.is_confirmed,
             rule: &record.rule.id,
             camera: &capture.view(),
             captured_at: picture.captured_at.to_string(),
@@ -287,6 +310,7 @@ fn write(
             true => summary.confirmed += 1,
             false => summary.rejected += 1,
         }
+        summary.reviewed += usize::from(capture.judge == Judge::Review);
     }
     let list: Vec<String> = names
         .iter()
@@ -353,6 +377,8 @@ fn summary_text(out: &Path, summary: &ExportSummary) -> String {
         pictures,
         confirmed,
         rejected,
+        reviewed,
+        disputed,
         unmasked,
         gone,
         unrecorded,
@@ -360,9 +386,16 @@ fn summary_text(out: &Path, summary: &ExportSummary) -> String {
     } = summary;
     let pictures = counted(*pictures, "picture", "pictures");
     let mut text = format!(
-        "{}: {pictures}, {confirmed} of accepted cases, {rejected} of rejected ones.\n",
+        "{}: {pictures}, {confirmed} of right cases, {rejected} of wrong ones; {reviewed} by reviews, the others by the platform.\n",
         out.display()
     );
+    if *disputed > 0 {
+        let _ = writeln!(
+            text,
+            "Left out: {} on which reviewers disagree.",
+            counted(*disputed, "case", "cases")
+        );
+    }
     for (count, reason) in [
         (unmasked, "not masked"),
         (gone, "picture file deleted"),

@@ -1,6 +1,11 @@
 //! The `[console]` section: who reaches the console, and how.
 
-use std::{net::SocketAddr, path::Path};
+use std::{
+    fs::File,
+    io::Read as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use url::Url;
 
@@ -65,6 +70,10 @@ impl Checker<'_> {
             self.check_identity_header(&at.key("identity_header"), name, raw.trusted_proxies.is_empty());
         }
         let tls = self.console_tls(&at, &raw, listen);
+        let basemap = raw
+            .basemap
+            .as_ref()
+            .and_then(|file| self.basemap(&at.key("basemap"), file));
         // With a fault, what remains could be open to more people than the file says.
         if self.draft.faults.len() > faults_before || !self.draft.faults_in("console").is_empty() {
             return;
@@ -80,6 +89,7 @@ impl Checker<'_> {
             identity_header,
             tls,
             unmasked_roles,
+            basemap,
         };
         self.expect_users(&at, &console);
         self.draft.rest.console = Some(console);
@@ -153,6 +163,23 @@ impl Checker<'_> {
                 "name the proxy's address in console.trusted_proxies",
             );
         }
+    }
+
+    /// Only the first bytes are read: a basemap may have gigabytes.
+    fn basemap(&mut self, at: &FieldPath, file: &Path) -> Option<PathBuf> {
+        let path = self.existing_file(at, file, "a PMTiles file with the map of the city")?;
+        // https://github.com/protomaps/PMTiles/blob/main/spec/v3/spec.md: magic number and version.
+        let mut head = [0; 8];
+        let read = File::open(&path).and_then(|mut file| file.read_exact(&mut head));
+        if read.is_ok() && head == *b"PMTiles\x03" {
+            return Some(path);
+        }
+        self.fault(
+            at,
+            format!("{} is not a PMTiles file of version 3", path.display()),
+            "extract the city's part of a map, such as `pmtiles extract`, or remove console.basemap",
+        );
+        None
     }
 
     fn console_tls(&mut self, at: &FieldPath, raw: &raw::Console, listen: Option<SocketAddr>) -> ConsoleTls {

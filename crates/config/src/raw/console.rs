@@ -29,6 +29,8 @@ pub struct Console {
     pub key: Option<PathBuf>,
     /// Roles that may see pictures without masks. Each view of one is in the audit log. Default: none.
     pub unmasked_roles: Vec<Role>,
+    /// PMTiles file (version 3) with the city's map, shown under the map of cells. Unset: cells on a plain ground.
+    pub basemap: Option<PathBuf>,
 }
 
 impl Default for Console {
@@ -43,6 +45,7 @@ impl Default for Console {
             certificate: None,
             key: None,
             unmasked_roles: Vec::new(),
+            basemap: None,
         }
     }
 }

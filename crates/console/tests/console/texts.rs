@@ -15,6 +15,9 @@ fn every_page_is_in_the_language_of_the_browser() {
     let pages = [
         "/",
         "/cases",
+        "/cases?view=timeline",
+        "/cases/map",
+        "/review",
         "/users",
         "/account",
         "/cameras/street-a",

@@ -286,6 +286,20 @@ impl CaseState {
         }
     }
 
+    /// Whether the platform accepted (`true`) or rejected (`false`) the case; `None` if it has not decided whether it is a problem.
+    pub fn decision(self) -> Option<bool> {
+        match self {
+            Self::Accepted
+            | Self::Dispatched
+            | Self::Disposed
+            | Self::VerifyRequested
+            | Self::Closed
+            | Self::Reopened => Some(true),
+            Self::Rejected => Some(false),
+            Self::Filed | Self::DuplicateOf | Self::Withdrawn => None,
+        }
+    }
+
     /// True while a new sighting at the site belongs to this case.
     pub fn is_open(self) -> bool {
         !matches!(

@@ -5,7 +5,6 @@ use std::{collections::BTreeSet, fmt};
 use jiff::civil::Date;
 use serde::Serialize;
 
-use crate::cli::case_place::decision;
 use gridwatch_base::text::counted;
 use gridwatch_config::{self as config, Config};
 use gridwatch_engine::{BBox, CameraId, CaseState, RuleId, calendar::DAY};
@@ -25,7 +24,7 @@ pub(super) struct CaseHere {
 impl CaseHere {
     /// Whether the platform ever accepted it. One that was accepted and withdrawn later was still a problem.
     fn is_accepted(&self) -> bool {
-        self.states.iter().any(|s| decision(*s) == Some(true))
+        self.states.iter().any(|s| s.decision() == Some(true))
     }
 
     fn is_rejected(&self) -> bool {
