@@ -213,7 +213,11 @@ pub(crate) fn curve_values(threshold: Threshold, in_force: f64, tried: f64) -> V
     let range = threshold.range();
     let is_share = range.max <= 1.0 && !range.is_whole && range.step >= 0.05;
     let mut values: Vec<f64> = match is_share {
-        true => (4..20).map(|n| f64::from(n) / 20.0).collect(),
+        // Closer around the value in force: each value costs as much as an answer.
+        true => {
+            let near = [-0.05, 0.05].map(|step| ((in_force + step) * 1000.0).round() / 1000.0);
+            (2..10).map(|n| f64::from(n) / 10.0).chain(near).collect()
+        }
         false => {
             let factors = [0.25, 0.5, 0.75, 0.9, 1.1, 1.25, 1.5, 2.0, 3.0];
             let base = if in_force > 0.0 { in_force } else { range.step };
