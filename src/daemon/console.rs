@@ -5,18 +5,19 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use gridwatch_camera::live::{LiveLimits, LiveView, NotAvailable};
-use gridwatch_config::Config;
+use gridwatch_config::{Config, find_view};
 use gridwatch_console::{
     Console, ConsoleError, Daemon as ConsoleDaemon, Settings as ConsoleSettings,
     daemon::{
-        Act, Change, Finding, TriedPicture, VideoCodec, ConfigurationStatus, Connection, LinkStatus, Look, LookError, Masking, Picture, PictureError,
-        Readiness, RecordError, ReloadAnswer, RemovedView, ViewStatus,
+        Act, Change, ConfigurationStatus, Connection, Finding, LinkStatus, Look, LookError, Masking, Picture,
+        PictureError, Readiness, RecordError, ReloadAnswer, RemovedView, TriedPicture, VideoCodec, ViewStatus,
     },
 };
 use gridwatch_engine::{CameraId, Detection};
 use gridwatch_evidence::{self as evidence, EvidenceError};
 use gridwatch_frame::Frame;
 use gridwatch_model::{Model, ModelSet, Runtime, selftest};
+use gridwatch_vision::views::ViewFiles;
 use jiff::Timestamp;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{
@@ -217,6 +218,33 @@ impl ConsoleDaemon for ConsoleAccess {
         })
     }
 
+    fn learned_picture(&self, view: &CameraId) -> BoxFuture<'_, Result<Picture, PictureError>> {
+        let (config, key, view) = (self.shared.config(), Arc::clone(&self.reloader.key), view.clone());
+        Box::pin(async move {
+            let (_, preset) = find_view(&config.cameras, view.as_str()).ok_or(PictureError::NoSuchView)?;
+            let privacy = preset.privacy.clone();
+            let files = ViewFiles::new(&config.state_dir, view, Some(key));
+            let made = tokio::task::spawn_blocking(move || {
+                let failed = |what: String| PictureError::Failed(what);
+                let saved = files.load().map_err(|e| failed(e.to_string()))?.unwrap_or_default();
+                let newest = saved
+                    .references
+                    .into_iter()
+                    .max_by_key(|(_, reference, _)| reference.renewed_at());
+                let (_, reference, picture) = newest.ok_or(PictureError::NotYet)?;
+                let grey = picture.to_gray().ok_or(PictureError::NotYet)?;
+                let rgb = image::DynamicImage::ImageLuma8(grey).into_rgb8();
+                let at = reference.renewed_at();
+                let frame = Frame::from_rgb(&rgb, at).map_err(|e| failed(e.to_string()))?;
+                let made = look_board::make_thumbnail(&frame, &[], &privacy);
+                let jpeg = made.map_err(|e| failed(e.to_string()))?;
+                Ok(Picture { jpeg, at })
+            });
+            made.await
+                .unwrap_or_else(|_| Err(PictureError::Failed("the daemon is stopping".into())))
+        })
+    }
+
     fn look_now(&self, view: &CameraId) -> BoxFuture<'_, Result<(), LookError>> {
         let view = view.clone();
         Box::pin(async move {
@@ -308,7 +336,9 @@ impl ConsoleDaemon for ConsoleAccess {
             let failed = |what: String| PictureError::Failed(what);
             let tried = tokio::time::timeout(TRIAL_TIMEOUT, tried).await;
             let tried = tried.map_err(|_| failed(format!("not done within {} s", TRIAL_TIMEOUT.as_secs())))?;
-            tried.map_err(|_| failed("the daemon is stopping".into()))?.map_err(failed)
+            tried
+                .map_err(|_| failed("the daemon is stopping".into()))?
+                .map_err(failed)
         })
     }
 
@@ -321,8 +351,14 @@ impl ConsoleDaemon for ConsoleAccess {
     }
 
     fn test_model(&self, model: &Model) -> Result<(), String> {
-        let runtime = self.reloader.runtime.clone().with(self.shared.config().inference.clone());
-        selftest::check(&runtime, model).refusal().map_or(Ok(()), |why| Err(why.to_string()))
+        let runtime = self
+            .reloader
+            .runtime
+            .clone()
+            .with(self.shared.config().inference.clone());
+        selftest::check(&runtime, model)
+            .refusal()
+            .map_or(Ok(()), |why| Err(why.to_string()))
     }
 
     fn link(&self) -> LinkStatus {
@@ -405,7 +441,10 @@ fn try_keyframe(
         max_bytes: config.evidence.max_picture_bytes,
         min_interval: Duration::ZERO,
         mask: true,
-        finds_persons: labels.iter().chain(&config.evidence.mask_labels).any(evidence::is_of_person),
+        finds_persons: labels
+            .iter()
+            .chain(&config.evidence.mask_labels)
+            .any(evidence::is_of_person),
         privacy: Vec::new(),
     };
     let made = evidence::preview(&frame, &found, &settings).map_err(|e| e.to_string())?;

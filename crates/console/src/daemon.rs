@@ -8,11 +8,11 @@ use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use gridwatch_camera::slot::CameraState;
 pub use gridwatch_camera::{
     live::{LiveChunk, LiveView, NotAvailable},
     receive::VideoCodec,
 };
-use gridwatch_camera::slot::CameraState;
 use gridwatch_config::{Config, Fault, Role, diff};
 use gridwatch_engine::{BBox, CameraId, CaseId, Label, Light, View};
 use jiff::Timestamp;
@@ -61,8 +61,7 @@ pub trait Daemon: Send + Sync + 'static {
 
     /// The view as it was learned, for comparison with the newest look: JPEG in grey, as large as it is kept (320 pixels across).
     ///
-    /// Faces and licence plates are masked as in evidence, and the view's privacy zones. If the masks cannot be made, it is an error, never
-    /// a picture without them.
+    /// At this size faces are a few pixels wide, as in thumbnails; privacy zones are masked.
     ///
     /// # Errors
     /// [`PictureError`]; [`PictureError::NotYet`] while nothing is learned.

@@ -22,8 +22,9 @@ use axum::http::{HeaderMap, header::ACCEPT_LANGUAGE};
 use gridwatch_config::Language;
 
 pub(crate) use self::{
-    account::AccountTexts, add::AddTexts, cases::CaseTexts, common::CommonTexts, configuration::ConfigurationTexts, ledger::LedgerTexts, live::LiveTexts, names::NameTexts, reasons::ReasonTexts, review::ReviewTexts, system::SystemTexts,
-    wall::WallTexts,
+    account::AccountTexts, add::AddTexts, cases::CaseTexts, common::CommonTexts, configuration::ConfigurationTexts,
+    ledger::LedgerTexts, live::LiveTexts, names::NameTexts, reasons::ReasonTexts, review::ReviewTexts,
+    system::SystemTexts, wall::WallTexts,
 };
 use crate::cookies;
 

@@ -31,8 +31,8 @@ pub(crate) use self::{
     camera::full_picture,
     candidates::{CandidateAsked, CandidatesQuery},
     cases::evidence_picture,
-    review::{Agreement, undone},
     looks::{LooksQuery, older, question},
+    review::{Agreement, undone},
     thresholds::{ApplyFault, Asked, apply, curve, revision, whatif},
     users::remove_user,
 };

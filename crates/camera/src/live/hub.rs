@@ -38,7 +38,10 @@ pub(crate) enum VideoSource {
         clock_rate: u32,
     },
     MotionJpeg,
-    #[cfg_attr(not(feature = "gst"), expect(dead_code, reason = "GStreamer sources need the feature"))]
+    #[cfg_attr(
+        not(feature = "gst"),
+        expect(dead_code, reason = "GStreamer sources need the feature")
+    )]
     Gstreamer,
 }
 
