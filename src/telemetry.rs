@@ -95,6 +95,7 @@ pub fn start_logs(format: LogFormat, filter: &str) -> Result<(), TelemetryError>
 }
 
 /// Changes the logs' format and filter. An invalid filter changes nothing; [`check_filter`] tells.
+#[cfg(all(feature = "gst", feature = "ort"))]
 pub(crate) fn change_logs(format: LogFormat, filter: &str) {
     if let (Some((change_filter, change_format)), Ok(filter)) = (LOGS.get(), parse(filter)) {
         // They fail only if the subscriber is gone.
@@ -107,6 +108,7 @@ pub(crate) fn change_logs(format: LogFormat, filter: &str) {
 ///
 /// # Errors
 /// It does not parse.
+#[cfg(all(feature = "gst", feature = "ort"))]
 pub(crate) fn check_filter(filter: &str) -> Result<(), TelemetryError> {
     parse(filter).map(drop)
 }
@@ -139,6 +141,7 @@ const TAIL_LINE: usize = 2000;
 static TAIL: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
 
 /// The newest lines of the log, oldest first, at most `max`.
+#[cfg(all(feature = "gst", feature = "ort"))]
 pub(crate) fn log_tail(max: usize) -> Vec<String> {
     let tail = TAIL.lock().unwrap_or_else(PoisonError::into_inner);
     tail.iter().skip(tail.len().saturating_sub(max)).cloned().collect()

@@ -46,7 +46,7 @@ impl NewRegions {
             None => Arc::new(Self {
                 is_wanted,
                 change_map: describe_change_map(),
-                close_looks: Mutex::new(CloseLooks::new(labels(config).into_iter())),
+                close_looks: Mutex::new(CloseLooks::new(labels(config))),
                 requests: Mutex::default(),
             }),
         }

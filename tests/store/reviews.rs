@@ -153,7 +153,7 @@ fn a_database_of_an_older_version_has_no_reviews_and_takes_none() {
     assert_eq!(store.reviews_of(&id).unwrap(), []);
     assert!(store.review_labels().unwrap().right.is_empty());
     assert_eq!(store.review_progress("li", None).unwrap().cases, 1);
-    assert_eq!(found(&store, ReviewFilter::NotByAnyone), [id.clone()]);
+    assert_eq!(found(&store, ReviewFilter::NotByAnyone), std::slice::from_ref(&id));
     assert_eq!(found(&store, ReviewFilter::Disputed), [] as [String; 0]);
     let mut store = Store::open_unlocked(dir.path()).unwrap();
     let refused = store.set_review(&review(&id, "li", ReviewVerdict::True, 1));
