@@ -168,6 +168,7 @@ impl Reloader {
     /// Logs and counts the outcome, and keeps for `/readyz` why the files are not what is in force.
     fn note(&self, report: &ReloadReport, occasion: ReloadOccasion) {
         let file = report.file.display();
+        let asked = occasion != ReloadOccasion::FileChange;
         let occasion = occasion.as_str();
         counter!(metric::CONFIG_RELOADS, "outcome" => report.outcome.as_str()).increment(1);
         let is_rejected = report.outcome == ReloadOutcome::Rejected;
@@ -195,9 +196,9 @@ impl Reloader {
                 }
                 tracing::info!(%file, occasion, changes = report.changes.len(), "Configuration reloaded");
             }
-            ReloadOutcome::Unchanged | ReloadOutcome::WouldApply => {
-                tracing::debug!(%file, occasion, "Configuration unchanged");
-            }
+            // Somebody who asked wants to know.
+            ReloadOutcome::Unchanged if asked => tracing::info!(%file, occasion, "Configuration unchanged"),
+            ReloadOutcome::Unchanged | ReloadOutcome::WouldApply => {}
         }
         self.shared.health.set_configuration(self.reason_not_in_force(report));
         if report.outcome == ReloadOutcome::Applied {
