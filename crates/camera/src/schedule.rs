@@ -295,43 +295,31 @@ mod tests {
 
     #[test]
     fn replaced_cameras_keep_their_looks_and_new_ones_are_due_at_once() {
-        let mut schedule = Schedule::new(&[ms(10_000), ms(10_000), ms(10_000)]);
-        for camera in [0, 2, 1] {
-            let at = ms([0, 6_180, 2_360][camera]);
-            assert_eq!(schedule.next(at, |i| i == camera), Pick::Look { camera, late: ms(0) });
+        fn look(schedule: &mut Schedule, at: u64) -> Option<usize> {
+            match schedule.next(ms(at), |_| true) {
+                Pick::Look { camera, .. } => Some(camera),
+                Pick::Wait(_) => None,
+            }
         }
+        let mut schedule = Schedule::new(&[ms(10_000), ms(10_000), ms(10_000)]);
+        let first = [0, 2_361, 6_181].map(|at| look(&mut schedule, at));
+        assert_eq!(first, [Some(0), Some(2), Some(1)]);
         schedule.done(1);
         schedule.done(2);
         schedule.look_by(2, ms(9_000));
         // The first is removed, the second gets another period, the third moves to its place, and one is added.
-        schedule.replace(
-            ms(8_000),
-            &[(Some(2), ms(10_000)), (Some(1), ms(5_000)), (None, ms(60_000))],
-        );
-        assert_eq!(
-            schedule.next(ms(8_000), |_| true),
-            Pick::Look { camera: 2, late: ms(0) },
-            "the new one"
-        );
-        assert_eq!(schedule.next(ms(8_000), |_| true), Pick::Wait(Some(ms(9_000))));
-        assert_eq!(
-            schedule.next(ms(9_000), |_| true),
-            Pick::Look { camera: 0, late: ms(0) },
-            "the request is kept"
-        );
-        assert_eq!(
-            schedule.next(ms(11_180), |_| true),
-            Pick::Look { camera: 1, late: ms(0) },
-            "5 s after its newest look"
-        );
+        let cameras = [(Some(2), ms(10_000)), (Some(1), ms(5_000)), (None, ms(60_000))];
+        schedule.replace(ms(8_000), &cameras);
+        assert_eq!(look(&mut schedule, 8_000), Some(2), "the new one is due at once");
+        assert_eq!(look(&mut schedule, 8_999), None);
+        assert_eq!(look(&mut schedule, 9_000), Some(0), "the request is kept");
+        assert_eq!(look(&mut schedule, 11_180), None);
+        assert_eq!(look(&mut schedule, 11_181), Some(1), "5 s after its newest look");
         // A look in progress goes on.
         schedule.replace(ms(20_000), &[(Some(1), ms(7_000))]);
-        assert_eq!(schedule.next(ms(60_000), |_| true), Pick::Wait(None));
+        assert_eq!(look(&mut schedule, 60_000), None);
         schedule.done(0);
-        assert!(matches!(
-            schedule.next(ms(60_000), |_| true),
-            Pick::Look { camera: 0, .. }
-        ));
+        assert_eq!(look(&mut schedule, 60_000), Some(0));
     }
 
     proptest! {
