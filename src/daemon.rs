@@ -55,7 +55,6 @@ use self::{
 };
 pub use self::{
     error::StartError,
-    messages::RemovedView,
     reload::{ReloadOccasion, ReloadOutcome, ReloadReport, ReloadRequest, Reloader},
 };
 pub(crate) use self::{

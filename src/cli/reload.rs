@@ -9,13 +9,11 @@ use std::{
 use super::{Failure, audited::audited, json_line, print};
 use crate::{
     audit::Act,
-    daemon::{
-        RemovedView,
-        reload::{ControlError, ReloadOutcome, ReloadReport, request_reload},
-    },
+    daemon::reload::{ControlError, ReloadOutcome, ReloadReport, request_reload},
 };
 use gridwatch_base::{error::Class, text::counted};
 use gridwatch_config::{self as config, Fault, Faults};
+use gridwatch_console::daemon::RemovedView;
 
 /// Put a changed configuration into force without a restart, or show what that would change.
 ///

@@ -35,7 +35,7 @@ use gridwatch_vision::views::{Standing, ViewFiles, ViewRequest};
 /// 1. `gridwatch view list` lists the cameras that have moved.
 /// 2. `gridwatch view show CAMERA --out view.png` draws the zones over the learned view and the newest look.
 /// 3. Aim the camera back; the daemon notices. Or, if the new view is intended, correct its zones and
-///    calibration in the configuration, restart the daemon, and
+///    calibration in the configuration (they take effect when saved), and
 /// 4. run `gridwatch view confirm CAMERA`: the daemon discards the old view and what was seen in it, and learns
 ///    the new one. Open cases are kept.
 ///

@@ -10,7 +10,7 @@ use gridwatch_console::{
     Console, ConsoleError, Daemon as ConsoleDaemon, Settings as ConsoleSettings,
     daemon::{
         Act, Change, ConfigurationStatus, Connection, Finding, LinkStatus, Look, LookError, Masking, Picture,
-        PictureError, Readiness, RecordError, ReloadAnswer, RemovedView, TriedPicture, VideoCodec, ViewStatus,
+        PictureError, Readiness, RecordError, ReloadAnswer, TriedPicture, VideoCodec, ViewStatus,
     },
 };
 use gridwatch_engine::{CameraId, Detection};
@@ -104,13 +104,8 @@ impl ConsoleAccess {
         }
     }
 
-    /// The frame or picture of the newest look, made by the evidence worker.
-    async fn make_picture(
-        &self,
-        view: &CameraId,
-        newest: NewestLook,
-        what: PictureKind,
-    ) -> Result<Picture, PictureError> {
+    /// A picture of a look, made by the evidence worker.
+    async fn make_picture(&self, view: &CameraId, look: Source, what: PictureKind) -> Result<Picture, PictureError> {
         let _place = match what {
             // The first page shows all cameras, each with a picture of a few milliseconds.
             PictureKind::Thumbnail => {
@@ -121,11 +116,12 @@ impl ConsoleAccess {
         }
         .ok_or(PictureError::Busy)?;
         let (answer, made) = oneshot::channel();
-        let at = newest.look.at;
+        let at = look.picture.captured_at();
         let request = EvidenceRequest {
             view: view.clone(),
-            picture: newest.picture,
-            detections: newest.detections,
+            picture: look.picture,
+            detections: look.detections,
+            finds_persons: look.finds_persons,
             kind: what,
             answer,
         };
@@ -140,6 +136,24 @@ impl ConsoleAccess {
     }
 }
 
+/// What a picture is made of.
+struct Source {
+    picture: gridwatch_camera::Picture,
+    detections: Arc<[Detection]>,
+    /// It was searched for persons.
+    finds_persons: bool,
+}
+
+impl From<NewestLook> for Source {
+    fn from(newest: NewestLook) -> Self {
+        Self {
+            picture: newest.picture,
+            detections: newest.detections,
+            finds_persons: newest.finds_persons,
+        }
+    }
+}
+
 /// What is made of a look for the console.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PictureKind {
@@ -147,7 +161,8 @@ pub(super) enum PictureKind {
     Full(Masking),
 }
 
-/// Makes a picture of a decoded look. `found` are the detections of the look, and of the mask models unless the picture is not masked.
+/// Makes a picture of a decoded look. `found` are the detections of the look, and of the mask models for a masked one; `settings` says whether
+/// it was searched for persons.
 pub(super) fn make(
     frame: &Frame,
     found: &[Detection],
@@ -155,7 +170,9 @@ pub(super) fn make(
     kind: PictureKind,
 ) -> Result<Bytes, EvidenceError> {
     let mask = match kind {
-        PictureKind::Thumbnail => return look_board::make_thumbnail(frame, found, &settings.privacy),
+        PictureKind::Thumbnail => {
+            return look_board::make_thumbnail(frame, found, settings.finds_persons, &settings.privacy);
+        }
         PictureKind::Full(masking) => masking == Masking::Masked,
     };
     let settings = evidence::Settings {
@@ -195,7 +212,7 @@ impl ConsoleDaemon for ConsoleAccess {
             if let Some(jpeg) = newest.thumbnail.clone() {
                 return Ok(Picture { jpeg, at });
             }
-            let made = self.make_picture(&view, newest, PictureKind::Thumbnail).await?;
+            let made = self.make_picture(&view, newest.into(), PictureKind::Thumbnail).await?;
             self.shared.board.keep_thumbnail(&view, at, made.jpeg.clone());
             Ok(made)
         })
@@ -210,7 +227,9 @@ impl ConsoleDaemon for ConsoleAccess {
             if let Some(jpeg) = newest.masked.clone().filter(|_| masking == Masking::Masked) {
                 return Ok(Picture { jpeg, at });
             }
-            let made = self.make_picture(&view, newest, PictureKind::Full(masking)).await?;
+            let made = self
+                .make_picture(&view, newest.into(), PictureKind::Full(masking))
+                .await?;
             if masking == Masking::Masked {
                 self.shared.board.keep_masked(&view, at, made.jpeg.clone());
             }
@@ -221,10 +240,9 @@ impl ConsoleDaemon for ConsoleAccess {
     fn learned_picture(&self, view: &CameraId) -> BoxFuture<'_, Result<Picture, PictureError>> {
         let (config, key, view) = (self.shared.config(), Arc::clone(&self.reloader.key), view.clone());
         Box::pin(async move {
-            let (_, preset) = find_view(&config.cameras, view.as_str()).ok_or(PictureError::NoSuchView)?;
-            let privacy = preset.privacy.clone();
-            let files = ViewFiles::new(&config.state_dir, view, Some(key));
-            let made = tokio::task::spawn_blocking(move || {
+            find_view(&config.cameras, view.as_str()).ok_or(PictureError::NoSuchView)?;
+            let files = ViewFiles::new(&config.state_dir, view.clone(), Some(key));
+            let frame = tokio::task::spawn_blocking(move || {
                 let failed = |what: String| PictureError::Failed(what);
                 let saved = files.load().map_err(|e| failed(e.to_string()))?.unwrap_or_default();
                 let newest = saved
@@ -234,14 +252,25 @@ impl ConsoleDaemon for ConsoleAccess {
                 let (_, reference, picture) = newest.ok_or(PictureError::NotYet)?;
                 let grey = picture.to_gray().ok_or(PictureError::NotYet)?;
                 let rgb = image::DynamicImage::ImageLuma8(grey).into_rgb8();
-                let at = reference.renewed_at();
-                let frame = Frame::from_rgb(&rgb, at).map_err(|e| failed(e.to_string()))?;
-                let made = look_board::make_thumbnail(&frame, &[], &privacy);
-                let jpeg = made.map_err(|e| failed(e.to_string()))?;
-                Ok(Picture { jpeg, at })
+                Frame::from_rgb(&rgb, reference.renewed_at()).map_err(|e| failed(e.to_string()))
             });
-            made.await
-                .unwrap_or_else(|_| Err(PictureError::Failed("the daemon is stopping".into())))
+            let frame = frame
+                .await
+                .unwrap_or_else(|_| Err(PictureError::Failed("the daemon is stopping".into())))?;
+            let frame = Arc::new(frame);
+            let source = || Source {
+                picture: gridwatch_camera::Picture::Frame(Arc::clone(&frame)),
+                detections: [].into(),
+                finds_persons: false,
+            };
+            match self
+                .make_picture(&view, source(), PictureKind::Full(Masking::Masked))
+                .await
+            {
+                // No mask model finds persons: coarse, or not at all.
+                Err(PictureError::Failed(_)) => self.make_picture(&view, source(), PictureKind::Thumbnail).await,
+                made => made,
+            }
         })
     }
 
@@ -306,7 +335,7 @@ impl ConsoleDaemon for ConsoleAccess {
                     changes: report.changes,
                     faults: report.faults,
                     error: report.error,
-                    removed: report.removed.into_iter().map(RemovedView::from).collect(),
+                    removed: report.removed,
                 },
                 Err(_) => ReloadAnswer {
                     accepted: false,
@@ -433,18 +462,17 @@ fn try_keyframe(
         counts: false,
     });
     let findings = findings.collect();
+    let mut finds_persons = labels.iter().any(evidence::is_of_person);
     if let Some(mut masks) = pictures::mask_detector(config, runtime).map_err(|e| e.to_string())? {
-        found.extend(masks.detect(&frame).map_err(|e| e.to_string())?);
+        found.extend(masks.detector.detect(&frame).map_err(|e| e.to_string())?);
+        finds_persons |= masks.finds_persons;
     }
     let settings = evidence::Settings {
         jpeg_quality: config.evidence.jpeg_quality,
         max_bytes: config.evidence.max_picture_bytes,
         min_interval: Duration::ZERO,
         mask: true,
-        finds_persons: labels
-            .iter()
-            .chain(&config.evidence.mask_labels)
-            .any(evidence::is_of_person),
+        finds_persons,
         privacy: Vec::new(),
     };
     let made = evidence::preview(&frame, &found, &settings).map_err(|e| e.to_string())?;
@@ -453,16 +481,6 @@ fn try_keyframe(
         size: made.size,
         findings,
     })
-}
-
-impl From<super::RemovedView> for RemovedView {
-    fn from(removed: super::RemovedView) -> Self {
-        Self {
-            view: removed.view,
-            candidates: removed.candidates,
-            open_cases: removed.open_cases,
-        }
-    }
 }
 
 /// The console's server, and what keeps its pages up to date.
@@ -475,8 +493,8 @@ pub(super) struct ConsoleServer {
 /// How often the connections of cameras are compared with what open pages show.
 const CONNECTIONS_EVERY: Duration = Duration::from_secs(1);
 
-/// Pause before a changed address is tried again that could not be bound.
-const BIND_PAUSE: Duration = Duration::from_secs(5);
+/// Pause before changed settings are tried again that could not be used.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
 impl ConsoleServer {
     /// Starts the console with the settings in force; with others, once they are.
@@ -512,8 +530,10 @@ struct Served {
 
 impl Served {
     async fn start(access: &Arc<ConsoleAccess>) -> Result<Self, ConsoleError> {
-        let settings = access.config().console.clone();
-        let console = Console::new(Arc::clone(access) as Arc<dyn ConsoleDaemon>)?;
+        Self::bind(access.config().console.clone(), prepare(access)?).await
+    }
+
+    async fn bind(settings: ConsoleSettings, console: Console) -> Result<Self, ConsoleError> {
         let server = console.bind().await?.map(|listener| {
             let url = console.url(&listener);
             match console.fingerprint() {
@@ -530,6 +550,11 @@ impl Served {
         Ok(Self { settings, server })
     }
 
+    /// False if it was stopped and could not be started again.
+    fn is_as_set(&self) -> bool {
+        self.server.is_some() || self.settings.listen.is_none()
+    }
+
     async fn stop(&mut self) {
         if let Some((stop, serving)) = self.server.take() {
             let _ = stop.send(());
@@ -538,28 +563,48 @@ impl Served {
     }
 }
 
+fn prepare(access: &Arc<ConsoleAccess>) -> Result<Console, ConsoleError> {
+    Console::new(Arc::clone(access) as Arc<dyn ConsoleDaemon>)
+}
+
 /// Serves until `stopped`, with the settings in force.
 async fn supervise(access: Arc<ConsoleAccess>, mut served: Served, mut stopped: oneshot::Receiver<()>) {
     let mut changes = access.shared.configured.subscribe();
+    let mut failed: Option<(ConsoleSettings, String)> = None;
     loop {
+        let pause = async {
+            match failed {
+                Some(_) => tokio::time::sleep(RETRY_PAUSE).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = &mut stopped => break,
             changed = changes.changed() => if changed.is_err() { break },
+            () = pause => {}
         }
-        while access.config().console != served.settings {
-            // The new address may be the old one.
-            served.stop().await;
-            match Served::start(&access).await {
-                Ok(new) => served = new,
-                Err(error) => {
-                    tracing::error!(%error, "Cannot serve the console with the changed settings; trying again");
-                    tokio::select! {
-                        _ = &mut stopped => return,
-                        () = tokio::time::sleep(BIND_PAUSE) => {}
-                    }
-                }
+        let settings = access.config().console.clone();
+        if settings == served.settings && served.is_as_set() {
+            failed = None;
+            continue;
+        }
+        // What cannot be used, such as a certificate, or a login that nobody has, leaves the one before.
+        let result = match prepare(&access) {
+            Ok(console) => {
+                // The new address may be the old one.
+                served.stop().await;
+                Served::bind(settings.clone(), console).await.map(|new| served = new)
             }
+            Err(error) => Err(error),
+        };
+        let error = result.err().map(|error| (settings, error.to_string()));
+        if let Some((_, reason)) = error.as_ref().filter(|error| failed.as_ref() != Some(*error)) {
+            tracing::error!(
+                reason,
+                "Cannot serve the console with the changed settings; trying again every few seconds"
+            );
         }
+        failed = error;
     }
     served.stop().await;
 }

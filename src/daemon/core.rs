@@ -1,6 +1,8 @@
 //! The single owner of the engine and the store. It handles one event at a time and carries out the engine's effects; no other
 //! thread decides or commits. So it needs no locks, and the order of events is the order of the history.
 
+mod commit;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
@@ -11,33 +13,33 @@ use std::{
 };
 
 use jiff::Timestamp;
-use metrics::{counter, gauge, histogram};
+use metrics::{counter, gauge};
 
+use self::commit::Commit;
 use super::{
     activity::Activity,
     disk_probe::storage_fault,
     filing_gate::FilingGate,
     held_places::{HeldPlaces, absorb_rejected},
     inbox::{Inbox, NoEvent},
-    look_board::{LookBoard, LookPicture},
+    look_board::{LookBoard, LookPicture, find_persons},
     looks::LookScheduler,
-    messages::{CoreEvent, EvidenceJob, NewConfiguration, PictureJob, RemovedView},
+    messages::{CoreEvent, EvidenceJob, NewConfiguration, PictureJob},
     pinned_frames::{FrameKey, PinnedFrame, PinnedFrames},
-    record::{ModelDescriptor, RecordBuilder},
+    record::RecordBuilder,
     start,
 };
 use crate::{audit, telemetry::Health};
-use gridwatch_base::{error::Class, metric};
+use gridwatch_base::metric;
 use gridwatch_config::Config;
-use gridwatch_console::daemon::Change;
+use gridwatch_console::daemon::RemovedView;
 use gridwatch_contract::When;
 use gridwatch_engine::{
     CameraId, Case, CaseId, CaseState, Effect, Elsewhere, Input, Known, Resumed, RuleId, Snapshot, Verified,
 };
-use gridwatch_evidence::EvidencePicture;
 use gridwatch_ledger::RecordedEngine;
 use gridwatch_link::{IncomingReply, SiteNews};
-use gridwatch_store::{ClaimRow, ClaimState, Pruned, Retention, Revision, Store, StoreError};
+use gridwatch_store::{ClaimRow, ClaimState, Pruned, Retention, Revision, Store};
 
 /// Longest wait for an event, so that a stuck core can be told from an idle one.
 const MAX_WAIT: Duration = Duration::from_secs(1);
@@ -82,25 +84,6 @@ pub(super) struct Core {
     pub(super) activity: Activity,
     /// What the last disk probe found.
     pub(super) storage_fault: Option<String>,
-}
-
-/// A decision of the engine to be stored.
-pub(super) enum Commit {
-    /// A new case with its pictures.
-    Case(
-        Box<Case>,
-        Vec<EvidencePicture>,
-        Arc<[ModelDescriptor]>,
-        Arc<RecordBuilder>,
-    ),
-    /// A change of state that this box decided.
-    Revision(Revision),
-    /// A case of this box that another box filed first.
-    Yielded(Revision),
-    /// A verification result with its pictures.
-    Verified(Box<Verified>, Vec<EvidencePicture>),
-    /// A reply and the revision that follows from it; acknowledged to the broker only once committed.
-    Reply(Box<IncomingReply>, Option<Revision>),
 }
 
 impl Core {
@@ -270,6 +253,7 @@ impl Core {
                 let looked = LookPicture {
                     picture: picture.clone(),
                     size,
+                    finds_persons: find_persons(&detected_by),
                     thumbnail,
                 };
                 let pinned = PinnedFrame {
@@ -562,115 +546,6 @@ impl Core {
         }
         if let Err(error) = self.store.end_hold_backs(None, at) {
             tracing::error!(%error, "Cannot record that cases are no longer held back for other boxes");
-        }
-    }
-
-    fn retry_commits(&mut self) {
-        for commit in std::mem::take(&mut self.uncommitted) {
-            self.commit(commit);
-        }
-        if self.uncommitted.is_empty() {
-            self.storage_works();
-            tracing::info!("Committed what was waiting");
-        }
-    }
-
-    fn commit(&mut self, commit: Commit) {
-        // The order of commits is the history: nothing may overtake a waiting commit.
-        if !self.gate.is_open() || !self.uncommitted.is_empty() {
-            self.uncommitted.push(commit);
-            return;
-        }
-        match self.try_commit(&commit) {
-            Ok(()) => {
-                // The disk accepts writes; a fault of the evidence worker that persists is reported again.
-                self.storage_works();
-                self.board.tell(Change::Case(commit.case().to_string()));
-                commit.acknowledge();
-            }
-            Err(error) if error.class() == Class::Transient => {
-                tracing::error!(commit = %commit.describe(), %error, "Commit failed; retrying");
-                if matches!(error, StoreError::DiskFull { .. }) {
-                    self.delete_originals();
-                }
-                self.health.block(
-                    STORAGE,
-                    format!("{} is waiting to be committed: {error}", commit.describe()),
-                );
-                self.uncommitted.push(commit);
-            }
-            Err(error) => {
-                tracing::error!(commit = %commit.describe(), %error, "Commit failed permanently; dropped");
-                if let Commit::Case(case, ..) = &commit {
-                    self.apply(Input::EvidenceFailed { case: case.id.clone() }, None);
-                }
-                // Acknowledged, or the broker would redeliver a reply that can never be stored.
-                commit.acknowledge();
-            }
-        }
-    }
-
-    fn try_commit(&mut self, commit: &Commit) -> Result<(), StoreError> {
-        let form = &self.records.form;
-        match commit {
-            Commit::Revision(revision) => self.store.revise(revision, form).map(drop),
-            Commit::Yielded(revision) => self.store.yield_case(revision, form).map(drop),
-            Commit::Reply(incoming, revision) => self
-                .store
-                .apply_reply(&incoming.message, incoming.reply.at, revision.as_ref(), form)
-                .map(drop),
-            Commit::Verified(answer, pictures) => {
-                let pictures = self.records.verification_evidence(pictures);
-                self.store
-                    .record_verification(answer, pictures, &self.config.timezone, form)?;
-                counter!(metric::VERIFIED, "finding" => answer.finding.as_str()).increment(1);
-                tracing::info!(case = %answer.case, finding = answer.finding.as_str(), looks = answer.looks, "Case verified");
-                Ok(())
-            }
-            Commit::Case(case, pictures, detected_by, records) => {
-                let Some(record) = records.case_record(case, pictures, detected_by) else {
-                    return Err(StoreError::InvalidEvidence {
-                        case: case.id.clone(),
-                        what: "none of the models that searched the look detects its labels".into(),
-                    });
-                };
-                self.store.commit_case(&record, case, form)?;
-                let waited = Timestamp::now().duration_since(case.confirmed_at).as_secs_f64();
-                histogram!(metric::COMMIT).record(waited);
-                counter!(metric::CASES, "rule" => case.rule.to_string()).increment(1);
-                tracing::info!(case = %case.id, camera = %case.camera, category = %case.category.code, cell = %case.located.cell, "Case filed");
-                Ok(())
-            }
-        }
-    }
-}
-
-impl Commit {
-    fn describe(&self) -> String {
-        match self {
-            Self::Case(case, ..) => format!("case {}", case.id),
-            Self::Revision(revision) | Self::Yielded(revision) => {
-                format!("revision of case {} to {}", revision.case, revision.state.as_str())
-            }
-            Self::Verified(answer, _) => format!("verification of case {}", answer.case),
-            Self::Reply(incoming, _) => format!("reply about case {}", incoming.reply.case),
-        }
-    }
-
-    /// The case that it is about.
-    fn case(&self) -> &CaseId {
-        match self {
-            Self::Case(case, ..) => &case.id,
-            Self::Revision(revision) | Self::Yielded(revision) => &revision.case,
-            Self::Verified(answer, _) => &answer.case,
-            Self::Reply(incoming, _) => &incoming.reply.case,
-        }
-    }
-
-    fn acknowledge(self) {
-        if let Self::Reply(incoming, _) = self {
-            // The link may be gone; then the broker redelivers the reply, which changes nothing.
-            let _ = incoming.committed.send(());
         }
     }
 }

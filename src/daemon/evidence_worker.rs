@@ -22,6 +22,7 @@ use tokio::sync::mpsc::Sender;
 use super::{
     console::{self, PictureKind},
     messages::{CoreEvent, EvidenceJob, EvidenceRequest, PictureJob},
+    pictures::MaskDetector,
     pinned_frames::PinnedFrame,
 };
 use gridwatch_base::{error::Class, metric};
@@ -31,7 +32,7 @@ use gridwatch_engine::{BBox, CameraId, Detection};
 use gridwatch_evidence as evidence;
 use gridwatch_evidence::{EvidencePicture, Role, Shot};
 use gridwatch_frame::Frame;
-use gridwatch_model::{ModelError, TiledDetector};
+use gridwatch_model::ModelError;
 use gridwatch_store as store;
 
 /// Delay between two attempts of a failed job.
@@ -43,7 +44,7 @@ pub(super) struct EvidenceWorker {
     pub(super) settings: BTreeMap<CameraId, evidence::Settings>,
     pub(super) state_dir: PathBuf,
     /// Detects faces, persons and vehicles to be masked.
-    pub(super) mask_detector: Option<TiledDetector>,
+    pub(super) mask_detector: Option<MaskDetector>,
     /// Encrypted originals; `None` if the configuration keeps none.
     pub(super) vault: Option<Vault>,
 }
@@ -51,8 +52,10 @@ pub(super) struct EvidenceWorker {
 /// What a changed configuration changes for the worker; what is `None` stays as it is.
 pub(super) struct EvidenceUpdate {
     pub(super) settings: BTreeMap<CameraId, evidence::Settings>,
-    pub(super) mask_detector: Option<Option<TiledDetector>>,
+    pub(super) mask_detector: Option<Option<MaskDetector>>,
     pub(super) decoder: Option<Decoder>,
+    /// `Some(None)`: originals are not kept any more.
+    pub(super) vault: Option<Option<Vault>>,
 }
 
 /// Why evidence pictures could not be made.
@@ -133,6 +136,7 @@ impl EvidenceWorker {
             settings,
             mask_detector,
             decoder,
+            vault,
         } = update;
         // Those of views that were removed stay: a job that is retried may need them.
         self.settings.extend(settings);
@@ -142,15 +146,20 @@ impl EvidenceWorker {
         if let Some(decoder) = decoder {
             self.decoder = decoder;
         }
+        if let Some(vault) = vault {
+            self.vault = vault;
+        }
     }
 
     fn make_for_console(&mut self, request: &EvidenceRequest) -> Result<Bytes, EvidenceJobError> {
         let unknown = || EvidenceJobError::UnknownCamera(request.view.clone());
-        let settings = self.settings.get(&request.view).ok_or_else(unknown)?.clone();
+        let mut settings = self.settings.get(&request.view).ok_or_else(unknown)?.clone();
         let frame = self.frame(&request.picture)?;
         let mut found = request.detections.to_vec();
-        if let (PictureKind::Full(Masking::Masked), Some(models)) = (request.kind, &mut self.mask_detector) {
-            found.extend(models.detect(&frame)?);
+        settings.finds_persons = request.finds_persons;
+        if let (PictureKind::Full(Masking::Masked), Some(masks)) = (request.kind, &mut self.mask_detector) {
+            found.extend(masks.detector.detect(&frame)?);
+            settings.finds_persons |= masks.finds_persons;
         }
         Ok(console::make(&frame, &found, &settings, request.kind)?)
     }
@@ -246,8 +255,8 @@ impl EvidenceWorker {
     fn decode_look(&mut self, look: &PinnedFrame) -> Result<DecodedLook, EvidenceJobError> {
         let frame = self.frame(&look.picture)?;
         let mut detections = look.detections.to_vec();
-        if let Some(models) = &mut self.mask_detector {
-            detections.extend(models.detect(&frame)?);
+        if let Some(masks) = &mut self.mask_detector {
+            detections.extend(masks.detector.detect(&frame)?);
         }
         Ok(DecodedLook {
             picture: look.picture.clone(),

@@ -18,10 +18,13 @@ use gridwatch_frame::Frame;
 use jiff::Timestamp;
 use tokio::sync::broadcast;
 
-use super::looks::WatchedCamera;
+use super::{looks::WatchedCamera, record::ModelDescriptor};
 
 /// Changes that a browser may be behind before it asks for everything.
 const CHANGES: usize = 512;
+
+/// Width of a picture that was not searched for persons: a face that fills a tenth of the frame is eight pixels wide.
+const COARSE_WIDTH: u32 = 80;
 
 /// Quality of thumbnails at which 12 of a street take about 60 kB.
 const THUMBNAIL_QUALITY: u8 = 60;
@@ -40,6 +43,8 @@ pub(super) struct NewestLook {
     pub(super) look: Arc<Look>,
     pub(super) picture: Picture,
     pub(super) detections: Arc<[Detection]>,
+    /// The look was searched for persons.
+    pub(super) finds_persons: bool,
     /// Since when consecutive looks have found the view as it is.
     pub(super) sight_since: Timestamp,
     pub(super) candidates: u32,
@@ -54,6 +59,8 @@ pub(super) struct LookPicture {
     pub(super) picture: Picture,
     /// Width and height of the decoded frame; `None` if it could not be decoded.
     pub(super) size: Option<(u32, u32)>,
+    /// It was searched for persons.
+    pub(super) finds_persons: bool,
     pub(super) thumbnail: Option<Bytes>,
 }
 
@@ -156,6 +163,7 @@ impl LookBoard {
             look: Arc::new(look),
             picture: looked.picture,
             detections: observation.detections.as_slice().into(),
+            finds_persons: looked.finds_persons,
             sight_since: sight_since.unwrap_or(observation.at),
             candidates: u32::try_from(candidates.len()).unwrap_or(u32::MAX),
             open_cases: u32::try_from(open.len()).unwrap_or(u32::MAX),
@@ -178,33 +186,34 @@ impl LookBoard {
     }
 }
 
-/// [`make_thumbnail`] for open pages, which do without one that cannot be made.
-pub(super) fn thumbnail(frame: &Frame, detections: &[Detection], privacy: &[Vec<Point>]) -> Option<Bytes> {
-    make_thumbnail(frame, detections, privacy).ok()
-}
-
-/// A thumbnail of a frame: faces in it are a few pixels wide, persons and plates that the models found are masked, and so are the privacy
-/// zones.
+/// A thumbnail of a frame. Persons and plates that the models found are masked, whoever they missed is a few pixels wide, and privacy zones are
+/// masked. A frame that was not searched for persons is shown more coarsely.
 ///
 /// # Errors
 /// The frame is invalid, or cannot be encoded within the size.
 pub(super) fn make_thumbnail(
     frame: &Frame,
     detections: &[Detection],
+    finds_persons: bool,
     privacy: &[Vec<Point>],
 ) -> Result<Bytes, EvidenceError> {
     let settings = evidence::Settings {
         jpeg_quality: THUMBNAIL_QUALITY,
         max_bytes: THUMBNAIL_BYTES,
         min_interval: Duration::ZERO,
-        mask: true,
-        // Whoever the models miss is too small here to be recognised.
-        finds_persons: true,
+        mask: finds_persons,
+        finds_persons,
         privacy: privacy.to_vec(),
     };
     let at = frame.captured_at;
+    let width = if finds_persons { THUMBNAIL_WIDTH } else { COARSE_WIDTH };
     let small = frame
-        .shrunk(THUMBNAIL_WIDTH)
+        .shrunk(width)
         .map_err(|source| EvidenceError::Frame { at, source })?;
     Ok(evidence::preview(&small, detections, &settings)?.picture.jpeg.into())
+}
+
+/// True if one of the models that searched a look finds persons.
+pub(super) fn find_persons(models: &[ModelDescriptor]) -> bool {
+    models.iter().flat_map(|m| &m.labels).any(evidence::is_of_person)
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use tokio::sync::oneshot;
 
@@ -16,6 +15,7 @@ use super::{
 };
 use gridwatch_camera::Picture;
 use gridwatch_config::Config;
+use gridwatch_console::daemon::RemovedView;
 use gridwatch_engine::{CameraId, Case, CaseId, Detection, Observation, Verified};
 use gridwatch_evidence::EvidencePicture;
 use gridwatch_link::{IncomingReply, SiteNews};
@@ -70,6 +70,8 @@ pub(super) struct EvidenceRequest {
     pub(super) view: CameraId,
     pub(super) picture: Picture,
     pub(super) detections: Arc<[Detection]>,
+    /// The look's models searched it for persons, so that those in `detections` are all.
+    pub(super) finds_persons: bool,
     pub(super) kind: PictureKind,
     /// The JPEG, or why there is none.
     pub(super) answer: oneshot::Sender<Result<Bytes, String>>,
@@ -83,17 +85,6 @@ pub(super) struct NewConfiguration {
     pub(super) occasion: &'static str,
     /// Told what the change ended, once it is in force.
     pub(super) done: oneshot::Sender<Vec<RemovedView>>,
-}
-
-/// A view that is no longer configured, and what was going on there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RemovedView {
-    /// The view: a camera, or `CAMERA.PRESET`.
-    pub view: CameraId,
-    /// Candidates that were given up.
-    pub candidates: usize,
-    /// Its open cases, which stay open: the platform can still close them, but nothing is looked at again.
-    pub open_cases: Vec<CaseId>,
 }
 
 /// A request of the core for evidence pictures.

@@ -12,11 +12,18 @@ use gridwatch_model::{
     selftest::{self, Step},
 };
 
+/// The models used for masking.
+pub(super) struct MaskDetector {
+    pub(super) detector: TiledDetector,
+    /// Persons or faces are among what they find.
+    pub(super) finds_persons: bool,
+}
+
 /// Loads the models used for masking; `None` if the configuration masks nothing or names none.
 ///
 /// # Errors
 /// A model cannot be loaded, or fails its self-test: one that finds nothing would let pictures out as masked.
-pub(super) fn mask_detector(config: &Config, runtime: &Runtime) -> Result<Option<TiledDetector>, StartError> {
+pub(super) fn mask_detector(config: &Config, runtime: &Runtime) -> Result<Option<MaskDetector>, StartError> {
     if !config.evidence.mask || config.evidence.mask_models.is_empty() {
         return Ok(None);
     }
@@ -36,7 +43,10 @@ pub(super) fn mask_detector(config: &Config, runtime: &Runtime) -> Result<Option
             )));
         }
     }
-    Ok(Some(TiledDetector::new(runtime, &models)?))
+    Ok(Some(MaskDetector {
+        detector: TiledDetector::new(runtime, &models)?,
+        finds_persons: config.evidence.mask_labels.iter().any(evidence::is_of_person),
+    }))
 }
 
 /// The evidence settings of every view; `models` gives those that search a camera's looks.

@@ -25,9 +25,9 @@ use super::{
     error::StartError,
     evidence_worker::EvidenceUpdate,
     looks::{CameraSet, WorkerUpdate},
-    messages::{CoreEvent, NewConfiguration, RemovedView},
+    messages::{CoreEvent, NewConfiguration},
     models::{CameraDescriptors, ConfigureRequest, ManagerMessage},
-    pictures,
+    pictures::{self, MaskDetector},
     receive::{is_same_stream, receive_camera},
     sites,
     start::test_decoders,
@@ -40,11 +40,11 @@ use gridwatch_camera::{
     slot::Slot,
 };
 use gridwatch_config::{Config, edit::Versions};
-use gridwatch_custody::vault::VaultKey;
+use gridwatch_console::daemon::RemovedView;
+use gridwatch_custody::vault::{Vault, VaultKey};
 use gridwatch_engine::{CameraId, CaseId};
 use gridwatch_link::{IncomingReply, Link, LinkProblem, PreparedLink, Settings, SiteNews};
 use gridwatch_model as model;
-use gridwatch_model::TiledDetector;
 
 pub(crate) use self::control::{ControlError, request_reload};
 pub use self::request::{ReloadOccasion, ReloadOutcome, ReloadReport, ReloadRequest};
@@ -82,7 +82,7 @@ struct Prepared {
     config: Arc<Config>,
     models: PreparedModels,
     workers: Vec<WorkerUpdate>,
-    mask_detector: Option<Option<TiledDetector>>,
+    mask_detector: Option<Option<MaskDetector>>,
     evidence_decoder: Option<Decoder>,
     /// `None` if the running one does.
     link: Option<PreparedLink>,
@@ -184,6 +184,7 @@ impl Reloader {
                 settings,
                 mask_detector,
                 decoder: evidence_decoder,
+                vault: self.vault(&before, &config),
             },
             occasion,
             done: told,
@@ -345,6 +346,13 @@ impl Reloader {
             }
         }
         Ok(())
+    }
+
+    /// The vault of originals, if they begin or cease to be kept. The key is the one that was adopted at the start.
+    fn vault(&self, before: &Config, config: &Config) -> Option<Option<Vault>> {
+        let keeps = |config: &Config| config.evidence.originals.is_some();
+        let vault = || Vault::new(&config.state_dir, VaultKey::clone(&self.key));
+        (keeps(before) != keeps(config)).then(|| keeps(config).then(vault))
     }
 
     /// Gauges of cameras that are gone would stay at their last value.

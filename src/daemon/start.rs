@@ -28,7 +28,7 @@ use super::{
     looks::{CameraSet, LookScheduler, LookWorker},
     messages::{CoreEvent, EvidenceJob},
     models::{ManagerMessage, ModelManager},
-    pictures,
+    pictures::{self, MaskDetector},
     pinned_frames::PinnedFrames,
     record::RecordBuilder,
     reload::{Reloader, Running, link_settings},
@@ -54,7 +54,6 @@ use gridwatch_engine::{CameraId, Snapshot};
 use gridwatch_ledger::{RecordedEngine, Recorder, RunInfo};
 use gridwatch_link::{Link, LinkState};
 use gridwatch_model as model;
-use gridwatch_model::TiledDetector;
 use gridwatch_store::Store;
 use gridwatch_vision::change::ChangeBuffers;
 
@@ -251,7 +250,7 @@ struct Models {
     reports: mpsc::Sender<ManagerMessage>,
     runtime: model::Runtime,
     look_workers: Vec<LookWorker>,
-    mask_detector: Option<TiledDetector>,
+    mask_detector: Option<MaskDetector>,
 }
 
 fn load_models(config: &Arc<Config>, decode_mode: &DecodeMode) -> Result<Models, StartError> {

@@ -5,7 +5,7 @@
 //! what was kept is freed. Viewers never hold up the receiver: one that is too slow goes on at the newest keyframe.
 //!
 //! **Live video is not masked.** Masking needs decoding. Privacy zones, faces and number plates are visible as the camera sends them, so
-//! whoever serves a view must decide who may have it, and record it.
+//! the server of a view must decide who may see it, and record it.
 
 mod hub;
 

@@ -16,7 +16,7 @@ pub use gridwatch_camera::{
 use gridwatch_config::{Config, Fault, Role, diff};
 use gridwatch_engine::{BBox, CameraId, CaseId, Label, Light, View};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 /// The running daemon, as the console sees it.
@@ -39,7 +39,8 @@ pub trait Daemon: Send + Sync + 'static {
     /// The newest look at a view, without its picture; `None` before the first.
     fn newest_look(&self, view: &CameraId) -> Option<Arc<Look>>;
 
-    /// The picture of the newest look for the wall: masked JPEG of at most [`THUMBNAIL_WIDTH`] pixels and [`THUMBNAIL_BYTES`] bytes.
+    /// The picture of the newest look for the wall: masked JPEG of at most [`THUMBNAIL_WIDTH`] pixels and [`THUMBNAIL_BYTES`] bytes. A look
+    /// that was not searched for persons, such as one of a moved camera, is shown so coarsely that nobody can be recognised.
     ///
     /// Made when it is asked for and kept until the next look, so that it costs nothing while nobody watches. It must belong to
     /// [`Daemon::newest_look`] as of the time of the call, or be newer.
@@ -61,7 +62,8 @@ pub trait Daemon: Send + Sync + 'static {
 
     /// The view as it was learned, for comparison with the newest look: JPEG in grey, as large as it is kept (320 pixels across).
     ///
-    /// At this size faces are a few pixels wide, as in thumbnails; privacy zones are masked.
+    /// Faces and licence plates are masked as in evidence if the box has mask models; otherwise the picture is so coarse that nobody can be
+    /// recognised. Privacy zones are masked.
     ///
     /// # Errors
     /// [`PictureError`]; [`PictureError::NotYet`] while nothing is learned.
@@ -342,7 +344,7 @@ pub struct ReloadAnswer {
 }
 
 /// A view that is no longer configured, and what was going on there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemovedView {
     /// Its id.
     pub view: CameraId,

@@ -22,9 +22,13 @@ use gridwatch_ledger::{
         candidates::{self, CandidateFilter, CandidateList},
         looks::{self, LookPage},
     },
-    replay::Window,
+    replay::{
+        Window,
+        tune::labels::{CaseLabel, LabelSubject},
+    },
     what_if::{Task, WhatIf, WhatIfError, WhatIfRequest},
 };
+use gridwatch_store::Store;
 use jiff::{SignedDuration, Timestamp};
 use tokio::{sync::Semaphore, task, time::timeout};
 
@@ -343,11 +347,21 @@ pub(crate) async fn evaluate<T: Send + 'static>(
         let place = place.map_err(|_| LedgerFault::Cancelled)?;
         let cancelled = Arc::new(AtomicBool::new(false));
         let _guard = CancelOnDrop(Arc::clone(&cancelled));
+        let state_dir = app.state_dir.clone();
         let done = task::spawn_blocking(move || {
             let task = Task {
                 cancelled: &cancelled,
                 progress: &|_| (),
             };
+            // Without reviews, the platform's decisions are the labels.
+            let labels = Store::open_read_only(&state_dir).and_then(|store| store.review_labels());
+            if let Ok(labels) = labels {
+                let label = |(id, right)| CaseLabel {
+                    subject: LabelSubject::Case(id),
+                    right,
+                };
+                loaded.what_if.set_labels(labels.right.into_iter().map(label).collect());
+            }
             let result = work(&loaded, task);
             drop(place);
             result

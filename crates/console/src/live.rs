@@ -19,7 +19,10 @@ use axum::{
 use bytes::Bytes;
 use futures::stream;
 use gridwatch_engine::CameraId;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout, timeout_at},
+};
 
 use crate::{
     app::App,
@@ -135,6 +138,8 @@ struct Source {
     /// What a player needs first.
     init: Option<Bytes>,
     check_at: Instant,
+    /// True when the console ends.
+    ending: watch::Receiver<bool>,
     _place: Place,
 }
 
@@ -178,6 +183,7 @@ pub(crate) async fn open(watcher: Watcher, view: CameraId) -> Result<Response, N
         .await
         .map_err(|e| rejected(e.into()))?;
     let source = Source {
+        ending: app.ending.subscribe(),
         watcher,
         view,
         video,
@@ -206,9 +212,15 @@ impl Source {
                     return None;
                 }
             }
-            match timeout_at(self.check_at, self.video.next()).await {
+            let chunk = async {
+                tokio::select! {
+                    _ = self.ending.wait_for(|ends| *ends) => None,
+                    chunk = self.video.next() => chunk,
+                }
+            };
+            match timeout_at(self.check_at, chunk).await {
                 Ok(Some(LiveChunk::Fragment { bytes, .. })) => return Some(bytes),
-                // Other parameters, or the camera is gone.
+                // Other parameters, or the camera or the console is gone.
                 Ok(_) => return None,
                 Err(_) => {}
             }

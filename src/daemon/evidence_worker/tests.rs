@@ -4,6 +4,7 @@
 use std::fs;
 
 use image::{Rgb, RgbImage};
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::*;
@@ -12,7 +13,7 @@ use crate::daemon::{
     test_config::{demo_config, root},
 };
 use gridwatch_camera::Backend;
-use gridwatch_model::{Model, runtime};
+use gridwatch_model::{Model, TiledDetector, runtime};
 
 #[path = "../../../tests/support/case.rs"]
 mod case_support;
@@ -49,7 +50,10 @@ impl Fixture {
                 decoder: Decoder::new("evidence", Backend::Software).unwrap(),
                 settings: BTreeMap::from([("gate".into(), settings)]),
                 state_dir: dir.path().to_path_buf(),
-                mask_detector: Some(TiledDetector::new(&runtime, &[model]).unwrap()),
+                mask_detector: Some(MaskDetector {
+                    detector: TiledDetector::new(&runtime, &[model]).unwrap(),
+                    finds_persons: true,
+                }),
                 vault: None,
             },
             records: Arc::new(RecordBuilder::new(&Arc::new(demo_config(dir.path(), |_| {})))),
@@ -134,4 +138,38 @@ fn with_masking_off_pictures_are_filed_as_unmasked() {
         panic!("the case has no pictures");
     };
     assert!(pictures.iter().all(|p| !p.masked && p.masked_share == 0.0));
+}
+
+/// What the console gets of a look; `finds_persons` says whether the look's models searched it for persons.
+fn for_console(fixture: &mut Fixture, finds_persons: bool, kind: PictureKind) -> Result<Bytes, String> {
+    let frame = Frame::from_rgb(&RgbImage::from_pixel(640, 360, Rgb([128; 3])), Timestamp::UNIX_EPOCH).unwrap();
+    let request = EvidenceRequest {
+        view: "gate".into(),
+        picture: Picture::Frame(Arc::new(frame)),
+        detections: [].into(),
+        finds_persons,
+        kind,
+        answer: tokio::sync::oneshot::channel().0,
+    };
+    fixture.worker.make_for_console(&request).map_err(|e| e.to_string())
+}
+
+#[test]
+fn the_console_gets_no_masked_picture_of_a_look_that_was_not_searched_for_persons() {
+    let mut fixture = Fixture::new(|_| {});
+    let masked = PictureKind::Full(Masking::Masked);
+    assert!(
+        for_console(&mut fixture, false, masked).is_ok(),
+        "the mask model searches it"
+    );
+    fixture.worker.mask_detector = None;
+    assert!(for_console(&mut fixture, true, masked).is_ok());
+    let refused = for_console(&mut fixture, false, masked).unwrap_err();
+    assert!(refused.contains("cannot mask the picture"), "{refused}");
+    assert!(for_console(&mut fixture, false, PictureKind::Full(Masking::Unmasked)).is_ok());
+    let width = |jpeg: Bytes| image::load_from_memory(&jpeg).unwrap().width();
+    let thumbnail = for_console(&mut fixture, true, PictureKind::Thumbnail).unwrap();
+    assert_eq!(width(thumbnail), 320);
+    let coarse = for_console(&mut fixture, false, PictureKind::Thumbnail).unwrap();
+    assert_eq!(width(coarse), 80, "nobody can be recognised in it");
 }

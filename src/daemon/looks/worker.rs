@@ -11,7 +11,7 @@ use metrics::{counter, gauge, histogram};
 
 use super::{CameraSet, WatchedCamera, view_name};
 use crate::daemon::{
-    look_board::thumbnail,
+    look_board::{find_persons, make_thumbnail},
     messages::CoreEvent,
     models::WorkerModels,
     record::ModelDescriptor,
@@ -189,7 +189,9 @@ impl LookWorker {
             .and_then(|preset| camera.presets.get(preset))
             .filter(|_| look.is_watched)
         {
-            found.thumbnail = thumbnail(&frame, &found.detections, &preset.privacy);
+            let finds_persons = find_persons(&found.by);
+            // Open pages do without one that cannot be made.
+            found.thumbnail = make_thumbnail(&frame, &found.detections, finds_persons, &preset.privacy).ok();
         }
         Ok((assessment, found))
     }

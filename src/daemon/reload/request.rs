@@ -6,13 +6,13 @@ use jiff::Timestamp;
 use metrics::{counter, gauge};
 use serde::{Deserialize, Serialize};
 
-use super::{Reloader, RemovedView};
+use super::Reloader;
 use gridwatch_base::{metric, text::counted};
 use gridwatch_config::{
     self as config, Config, Fault,
     diff::{self, Applies, Change},
 };
-use gridwatch_console::daemon::Change as ConsoleChange;
+use gridwatch_console::daemon::{Change as ConsoleChange, RemovedView};
 
 /// What is asked of a [`Reloader`].
 #[derive(Debug, Clone)]
@@ -239,11 +239,12 @@ impl Reloader {
 
 /// Leaves what needs a restart as it was when the daemon started.
 fn keep_until_restart(started_with: &Config, new: &mut Config) {
-    let keep = started_with.clone();
-    new.state_dir = keep.state_dir;
-    new.onnxruntime = keep.onnxruntime;
+    let keep = started_with;
+    new.state_dir.clone_from(&keep.state_dir);
+    new.onnxruntime.clone_from(&keep.onnxruntime);
     new.workers = keep.workers;
     new.telemetry.listen = keep.telemetry.listen;
-    new.evidence.originals = keep.evidence.originals;
-    new.evidence.signing_key = keep.evidence.signing_key;
+    // Whether originals are kept is live, where their key is is not.
+    new.evidence.originals = new.evidence.originals.take().map(|_| keep.originals_key().clone());
+    new.evidence.signing_key = keep.evidence.signing_key.clone();
 }

@@ -68,7 +68,10 @@ pub(crate) async fn watch(reloader: Arc<Reloader>) {
                 all.sort();
                 (read, paths) = (Some(all), new);
             }
-            Err(_) => return,
+            Err(error) => {
+                tracing::error!(%error, "Cannot reload the configuration any more when a file changes; please report this bug");
+                return;
+            }
         }
     }
 }

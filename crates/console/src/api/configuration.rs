@@ -3,13 +3,16 @@
 //! A change states the revision that it is based on. It answers 409 with the present state if somebody else has changed the same since, and
 //! 422 with the faults if a check fails; nothing is written then.
 
+mod files;
+mod schedules;
+
 use std::sync::Arc;
 
 use axum::{
     Json,
     extract::{
-        Path, Query, State,
-        rejection::{JsonRejection, PathRejection, QueryRejection},
+        Path, State,
+        rejection::{JsonRejection, PathRejection},
     },
     http::{Method, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
@@ -20,12 +23,19 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+pub(crate) use self::files::reason;
+use self::{
+    files::{
+        ChangeAnswer, ConfigurationAnswer, FileQuery, RestoreBody, SidesQuery, TextAnswer, TextBody, VersionAnswer,
+        changes, restore, set_text, status, text, versions,
+    },
+    schedules::{RevisionQuery, SchedulesAnswer, WindowsBody, remove_schedule, schedules, set_schedule},
+};
 use crate::{
     aim::{self, AimAnswer},
     app::App,
     configuration::{
         self, Conflict, EditOutcome, FaultAnswer, Part,
-        history::{self, Side, TextEdit},
         parts::{self, CalibrationPart, FitBody, FitFault},
     },
     error::Rejection,
@@ -532,310 +542,10 @@ async fn confirm_view(
     })
 }
 
-/// The schedules.
-#[derive(Debug, Serialize, JsonSchema)]
-struct SchedulesAnswer {
-    /// Revision of the files, for a change.
-    revision: String,
-    /// As in `[[schedules]]`.
-    #[schemars(with = "Vec<raw::Schedule>")]
-    schedules: Value,
-}
-
-async fn schedules(State(app): State<Arc<App>>, actor: Actor) -> Result<Response, Rejection> {
-    expect_unrestricted(&actor)?;
-    Ok(match read(&app).await? {
-        Err(response) => response,
-        Ok(part) => Json(SchedulesAnswer {
-            schedules: part.list(&parts::schedules()),
-            revision: part.revision,
-        })
-        .into_response(),
-    })
-}
-
-/// Windows to be set.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct WindowsBody {
-    /// The revision that the change is based on.
-    revision: String,
-    /// As in `[[schedules]]`.
-    #[schemars(with = "Vec<raw::Window>")]
-    windows: Vec<Value>,
-}
-
-async fn set_schedule(
-    State(app): State<Arc<App>>,
-    actor: Actor,
-    page: Page,
-    path: Result<Path<String>, PathRejection>,
-    body: Result<Json<WindowsBody>, JsonRejection>,
-) -> Result<Response, Rejection> {
-    let (Path(id), Json(body)) = (path?, body?);
-    let outcome = parts::save_windows(&app, &actor, &id, body.revision, body.windows).await?;
-    let present = present_schedule(&app, &id, &outcome).await?;
-    Ok(answer(&page, ActDetails::new("schedule", &id), outcome, present))
-}
-
-/// What a conflict tells of a schedule.
-async fn present_schedule(app: &Arc<App>, id: &str, outcome: &EditOutcome) -> Result<Value, Rejection> {
-    if !matches!(outcome, EditOutcome::Conflict(_)) {
-        return Ok(Value::Null);
-    }
-    Ok(match read(app).await? {
-        Ok(part) => json!({
-            "windows": part.list(&parts::schedules().id(id).key("windows")),
-            "revision": part.revision,
-        }),
-        Err(_) => Value::Null,
-    })
-}
-
-/// The revision that a change is based on.
-#[derive(Debug, Deserialize, JsonSchema)]
-struct RevisionQuery {
-    /// The revision that the change is based on.
-    revision: String,
-}
-
-async fn remove_schedule(
-    State(app): State<Arc<App>>,
-    actor: Actor,
-    page: Page,
-    path: Result<Path<String>, PathRejection>,
-    query: Result<Query<RevisionQuery>, QueryRejection>,
-) -> Result<Response, Rejection> {
-    let (Path(id), Query(RevisionQuery { revision })) = (path?, query?);
-    let outcome = parts::remove_schedule(&app, &actor, &id, revision).await?;
-    let present = present_schedule(&app, &id, &outcome).await?;
-    Ok(answer(&page, ActDetails::new("schedule", &id), outcome, present))
-}
-
-/// Which configuration is in force.
-#[derive(Debug, Serialize, JsonSchema)]
-struct ConfigurationAnswer {
-    /// SHA-256 of the configuration in force.
-    sha256: String,
-    /// Since when; RFC 3339.
-    since: String,
-    /// Faults of a newer file that was refused; empty if the files are in force.
-    refused: Vec<String>,
-    /// Changed fields that take effect at the next start only.
-    awaits_restart: Vec<String>,
-}
-
 /// Refuses what concerns all cameras to users who may not see all.
 fn expect_unrestricted(actor: &Actor) -> Result<(), Rejection> {
     match actor.is_restricted() {
         true => Err(Rejection::Restricted),
         false => Ok(()),
     }
-}
-
-async fn status(State(app): State<Arc<App>>, actor: Actor) -> Result<Json<ConfigurationAnswer>, Rejection> {
-    expect_unrestricted(&actor)?;
-    let status = app.daemon.configuration();
-    Ok(Json(ConfigurationAnswer {
-        sha256: status.sha256,
-        since: status.since.to_string(),
-        refused: status.refused,
-        awaits_restart: status.awaits_restart,
-    }))
-}
-
-/// A version of the configuration's files.
-#[derive(Debug, Serialize, JsonSchema)]
-struct VersionAnswer {
-    /// Its number.
-    id: u64,
-    /// When it was saved, or found; RFC 3339.
-    at: String,
-    /// Who saved it; absent if the files were changed by other means.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    who: Option<String>,
-    /// The reason given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    why: Option<String>,
-    /// Revision of its files.
-    revision: String,
-    /// Names of its files.
-    files: Vec<String>,
-}
-
-async fn versions(State(app): State<Arc<App>>, actor: Actor) -> Result<Json<Vec<VersionAnswer>>, Rejection> {
-    expect_unrestricted(&actor)?;
-    let versions = configuration::versions(&app).await?.into_iter();
-    let versions = versions.map(|version| VersionAnswer {
-        id: version.id,
-        at: version.at.to_string(),
-        who: version.who,
-        why: version.why,
-        revision: version.revision,
-        files: version.files.into_iter().map(|file| file.name).collect(),
-    });
-    Ok(Json(versions.collect()))
-}
-
-/// Two versions to be compared.
-#[derive(Debug, Deserialize, JsonSchema)]
-struct SidesQuery {
-    /// Number of a version, or `current`.
-    from: String,
-    /// Number of a version, or `current`.
-    to: String,
-}
-
-/// One difference.
-#[derive(Debug, Serialize, JsonSchema)]
-struct ChangeAnswer {
-    /// One line.
-    text: String,
-    /// The field or element, by ids.
-    path: String,
-    /// `set`, `added`, `removed`, `reordered`, `contents` or `secret`.
-    #[schemars(with = "String")]
-    kind: gridwatch_config::diff::ChangeKind,
-    /// The value before; absent if it was not set, and for secrets.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    old: Option<Value>,
-    /// The value after; absent if it is not set any more, and for secrets.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    new: Option<Value>,
-    /// `live` or `restart`.
-    #[schemars(with = "String")]
-    applies: gridwatch_config::diff::Applies,
-}
-
-async fn changes(
-    State(app): State<Arc<App>>,
-    actor: Actor,
-    query: Result<Query<SidesQuery>, QueryRejection>,
-) -> Result<Json<Vec<ChangeAnswer>>, Rejection> {
-    expect_unrestricted(&actor)?;
-    let Query(SidesQuery { from, to }) = query?;
-    let changes = history::changes(&app, Side::parse(&from)?, Side::parse(&to)?).await?;
-    let changes = changes
-        .into_iter()
-        .take(configuration::MAX_CHANGES)
-        .map(|change| ChangeAnswer {
-            text: change.to_string(),
-            path: change.path,
-            kind: change.kind,
-            old: change.old,
-            new: change.new,
-            applies: change.applies,
-        });
-    Ok(Json(changes.collect()))
-}
-
-/// Why a version is restored.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct RestoreBody {
-    /// The revision of the present files.
-    revision: String,
-    /// The reason; it stands in the list of versions.
-    #[schemars(length(min = 1, max = 1000))]
-    why: String,
-}
-
-async fn restore(
-    State(app): State<Arc<App>>,
-    actor: Actor,
-    page: Page,
-    path: Result<Path<u64>, PathRejection>,
-    body: Result<Json<RestoreBody>, JsonRejection>,
-) -> Result<Response, Rejection> {
-    expect_unrestricted(&actor)?;
-    let (Path(id), Json(body)) = (path?, body?);
-    let why = reason(&body.why)?;
-    let details = ActDetails::new("restored", id).with("why", &why);
-    let outcome = history::restore(&app, &actor, id, body.revision, why).await?;
-    Ok(answer(&page, details, outcome, Value::Null))
-}
-
-/// A reason that was given.
-pub(crate) fn reason(text: &str) -> Result<String, Rejection> {
-    let text = text.trim();
-    match text.is_empty() || text.len() > 1000 {
-        true => Err(Rejection::BadRequest("why: give a reason of at most 1000 bytes".into())),
-        false => Ok(text.to_owned()),
-    }
-}
-
-/// A file of the configuration.
-#[derive(Debug, Deserialize, JsonSchema)]
-struct FileQuery {
-    /// `edge.toml`, or such as `conf.d/gate.toml`; default: the main file.
-    file: Option<String>,
-}
-
-/// A file as text.
-#[derive(Debug, Serialize, JsonSchema)]
-struct TextAnswer {
-    /// Revision of the files, for a change.
-    revision: String,
-    /// Names of all files.
-    files: Vec<String>,
-    file: String,
-    text: String,
-}
-
-async fn text(
-    State(app): State<Arc<App>>,
-    actor: Actor,
-    query: Result<Query<FileQuery>, QueryRejection>,
-) -> Result<Response, Rejection> {
-    expect_unrestricted(&actor)?;
-    let Query(FileQuery { file }) = query?;
-    let file = file.unwrap_or_else(|| configuration::main_name(&app));
-    Ok(match history::read_text(&app, file.clone()).await? {
-        Ok(texts) => Json(TextAnswer {
-            revision: texts.revision,
-            files: texts.names,
-            file,
-            text: texts.text.ok_or(Rejection::NotFound)?,
-        })
-        .into_response(),
-        Err(faults) => problem(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "the configuration's files cannot be read",
-            json!({ "faults": FaultAnswer::list(&faults) }),
-        ),
-    })
-}
-
-/// A file's text to be set.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct TextBody {
-    /// The revision that the change is based on.
-    revision: String,
-    /// `edge.toml`, or such as `conf.d/gate.toml`, which may be new.
-    file: String,
-    /// The text; null: the file, which must lie in `conf.d`, is removed.
-    text: Option<String>,
-    /// The reason; it stands in the list of versions.
-    #[serde(default)]
-    why: String,
-}
-
-async fn set_text(
-    State(app): State<Arc<App>>,
-    actor: Actor,
-    page: Page,
-    body: Result<Json<TextBody>, JsonRejection>,
-) -> Result<Response, Rejection> {
-    expect_unrestricted(&actor)?;
-    let Json(body) = body?;
-    let details = ActDetails::new("file", &body.file).with("why", body.why.trim());
-    let edit = TextEdit {
-        file: body.file,
-        text: body.text,
-        revision: body.revision,
-        why: body.why.trim().to_owned(),
-    };
-    let outcome = history::save_text(&app, &actor, edit).await?;
-    Ok(answer(&page, details, outcome, Value::Null))
 }
