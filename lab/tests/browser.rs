@@ -17,11 +17,31 @@ use gridwatch_base::digest::sha256_hex;
 const SETUP: &str = "crates/console/web/test/setup.sh";
 
 /// The tests below, by the names of their files.
-const TESTS: [&str; 1] = ["start"];
+const TESTS: [&str; 4] = [
+    "start",
+    "whole-path-by-keyboard",
+    "whole-path-by-mouse",
+    "whole-path-in-chinese",
+];
 
 #[test]
 fn start() {
     run("start");
+}
+
+#[test]
+fn whole_path_by_keyboard() {
+    run("whole-path-by-keyboard");
+}
+
+#[test]
+fn whole_path_by_mouse() {
+    run("whole-path-by-mouse");
+}
+
+#[test]
+fn whole_path_in_chinese() {
+    run("whole-path-in-chinese");
 }
 
 fn web() -> PathBuf {

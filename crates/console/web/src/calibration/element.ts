@@ -3,6 +3,7 @@
 import { Announcer } from "../lib/announcer";
 import { html, reconcile, setText } from "../lib/dom";
 import { keepEnter } from "../lib/enter";
+import { awaitPicture } from "../lib/first-picture";
 import type { Point } from "../lib/geometry";
 import { History } from "../lib/history";
 import { type TextKey, type Translate, translatorOf } from "../lib/i18n";
@@ -158,12 +159,13 @@ export class GroundCalibration extends HTMLElement {
     const [width, height] = [property(data, "width"), property(data, "height")];
     if (typeof width === "number" && typeof height === "number") canvas.stage.setSize({ width, height });
     const picture = textProperty(data, "picture") ?? fallback?.src ?? null;
-    if (picture) {
-      void canvas.stage.show(picture).then((shown) => {
-        if (!shown) this.status.say(t("picture.failed"));
-        canvas.render();
-      });
-    }
+    const show = async (url: string) => {
+      const isShown = await canvas.stage.show(url);
+      canvas.render();
+      return isShown;
+    };
+    if (this.hasAttribute("picture-url")) void awaitPicture(this, show);
+    else if (picture) void show(picture).then((isShown) => isShown || this.status.say(t("picture.failed")));
     this.addEventListener("keydown", (event) => this.shortcut(event));
     keepEnter(this);
     for (const type of ["change", "input"]) {

@@ -21,6 +21,7 @@ export interface StageOptions {
 
 export class Stage {
   private daemon: OwnedProcess | null = null;
+  private readonly expected: RegExp[] = [];
 
   private constructor(
     readonly dir: string,
@@ -90,8 +91,15 @@ export class Stage {
     await this.daemon?.kill("SIGKILL");
   }
 
-  daemonLog(lines?: number): string {
-    return this.daemon?.tail(lines) ?? "";
+  /** Errors in the daemon's log: something is lost, or an operator must act. */
+  get daemonErrors(): string[] {
+    const log = readFileSync(join(this.dir, "daemon.log"), "utf8");
+    return log.split("\n").filter((line) => / ERROR |^error:|panicked/.test(line) && !this.expected.some((pattern) => pattern.test(line)));
+  }
+
+  /** An error in the daemon's log that the test provokes. */
+  expectError(pattern: RegExp): void {
+    this.expected.push(pattern);
   }
 }
 
@@ -105,6 +113,7 @@ export async function onStage(name: string, options: StageOptions, test: (stage:
     stage = await Stage.start(dir, parts, options);
     await test(stage);
     stage.pages.check();
+    if (stage.daemonErrors.length > 0) throw new Error(`in the daemon's log: ${stage.daemonErrors.join("\n")}`);
   } catch (error) {
     const log = (file: string) => {
       try {
