@@ -50,6 +50,8 @@ export async function wholePath(stage: Stage, { language, hands: handsOf }: Path
   const menu = (name: string) => page.getByRole("navigation", { name: t("common.navigation") }).getByRole("link", { name, exact: true });
   const button = (name: string, within: Page | Locator = page) => within.getByRole("button", { name, exact: true }).first();
 
+  const saved = () => page.getByText(new RegExp(t("configuration.saved").replace("{n}", "\\d+"))).first().waitFor();
+
   // The camera
   await page.getByText(t("wall.empty")).waitFor();
   await hands.press(link(t("add.title")));
@@ -99,7 +101,7 @@ export async function wholePath(stage: Stage, { language, hands: handsOf }: Path
   for (const [index, [picture, ground]] of PAIRS.entries()) await hands.setPair(index, picture, ground);
   await page.locator("ground-calibration .gw-message.is-success").waitFor();
   await hands.press(button(t("common.save")));
-  await page.locator(".banner.good", { hasText: /2|3/ }).first().waitFor();
+  await saved();
   assertKept(before, stage.configText);
   assert.match(stage.configText, /\n\[cameras\.calibration\]\n/);
 
@@ -109,7 +111,7 @@ export async function wholePath(stage: Stage, { language, hands: handsOf }: Path
   const grid = page.locator("#schedule-enforcement week-grid");
   await hands.switchDays(grid, [0, 1, 2, 3, 4, 5, 6]);
   await hands.press(button(`${t("common.save")} enforcement`));
-  await page.locator(".banner.good").first().waitFor();
+  await saved();
   assertKept(before, stage.configText, /^windows = .*season/);
 
   // The case, at the platform and on the page

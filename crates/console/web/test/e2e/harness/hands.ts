@@ -45,7 +45,7 @@ export class Mouse implements Hands {
     await this.clickAt(picture);
     await this.page.locator("[data-row]").nth(index).locator("input").first().waitFor();
     // The field of its first coordinate has the focus. Both numbers at once, as they are copied from a map.
-    await this.page.keyboard.type(ground.join(", "));
+    await this.page.keyboard.insertText(ground.join(", "));
   }
 
   async switchDays(grid: Locator, rows: readonly number[]): Promise<void> {
@@ -99,6 +99,7 @@ export class Keyboard implements Hands {
     // The new point has the focus.
     await this.move([0.5, 0.7], picture);
     await this.type(this.page.locator("[data-row]").nth(index).locator("input").first(), ground.join(", "));
+    await this.page.keyboard.press("Tab");
   }
 
   async switchDays(grid: Locator, rows: readonly number[]): Promise<void> {

@@ -1,7 +1,7 @@
 // Waiting for conditions outside the browser. The limits are reached by a hang only: the machine may be busy with a build.
 import { setTimeout as sleep } from "node:timers/promises";
 
-export const LIMIT_MS = 180_000;
+export const LIMIT_MS = Number(process.env["BROWSER_TEST_LIMIT_S"] ?? "180") * 1000;
 
 /** What will not get better by waiting, such as a process that has ended. */
 export class Hopeless extends Error {}
