@@ -6,7 +6,7 @@ RUST_NEEDED := 1.92
 INSTALL_DENY := cargo install cargo-deny@0.20.2 --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help setup rust demo build test api-fuzzer soak fuzz lint advisories sbom bench doc clips
+.PHONY: help setup rust demo build test api-fuzzer browser soak fuzz lint advisories sbom bench doc clips
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ test: rust setup ## Run all tests, with cargo nextest if it is installed
 
 api-fuzzer: ## Install the fuzzer of the JSON API (Python) outside the repository; without it its tests are skipped
 	@crates/console/tests/schemathesis/setup.sh
+
+browser: setup ## Install what the browser tests need (Chromium, Node, node modules); without it they are skipped
+	@crates/console/web/test/setup.sh
 
 MINUTES ?= 30
 soak: rust setup ## Fault injection for MINUTES=30: kills, broker failures, cut connections, full disks; prints the counts

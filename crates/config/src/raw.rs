@@ -125,8 +125,8 @@ pub struct File {
     /// Rules that decide when a detection is a problem.
     #[schemars(length(min = 1), extend("x-ordered" = true))]
     pub rules: Vec<Rule>,
-    /// The cameras.
-    #[schemars(length(min = 1))]
+    /// The cameras. There may be none yet: they can be added on the console.
+    #[serde(default)]
     pub cameras: Vec<Camera>,
 }
 

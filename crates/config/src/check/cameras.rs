@@ -71,6 +71,16 @@ impl Checker<'_> {
     /// Checks each camera, and compiles the valid ones.
     pub(super) fn cameras(&mut self, models: &[ModelFacts], rules: &[RuleFacts]) {
         let list = section("cameras");
+        if list
+            .get(&self.document.value)
+            .is_none_or(|cameras| cameras.as_array().is_some_and(Vec::is_empty))
+        {
+            self.warn(
+                &list,
+                "none: nothing is watched",
+                "add cameras on the console (Wall, Add a camera) or as [[cameras]]",
+            );
+        }
         self.unique_ids(&list, "id");
         self.unique_ids(&list, "gb_device_id");
         let mut streams: BTreeMap<Url, FieldPath> = BTreeMap::new();

@@ -12,7 +12,7 @@ super::texts! {
         aim_of: "{view} 画面确认" / "View of {view}",
         hours: "时段" / "Hours",
         back_to_view: "返回点位" / "Back to the camera",
-        picture_none: "该点位还没有画面，可先编辑，有画面后再核对位置。" / "There is no picture of this view yet; what you draw can be checked once there is one.",
+        picture_none: "该点位还没有画面。首次查看后画面会自动显示在此处。" / "There is no picture of this view yet. It appears here after the first look.",
         needs_script: "编辑需要启用 JavaScript。" / "Editing needs JavaScript.",
         read_only: "您的角色只能查看；修改需要“{role}”权限。" / "Your role may only look; changes take the role {role}.",
         unreadable: "配置文件有错误，无法读取，暂不能在此编辑。请管理员在“配置”页改正：" / "The configuration's files cannot be read, so nothing can be edited here. An administrator can mend them on the page Configuration:",

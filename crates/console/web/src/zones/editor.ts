@@ -3,6 +3,7 @@
 import { Announcer } from "../lib/announcer";
 import { html, setText } from "../lib/dom";
 import { keepEnter } from "../lib/enter";
+import { awaitPicture } from "../lib/first-picture";
 import { type Translate, translatorOf } from "../lib/i18n";
 import { type IconName, icon } from "../lib/icons";
 import { property, sendJson, textProperty } from "../lib/request";
@@ -138,7 +139,8 @@ export class ZoneEditor extends HTMLElement {
     if (fallback) fallback.hidden = true;
     const [width, height] = [property(data, "width"), property(data, "height")];
     if (typeof width === "number" && typeof height === "number") canvas.stage.setSize({ width, height });
-    void this.showPicture(textProperty(data, "picture") ?? fallback?.currentSrc ?? fallback?.src ?? null);
+    if (this.hasAttribute("picture-url")) void awaitPicture(this, (url) => this.replacePicture(url));
+    else void this.showPicture(textProperty(data, "picture") ?? fallback?.currentSrc ?? fallback?.src ?? null);
     canvas.setBehind(layers.drawing);
     layers.setData(data, canvas.stage.size);
     void this.loadLayers(layers, canvas);
@@ -159,12 +161,14 @@ export class ZoneEditor extends HTMLElement {
 
   /** Shows a newer picture of the same view. */
   async showPicture(url: string | null): Promise<void> {
-    if (!url || !(await this.canvas?.stage.show(url))) {
-      this.say("warning", this.t("picture.failed"));
-      return;
-    }
+    if (!url || !(await this.replacePicture(url))) this.say("warning", this.t("picture.failed"));
+  }
+
+  private async replacePicture(url: string): Promise<boolean> {
+    if (!(await this.canvas?.stage.show(url))) return false;
     this.pictureUrl = url;
     this.canvas?.render();
+    return true;
   }
 
   private update(): void {
