@@ -34,6 +34,7 @@ use crate::{
     openapi::{Answer, Operation, schema},
     pages,
     routes::{ActDetails, Routes},
+    values::Whole,
 };
 
 /// Cases in an answer, at most.
@@ -353,9 +354,8 @@ struct CasesQuery {
     review: Option<Reviewed>,
     /// Only cases after the one with this id.
     after: Option<String>,
-    /// At most this many, 1 to 500. Default 100.
-    #[schemars(range(min = 1, max = MAX_CASES))]
-    limit: Option<u32>,
+    /// At most this many. Default 100.
+    limit: Option<Whole<1, MAX_CASES>>,
 }
 
 /// Selects cases by their reviews.
@@ -398,10 +398,7 @@ async fn list_cases(
     query: Result<Query<CasesQuery>, QueryRejection>,
 ) -> Result<Json<Vec<CaseRecord>>, Rejection> {
     let Query(query) = query?;
-    let limit = query.limit.unwrap_or(100);
-    if !(1..=MAX_CASES).contains(&limit) {
-        return Err(Rejection::BadRequest(format!("limit: use 1 to {MAX_CASES}")));
-    }
+    let limit = query.limit.map_or(100, Whole::get);
     let query = query.to_store(&actor, limit);
     Ok(Json(cases::list(&app, &actor, query).await?))
 }

@@ -309,11 +309,13 @@ impl From<EditError> for Rejection {
         match &error {
             EditError::Busy => Self::Unavailable(error.to_string()),
             EditError::UnknownVersion(_) => Self::NotFound,
+            EditError::Unknown { .. } => Self::Missing(error.to_string()),
+            EditError::Exists { .. } => Self::Conflict(error.to_string()),
             EditError::Io { .. } | EditError::Owner { .. } => {
                 tracing::error!(%error, "The console cannot write the configuration");
                 Self::Unavailable(error.to_string())
             }
-            _ => Self::BadRequest(error.to_string()),
+            _ => Self::Unfit(error.to_string()),
         }
     }
 }

@@ -29,6 +29,7 @@ use crate::{
     pages,
     routes::{ActDetails, Routes},
     sessions::Session,
+    values::Whole,
 };
 
 /// Days after which a token ends, at most.
@@ -409,9 +410,8 @@ struct TokenBody {
     #[schemars(length(max = MAX_GROUPS))]
     groups: Vec<Group>,
     /// Days after which it ends. Absent: never.
-    #[serde(default, deserialize_with = "form::whole_number")]
-    #[schemars(range(min = 1, max = MAX_DAYS))]
-    days: Option<u32>,
+    #[serde(default)]
+    days: Option<Whole<1, MAX_DAYS>>,
 }
 
 /// A token that was just made.
@@ -428,13 +428,10 @@ async fn add_token(
     body: Result<Json<TokenBody>, JsonRejection>,
 ) -> Result<Response, Rejection> {
     let Json(body) = body?;
-    let expires_at = match body.days {
-        None => None,
-        Some(days) if (1..=MAX_DAYS).contains(&days) => {
-            Some(Timestamp::now() + SignedDuration::from_hours(24 * i64::from(days)))
-        }
-        Some(_) => return Err(Rejection::BadRequest(format!("days: use 1 to {MAX_DAYS}"))),
-    };
+    let life = body
+        .days
+        .map(|days| SignedDuration::from_hours(24 * i64::from(days.get())));
+    let expires_at = life.map(|life| Timestamp::now() + life);
     let (name, groups) = (body.name.0, names(body.groups));
     let details = ActDetails::new("token", &name)
         .with("role", body.role)

@@ -23,7 +23,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-pub(crate) use self::files::reason;
+pub(crate) use self::files::{Number, reason};
 use self::{
     files::{
         ChangeAnswer, ConfigurationAnswer, FileQuery, RestoreBody, SidesQuery, TextAnswer, TextBody, VersionAnswer,

@@ -218,7 +218,7 @@ async fn review_case(
         duplicate_of: body.duplicate_of,
     };
     reviews::set(&app, &actor, &id, opinion).await?.map_err(|fault| {
-        Rejection::BadRequest(match fault {
+        Rejection::Unfit(match fault {
             OpinionFault::NoOther => "duplicate_of: name the other case".into(),
             OpinionFault::UnknownOther(other) => format!("duplicate_of: there is no case {other:?}"),
             OpinionFault::Itself => "duplicate_of: a case is not a duplicate of itself".into(),

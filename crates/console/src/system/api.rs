@@ -34,6 +34,7 @@ use crate::{
     identity::Actor,
     openapi::{Answer, Operation, SchemaOf, schema},
     routes::{ActDetails, Routes},
+    values::Whole,
 };
 
 /// Adds the operations.
@@ -326,9 +327,9 @@ struct ShadowBody {
     /// Only this camera.
     #[serde(default)]
     camera: Option<String>,
-    /// Looks over all its cameras, 1 to 1,000,000. Default 1000.
+    /// Looks over all its cameras. Default 1000.
     #[serde(default)]
-    looks: Option<u32>,
+    looks: Option<Whole<1, { models::MAX_LOOKS }>>,
     /// Stop the shadow run instead.
     #[serde(default)]
     stop: bool,
@@ -348,12 +349,10 @@ async fn shadow_model(
         (true, _) => Wanted::StopShadow,
         (false, Some(version)) => Wanted::Shadow {
             version,
-            looks: body.looks.unwrap_or(SHADOW_LOOKS),
+            looks: body.looks.map_or(SHADOW_LOOKS, Whole::get),
         },
         (false, None) => {
-            return Err(Rejection::BadRequest(
-                "version: name the one to run, or set `stop`".into(),
-            ));
+            return Err(Rejection::Unfit("version: name the one to run, or set `stop`".into()));
         }
     };
     Ok(answered(request(&app, &actor, id, body.camera, wanted).await))

@@ -30,7 +30,7 @@ const STALL: Duration = Duration::from_secs(30);
 /// Space on the disk that an upload leaves: cases need it more.
 const RESERVE: u64 = 256 << 20;
 /// Looks of a shadow run, at most; as for `gridwatch model shadow`.
-const MAX_LOOKS: u32 = 1_000_000;
+pub(crate) const MAX_LOOKS: u32 = 1_000_000;
 
 /// A configured model.
 #[derive(Debug, Serialize, JsonSchema)]

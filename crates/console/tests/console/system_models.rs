@@ -44,7 +44,7 @@ fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
     archive.into_inner().unwrap()
 }
 
-fn package(version: &str) -> Vec<u8> {
+pub(crate) fn package(version: &str) -> Vec<u8> {
     archive(&[
         ("swap/model.toml", &manifest(version)),
         ("swap/model.onnx", &swap("model.onnx")),
