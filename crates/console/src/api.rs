@@ -173,15 +173,15 @@ struct StatusAnswer {
     readiness: Readiness,
     /// SHA-256 of the configuration in force.
     config_sha256: String,
-    /// Faults of a newer file that was refused.
+    /// Faults of a newer file that was refused; not for users of a group, as they may be of other cameras.
     config_refused: Vec<String>,
 }
 
-async fn status(State(app): State<Arc<App>>) -> Json<StatusAnswer> {
-    let configuration = app.daemon.configuration();
+async fn status(State(app): State<Arc<App>>, actor: Actor) -> Json<StatusAnswer> {
+    let (readiness, configuration) = actor.standing(&*app.daemon);
     Json(StatusAnswer {
         node_id: app.config().node.to_string(),
-        readiness: app.daemon.readiness(),
+        readiness,
         config_sha256: configuration.sha256,
         config_refused: configuration.refused,
     })
@@ -299,6 +299,7 @@ async fn view(
 
 /// Which picture.
 #[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 struct PictureQuery {
     /// True: without masks, for the roles that may see those. Each is in the audit log.
     #[serde(default)]
@@ -331,6 +332,7 @@ async fn look_now(
 
 /// Selects cases.
 #[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 struct CasesQuery {
     /// Only cases in this state.
     state: Option<CaseState>,

@@ -6,7 +6,7 @@
 use std::{io, path::PathBuf, time::Duration};
 
 use axum::{
-    extract::rejection::{FormRejection, JsonRejection, PathRejection, QueryRejection},
+    extract::rejection::{BytesRejection, FormRejection, JsonRejection, PathRejection, QueryRejection},
     http::StatusCode,
     response::{IntoResponse, Response},
 };
@@ -314,4 +314,10 @@ macro_rules! from_extractor {
         }
     )*};
 }
-from_extractor!(FormRejection, JsonRejection, PathRejection, QueryRejection);
+from_extractor!(
+    BytesRejection,
+    FormRejection,
+    JsonRejection,
+    PathRejection,
+    QueryRejection
+);

@@ -246,7 +246,10 @@ fn query_parameters(query: SchemaOf, generator: &mut SchemaGenerator) -> Vec<Val
         .and_then(|object| object.get("required")?.as_array().cloned());
     let required = required.unwrap_or_default();
     let properties = properties.unwrap_or_default().into_iter();
-    let parameters = properties.map(|(name, mut schema)| {
+    let parameters = properties.map(|(name, schema)| {
+        let Value::Object(mut schema) = schema else {
+            return json!({ "name": name, "in": "query", "schema": schema });
+        };
         let description = schema.get("description").cloned().unwrap_or_default();
         // A parameter that is given has a value.
         if let Some(kinds) = schema.get_mut("type").filter(|kind| kind.is_array()) {
@@ -255,6 +258,13 @@ fn query_parameters(query: SchemaOf, generator: &mut SchemaGenerator) -> Vec<Val
         }
         if let Some(kinds) = schema.get_mut("anyOf").and_then(Value::as_array_mut) {
             kinds.retain(|kind| kind["type"] != "null");
+            if let [only] = kinds.as_slice() {
+                let only = only.clone();
+                schema.remove("anyOf");
+                if let Value::Object(members) = only {
+                    schema.extend(members);
+                }
+            }
         }
         if let Some(values) = schema.get_mut("enum").and_then(Value::as_array_mut) {
             values.retain(|value| !value.is_null());

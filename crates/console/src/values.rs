@@ -3,16 +3,22 @@
 
 use std::{borrow::Cow, fmt};
 
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{FromRequest, Request},
+    http::header::CONTENT_TYPE,
+};
 use gridwatch_engine::NotFiled;
 use gridwatch_onvif::brand::{self, Brand};
 use jiff::civil::Date;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, Visitor},
+    de::{DeserializeOwned, Error, Visitor},
 };
 
-use crate::{configuration::history::Side, i18n::reasons};
+use crate::{configuration::history::Side, error::Rejection, i18n::reasons};
 
 /// Implements [`JsonSchema`] with a schema that stands where it is used.
 macro_rules! described {
@@ -31,6 +37,30 @@ macro_rules! described {
             }
         }
     };
+}
+
+/// A JSON object as the body of a request. `serde` alone would take an array of the fields' values for one as well.
+#[derive(Debug)]
+pub(crate) struct JsonObject<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonObject<T> {
+    type Rejection = Rejection;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Rejection> {
+        let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let kind = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        if !kind.eq_ignore_ascii_case("application/json") {
+            return Err(Rejection::BadRequest(
+                "send JSON, with Content-Type: application/json".into(),
+            ));
+        }
+        let bytes = Bytes::from_request(request, state).await?;
+        if bytes.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Rejection::BadRequest("send a JSON object".into()));
+        }
+        let Json(body) = Json::from_bytes(&bytes)?;
+        Ok(Self(body))
+    }
 }
 
 /// A whole number from `MIN` to `MAX`. To JSON, `30.0` is the number `30`, and some programs write it like this.

@@ -4,10 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{
     Extension, Json,
-    extract::{
-        Path, State,
-        rejection::{JsonRejection, PathRejection},
-    },
+    extract::{Path, State, rejection::PathRejection},
     http::{Method, StatusCode},
     response::Response,
 };
@@ -29,7 +26,7 @@ use crate::{
     pages,
     routes::{ActDetails, Routes},
     sessions::Session,
-    values::Whole,
+    values::{JsonObject, Whole},
 };
 
 /// Days after which a token ends, at most.
@@ -283,9 +280,9 @@ struct UserBody {
 
 async fn add_user(
     State(app): State<Arc<App>>,
-    body: Result<Json<UserBody>, JsonRejection>,
+    body: Result<JsonObject<UserBody>, Rejection>,
 ) -> Result<Response, Rejection> {
-    let Json(body) = body?;
+    let JsonObject(body) = body?;
     let (name, groups) = (body.name.0, names(body.groups));
     let details = ActDetails::new("user", &name)
         .with("role", body.role)
@@ -324,9 +321,9 @@ struct RoleBody {
 async fn set_role(
     State(app): State<Arc<App>>,
     path: Result<Path<String>, PathRejection>,
-    body: Result<Json<RoleBody>, JsonRejection>,
+    body: Result<JsonObject<RoleBody>, Rejection>,
 ) -> Result<Response, Rejection> {
-    let (Path(name), Json(body)) = (path?, body?);
+    let (Path(name), JsonObject(body)) = (path?, body?);
     let groups = body.groups.map(names);
     let mut details = ActDetails::new("user", &name).with("role", body.role);
     if let Some(groups) = &groups {
@@ -347,9 +344,9 @@ struct PasswordBody {
 async fn set_password(
     State(app): State<Arc<App>>,
     path: Result<Path<String>, PathRejection>,
-    body: Result<Json<PasswordBody>, JsonRejection>,
+    body: Result<JsonObject<PasswordBody>, Rejection>,
 ) -> Result<Response, Rejection> {
-    let (Path(name), Json(body)) = (path?, body?);
+    let (Path(name), JsonObject(body)) = (path?, body?);
     let details = ActDetails::new("user", &name);
     let accounts = Arc::clone(&app.accounts);
     let done = form::blocking(move || accounts.set_password(&name, body.password.0.secret()));
@@ -425,9 +422,9 @@ struct MadeToken {
 async fn add_token(
     State(app): State<Arc<App>>,
     actor: Actor,
-    body: Result<Json<TokenBody>, JsonRejection>,
+    body: Result<JsonObject<TokenBody>, Rejection>,
 ) -> Result<Response, Rejection> {
-    let Json(body) = body?;
+    let JsonObject(body) = body?;
     let life = body
         .days
         .map(|days| SignedDuration::from_hours(24 * i64::from(days.get())));
@@ -568,9 +565,9 @@ async fn change_password(
     State(app): State<Arc<App>>,
     Extension(client): Extension<Client>,
     actor: Actor,
-    body: Result<Json<NewPasswordBody>, JsonRejection>,
+    body: Result<JsonObject<NewPasswordBody>, Rejection>,
 ) -> Result<Response, Rejection> {
-    let Json(body) = body?;
+    let JsonObject(body) = body?;
     let (old, new) = (body.old.into_secret(), body.new.0.into_secret());
     pages::change_own_password(&app, client, &actor, old, new).await?;
     Ok(ActDetails::default().on(StatusCode::NO_CONTENT))

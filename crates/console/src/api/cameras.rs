@@ -10,7 +10,7 @@ use axum::{
     Extension, Json,
     extract::{
         Path, Query, State,
-        rejection::{JsonRejection, PathRejection, QueryRejection},
+        rejection::{PathRejection, QueryRejection},
     },
     http::{HeaderMap, Method},
     response::Response,
@@ -35,6 +35,7 @@ use crate::{
     live,
     openapi::{Answer, Operation, schema},
     routes::{ActDetails, Routes},
+    values::JsonObject,
 };
 
 /// Adds the operations.
@@ -149,10 +150,10 @@ pub(super) fn routes(routes: Routes) -> Routes {
 }
 
 /// The body. Messages of a JSON parser could repeat a password, so they are not passed on.
-fn body<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Rejection> {
+fn body<T>(body: Result<JsonObject<T>, Rejection>) -> Result<T, Rejection> {
     match body {
-        Ok(Json(body)) => Ok(body),
-        Err(rejection) => match Rejection::from(rejection) {
+        Ok(JsonObject(body)) => Ok(body),
+        Err(rejection) => match rejection {
             Rejection::BadRequest(_) => Err(Rejection::BadRequest(
                 "the body is not the JSON object that the description of the API asks for".into(),
             )),
@@ -182,6 +183,7 @@ struct StartedAnswer {
 
 /// For which state of the files.
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 struct RevisionQuery {
     /// Revision of the configuration: if the files were changed since, nothing is done. Absent: the present one.
     #[serde(default)]

@@ -8,7 +8,7 @@ use axum::{
     Json,
     extract::{
         Path, Query, RawQuery, State,
-        rejection::{JsonRejection, PathRejection, QueryRejection},
+        rejection::{PathRejection, QueryRejection},
     },
     http::Method,
     response::{IntoResponse, Response},
@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use self::tried::{ThresholdValues, TriedQuery, expect_has, expect_valid};
+use super::configuration::expect_unrestricted;
 use crate::{
     app::App,
     error::Rejection,
@@ -30,7 +31,7 @@ use crate::{
     openapi::{Answer, Operation, schema},
     pages::{self, ApplyFault, Asked, CandidateAsked, CandidatesFilter},
     routes::{ActDetails, Routes},
-    values::{Day, ReasonName, Whole},
+    values::{Day, JsonObject, ReasonName, Whole},
 };
 
 /// Candidates in an answer.
@@ -182,6 +183,7 @@ struct WhatIfDocument {
 
 /// What candidates are filtered by.
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 struct CandidatesQuery {
     /// A camera with all its presets, or one preset.
     camera: Option<String>,
@@ -201,6 +203,7 @@ struct CandidatesQuery {
 
 /// Which page of looks.
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 struct LooksQuery {
     /// Looks before this time, RFC 3339; by default the newest.
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
@@ -308,9 +311,10 @@ async fn apply(
     State(app): State<Arc<App>>,
     actor: Actor,
     path: Result<Path<String>, PathRejection>,
-    body: Result<Json<ThresholdsChange>, JsonRejection>,
+    body: Result<JsonObject<ThresholdsChange>, Rejection>,
 ) -> Result<Response, Rejection> {
-    let (Path(id), Json(change)) = (path?, body?);
+    expect_unrestricted(&actor)?;
+    let (Path(id), JsonObject(change)) = (path?, body?);
     let asked = asked(&app, &actor, &id, &change.thresholds)?;
     let mut details = ActDetails::new("rule", &id);
     for (threshold, now, tried) in asked.changes() {

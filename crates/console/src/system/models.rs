@@ -373,6 +373,7 @@ impl JsonSchema for PackageBody {
 
 /// Query of an installation, for its size before the upload.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct InstallQuery {
     /// Name of the package's file, for the audit log.
     #[serde(default)]

@@ -20,10 +20,24 @@ const SETUP: &str = "crates/console/tests/schemathesis/setup.sh";
 /// The same requests in each run, so that a failure can be looked into.
 const SEED: &str = "19";
 
-/// Requests for each operation in a phase, at most: with these a run takes about a minute on two busy cores.
-const MANY: &str = "20";
-/// Where most of it is refused.
-const FEW: &str = "5";
+/// How much of the fuzzer's work is done.
+#[derive(Clone, Copy)]
+enum Effort {
+    /// All phases: each limit of each parameter, random data, and operations in a row.
+    Thorough,
+    /// Some random data: where most of it is refused, or answered as in a thorough run.
+    Short,
+}
+
+impl Effort {
+    /// With these a run takes about a minute on two idle cores, most of it in the fuzzer.
+    fn arguments(self) -> [&'static str; 4] {
+        match self {
+            Self::Thorough => ["--phases", "coverage,fuzzing,stateful", "--max-examples", "10"],
+            Self::Short => ["--phases", "fuzzing", "--max-examples", "5"],
+        }
+    }
+}
 
 /// Operations that are not fuzzed: a request for live video has no end.
 const NOT_FUZZED: [&str; 1] = ["/api/v1/views/{view}/live.mp4"];
@@ -59,7 +73,7 @@ expected-statuses = ["2xx", "3xx", "401", "403", "404", "409", "422", "429"]
 "#;
 
 /// Fuzzes a console; `token` is sent with each request, `case` is one that is filed. Fails with its report if an answer was not as described.
-fn fuzz(served: &Served, token: Option<&str>, case: &str, examples: &str) {
+fn fuzz(served: &Served, token: Option<&str>, case: &str, effort: Effort) {
     let program = match installed() {
         Ok(program) => program,
         Err(why) => {
@@ -86,7 +100,8 @@ fn fuzz(served: &Served, token: Option<&str>, case: &str, examples: &str) {
         .arg(format!("http://{}/api/v1/openapi.json", served.address))
         .args(["--checks", "all", "--mode", "all", "--no-color"])
         .args(NOT_FUZZED.iter().flat_map(|path| ["--exclude-path", path]))
-        .args(["--seed", SEED, "--max-examples", examples, "--continue-on-failure"])
+        .args(["--seed", SEED, "--continue-on-failure"])
+        .args(effort.arguments())
         .args(["--request-timeout", "60", "--suppress-health-check", "all"])
         .env(
             "SCHEMATHESIS_HOOKS",
@@ -164,7 +179,7 @@ fn the_api_answers_an_administrators_program_as_it_is_described() {
     let served = Served::with_users_and(with_schedule);
     let case = with_records(&served);
     let token = token(&served, Role::Admin);
-    fuzz(&served, Some(&token), &case, MANY);
+    fuzz(&served, Some(&token), &case, Effort::Thorough);
     let mut program = served.browser().with("Authorization", &format!("Bearer {token}"));
     assert_eq!(
         program.get("/api/v1/users").status,
@@ -178,12 +193,12 @@ fn the_api_answers_a_viewers_program_as_it_is_described() {
     let served = Served::with_users();
     let case = served.file_case(1, "street-b", true);
     let token = token(&served, Role::Viewer);
-    fuzz(&served, Some(&token), &case, FEW);
+    fuzz(&served, Some(&token), &case, Effort::Short);
 }
 
 #[test]
 fn the_api_answers_as_it_is_described_on_a_box_without_users_and_without_a_ledger() {
     let served = Served::start();
     let case = served.file_case(1, "street-a", true);
-    fuzz(&served, None, &case, FEW);
+    fuzz(&served, None, &case, Effort::Short);
 }

@@ -447,7 +447,7 @@ fn bad_requests_about_models_are_refused_with_words() {
             400,
             "looks",
         ),
-        ("garbage_nano_416/shadow", r#"{}"#, 400, "version"),
+        ("garbage_nano_416/shadow", r#"{}"#, 422, "version"),
         (
             "garbage_nano_416/shadow",
             r#"{"stop":true}"#,

@@ -2,11 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use axum::{
-    Json,
-    extract::{State, rejection::JsonRejection},
-    response::Response,
-};
+use axum::{Json, extract::State, response::Response};
 use gridwatch_config::raw::Span;
 use gridwatch_onvif::brand::StreamRole;
 use schemars::JsonSchema;
@@ -18,7 +14,7 @@ use crate::{
     error::Rejection,
     identity::Actor,
     routes::ActDetails,
-    values::{Id, Latitude, Longitude, Text, ViewRadius},
+    values::{Id, JsonObject, Latitude, Longitude, Text, ViewRadius},
 };
 
 /// Which stream.
@@ -76,9 +72,9 @@ pub(super) struct AddedAnswer {
 pub(super) async fn add_camera(
     State(app): State<Arc<App>>,
     actor: Actor,
-    given: Result<Json<AddBody>, JsonRejection>,
+    given: Result<JsonObject<AddBody>, Rejection>,
 ) -> Result<Response, Rejection> {
-    let Json(given) = given?;
+    let JsonObject(given) = given?;
     let wizard = app.wizards.find(&given.probe, &actor).ok_or(Rejection::NotFound)?;
     let details = ActDetails::new("camera", given.id.as_str()).with("target", wizard.given.recorded());
     let input = CameraInput {

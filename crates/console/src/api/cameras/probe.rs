@@ -4,10 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
-    extract::{
-        Path, State,
-        rejection::{JsonRejection, PathRejection},
-    },
+    extract::{Path, State, rejection::PathRejection},
     response::Response,
 };
 use gridwatch_base::secret::Secret;
@@ -30,7 +27,7 @@ use crate::{
     identity::Actor,
     pages,
     routes::ActDetails,
-    values::{BrandName, Whole},
+    values::{BrandName, JsonObject, Whole},
 };
 
 /// Channels of the largest recorders.
@@ -70,7 +67,7 @@ pub(super) struct ProbeBody {
 pub(super) async fn probe_camera(
     State(app): State<Arc<App>>,
     actor: Actor,
-    given: Result<Json<ProbeBody>, JsonRejection>,
+    given: Result<JsonObject<ProbeBody>, Rejection>,
 ) -> Result<Response, Rejection> {
     let given = body(given)?;
     let secret = |password: Option<Password>| password.map_or_else(|| Secret::new(""), Password::into_secret);

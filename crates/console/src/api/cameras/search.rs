@@ -4,10 +4,7 @@ use std::{net::Ipv4Addr, sync::Arc};
 
 use axum::{
     Json,
-    extract::{
-        Path, State,
-        rejection::{JsonRejection, PathRejection},
-    },
+    extract::{Path, State, rejection::PathRejection},
     response::Response,
 };
 use gridwatch_onvif::discovery::FoundDevice;
@@ -15,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{StartedAnswer, body};
-use crate::{add, app::App, error::Rejection, identity::Actor, routes::ActDetails};
+use crate::{add, app::App, error::Rejection, identity::Actor, routes::ActDetails, values::JsonObject};
 
 /// Where to search.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -29,7 +26,7 @@ pub(super) struct SearchBody {
 pub(super) async fn search_cameras(
     State(app): State<Arc<App>>,
     actor: Actor,
-    given: Result<Json<SearchBody>, JsonRejection>,
+    given: Result<JsonObject<SearchBody>, Rejection>,
 ) -> Result<Response, Rejection> {
     let given = body(given)?;
     let listed: Vec<String> = given.interfaces.iter().map(Ipv4Addr::to_string).collect();

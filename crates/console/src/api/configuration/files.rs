@@ -6,7 +6,7 @@ use axum::{
     Json,
     extract::{
         Path, Query, State,
-        rejection::{JsonRejection, PathRejection, QueryRejection},
+        rejection::{PathRejection, QueryRejection},
     },
     http::StatusCode,
     response::{IntoResponse, Response},
@@ -26,7 +26,7 @@ use crate::{
     identity::Actor,
     page::Page,
     routes::ActDetails,
-    values::Text,
+    values::{JsonObject, Text},
 };
 
 /// Which configuration is in force.
@@ -88,6 +88,7 @@ pub(super) async fn versions(State(app): State<Arc<App>>, actor: Actor) -> Resul
 
 /// Two versions to be compared.
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct SidesQuery {
     /// Number of a version, or `current`.
     from: Side,
@@ -158,10 +159,10 @@ pub(super) async fn restore(
     actor: Actor,
     page: Page,
     path: Result<Path<Number>, PathRejection>,
-    body: Result<Json<RestoreBody>, JsonRejection>,
+    body: Result<JsonObject<RestoreBody>, Rejection>,
 ) -> Result<Response, Rejection> {
     expect_unrestricted(&actor)?;
-    let (Path(Number(id)), Json(body)) = (path?, body?);
+    let (Path(Number(id)), JsonObject(body)) = (path?, body?);
     let why = reason(&body.why)?;
     let details = ActDetails::new("restored", id).with("why", &why);
     let outcome = history::restore(&app, &actor, id, body.revision, why).await?;
@@ -185,6 +186,7 @@ pub(crate) fn reason(text: &str) -> Result<String, Rejection> {
 
 /// A file of the configuration.
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct FileQuery {
     /// `edge.toml`, or such as `conf.d/gate.toml`; default: the main file.
     file: Option<String>,
@@ -244,10 +246,10 @@ pub(super) async fn set_text(
     State(app): State<Arc<App>>,
     actor: Actor,
     page: Page,
-    body: Result<Json<TextBody>, JsonRejection>,
+    body: Result<JsonObject<TextBody>, Rejection>,
 ) -> Result<Response, Rejection> {
     expect_unrestricted(&actor)?;
-    let Json(body) = body?;
+    let JsonObject(body) = body?;
     let details = ActDetails::new("file", &body.file).with("why", body.why.as_str().trim());
     let edit = TextEdit {
         file: body.file,

@@ -6,7 +6,7 @@ use axum::{
     Json,
     extract::{
         Path, Query, State,
-        rejection::{JsonRejection, PathRejection, QueryRejection},
+        rejection::{PathRejection, QueryRejection},
     },
     response::{IntoResponse, Response},
 };
@@ -23,7 +23,7 @@ use crate::{
     identity::Actor,
     page::Page,
     routes::ActDetails,
-    values::Id,
+    values::{Id, JsonObject},
 };
 
 /// The schedules.
@@ -64,9 +64,9 @@ pub(super) async fn set_schedule(
     actor: Actor,
     page: Page,
     path: Result<Path<Id>, PathRejection>,
-    body: Result<Json<WindowsBody>, JsonRejection>,
+    body: Result<JsonObject<WindowsBody>, Rejection>,
 ) -> Result<Response, Rejection> {
-    let (Path(id), Json(body)) = (path?, body?);
+    let (Path(id), JsonObject(body)) = (path?, body?);
     let id = id.as_str();
     let outcome = parts::save_windows(&app, &actor, id, body.revision, body.windows).await?;
     let present = present_schedule(&app, id, &outcome).await?;
@@ -89,6 +89,7 @@ pub(super) async fn present_schedule(app: &Arc<App>, id: &str, outcome: &EditOut
 
 /// The revision that a change is based on.
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct RevisionQuery {
     /// The revision that the change is based on.
     revision: String,
