@@ -42,6 +42,7 @@ mod server;
 mod sessions;
 mod system;
 mod tls;
+mod values;
 mod web_texts;
 
 use std::{future::Future, sync::Arc};

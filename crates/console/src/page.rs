@@ -79,6 +79,10 @@ impl Page {
         let config = app.config();
         let language = i18n::language(headers, config.language);
         let theme = cookies::get(headers, cookies::THEME).and_then(|word| Theme::parse(&word));
+        let (readiness, configuration) = match &actor {
+            Some(actor) => actor.standing(&*app.daemon),
+            None => (app.daemon.readiness(), app.daemon.configuration()),
+        };
         Self {
             t: Texts::of(language),
             language,
@@ -89,8 +93,8 @@ impl Page {
             actor,
             path: path.to_owned(),
             node: config.node.to_string(),
-            readiness: app.daemon.readiness(),
-            configuration: app.daemon.configuration(),
+            readiness,
+            configuration,
             zone: config.timezone.clone(),
         }
     }

@@ -10,10 +10,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{
-        Path, State,
-        rejection::{JsonRejection, PathRejection},
-    },
+    extract::{Path, State, rejection::PathRejection},
     http::{Method, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
@@ -23,7 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-pub(crate) use self::files::reason;
+pub(crate) use self::files::{Number, reason};
 use self::{
     files::{
         ChangeAnswer, ConfigurationAnswer, FileQuery, RestoreBody, SidesQuery, TextAnswer, TextBody, VersionAnswer,
@@ -44,6 +41,7 @@ use crate::{
     openapi::{Answer, Operation, schema},
     page::Page,
     routes::{ActDetails, NotAnAct, NotDone, Routes},
+    values::JsonObject,
 };
 
 /// Adds the operations.
@@ -397,9 +395,9 @@ async fn set_zones(
     actor: Actor,
     page: Page,
     path: Result<Path<String>, PathRejection>,
-    body: Result<Json<ZonesBody>, JsonRejection>,
+    body: Result<JsonObject<ZonesBody>, Rejection>,
 ) -> Result<Response, Rejection> {
-    let (view, Json(body)) = (CameraId::from(path?.0), body?);
+    let (view, JsonObject(body)) = (CameraId::from(path?.0), body?);
     let path = parts::path_of(&app, &actor, &view)?.key("zones");
     let outcome = parts::save_zones(&app, &actor, &view, body.revision, body.zones).await?;
     let present = match &outcome {
@@ -463,9 +461,9 @@ async fn set_calibration(
     actor: Actor,
     page: Page,
     path: Result<Path<String>, PathRejection>,
-    body: Result<Json<PairsBody>, JsonRejection>,
+    body: Result<JsonObject<PairsBody>, Rejection>,
 ) -> Result<Response, Rejection> {
-    let (view, Json(body)) = (CameraId::from(path?.0), body?);
+    let (view, JsonObject(body)) = (CameraId::from(path?.0), body?);
     let path = parts::path_of(&app, &actor, &view)?;
     let outcome = parts::save_pairs(&app, &actor, &view, body.revision, body.points).await?;
     let present = match &outcome {
@@ -483,9 +481,9 @@ async fn fit(
     actor: Actor,
     page: Page,
     path: Result<Path<String>, PathRejection>,
-    body: Result<Json<FitBody>, JsonRejection>,
+    body: Result<JsonObject<FitBody>, Rejection>,
 ) -> Result<Response, Rejection> {
-    let (view, Json(body)) = (CameraId::from(path?.0), body?);
+    let (view, JsonObject(body)) = (CameraId::from(path?.0), body?);
     parts::path_of(&app, &actor, &view)?;
     let config = app.config();
     let fitted = configuration::blocking(&app, move |_| parts::fit(&config, &body)).await?;
@@ -543,7 +541,7 @@ async fn confirm_view(
 }
 
 /// Refuses what concerns all cameras to users who may not see all.
-fn expect_unrestricted(actor: &Actor) -> Result<(), Rejection> {
+pub(crate) fn expect_unrestricted(actor: &Actor) -> Result<(), Rejection> {
     match actor.is_restricted() {
         true => Err(Rejection::Restricted),
         false => Ok(()),

@@ -15,6 +15,7 @@ use crate::{
     error::Rejection,
     ground::{self, GroundAnswer},
     identity::Actor,
+    values::{Uncertainty, is_id},
 };
 
 /// Pairs of a calibration, at most; each costs two fits.
@@ -130,7 +131,7 @@ pub(crate) async fn remove_schedule(
         edit: move |editor: &mut Editor| editor.remove(&path),
     };
     match change(app, actor, edit).await {
-        Err(Rejection::BadRequest(_)) => Err(Rejection::NotFound),
+        Err(Rejection::Missing(_)) => Err(Rejection::NotFound),
         done => done,
     }
 }
@@ -145,8 +146,6 @@ fn schedule_id(actor: &Actor, id: &str) -> Result<String, Rejection> {
     if actor.is_restricted() {
         return Err(Rejection::Restricted);
     }
-    let is_id =
-        |id: &str| (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
     match is_id(id) {
         true => Ok(id.to_owned()),
         false => Err(Rejection::BadRequest(
@@ -192,17 +191,17 @@ impl CalibrationPart {
 #[derive(Debug, Clone, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FitBody {
-    /// The pairs, 4 to 200.
-    #[schemars(length(min = 1, max = 200))]
+    /// The pairs.
+    #[schemars(length(min = 4, max = MAX_PAIRS))]
     points: Vec<raw::PointPair>,
     /// Coordinate system of the ground points; default: that of the grid.
     #[serde(default)]
     crs: Option<String>,
     #[serde(default)]
     distortion: Option<raw::Distortion>,
-    /// Where the uncertainty reaches this, a line is drawn; metres, 0.5 to 500.
+    /// Where the uncertainty reaches this, a line is drawn; metres. Default 15.
     #[serde(default)]
-    max_uncertainty_m: Option<f64>,
+    max_uncertainty_m: Option<Uncertainty>,
 }
 
 /// Why pairs give no calibration.
@@ -285,7 +284,7 @@ pub(crate) fn fit(config: &gridwatch_config::Config, body: &FitBody) -> Result<G
         None => None,
     };
     let calibration = Calibration::fit_with_lens(&pairs, lens).map_err(FitFault::Pairs)?;
-    let max_uncertainty_m = body.max_uncertainty_m.unwrap_or(15.0).clamp(0.5, 500.0);
+    let max_uncertainty_m = body.max_uncertainty_m.map_or(15.0, Uncertainty::get);
     Ok(ground::project(
         &calibration,
         &pairs,

@@ -16,6 +16,8 @@ mod cases;
 mod configuration;
 mod events;
 mod forged;
+mod groups;
+mod hostile;
 mod hours;
 mod http;
 mod live;
