@@ -52,7 +52,7 @@ impl SignsFile {
 pub struct EditedSign {
     /// Its place among those that were read, from 0; `None`: it is new.
     pub index: Option<usize>,
-    /// What it is to be. The number and the text that were read on a sign stay if this has none.
+    /// What it is to be. The number and the text that were read on a sign, and the day of its record, stay if this has none.
     pub sign: raw::Sign,
 }
 
@@ -275,7 +275,7 @@ fn update(table: &mut Table, sign: &raw::Sign) {
         );
     }
     set(table, "label", Some(sign.label.as_str().into()));
-    for (key, read) in [("number", &sign.number), ("text", &sign.text)] {
+    for (key, read) in [("number", &sign.number), ("text", &sign.text), ("added", &sign.added)] {
         if let Some(read) = read {
             set(table, key, Some(read.as_str().into()));
         }
@@ -284,7 +284,6 @@ fn update(table: &mut Table, sign: &raw::Sign) {
         ("note", &sign.note),
         ("permit", &sign.permit),
         ("valid_until", &sign.valid_until),
-        ("added", &sign.added),
     ];
     for (key, text) in fields {
         let text = text.as_deref().filter(|text| !text.is_empty());
