@@ -37,7 +37,11 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub(super) use self::{adverts::read as read_adverts, signs::read as read_signs, survey::read as read_survey};
+pub(super) use self::{
+    adverts::read as read_adverts,
+    signs::{parse as parse_signs, read as read_signs},
+    survey::read as read_survey,
+};
 pub use self::{
     draft::{Draft, ReplayConfig},
     survey::Survey,

@@ -27,7 +27,7 @@ mod rule;
 mod signs;
 mod span;
 
-pub(super) use calendar::{DATES_PATTERN, DAYS_PATTERN, SEASON_PATTERN, TIME_PATTERN};
+pub(super) use calendar::{DATES_PATTERN, DAY_PATTERN, DAYS_PATTERN, SEASON_PATTERN, TIME_PATTERN};
 pub(super) use span::SPAN_PATTERN;
 pub use {
     adverts::{Adverts, BannerShape, MessengerForm, MessengerWords, TradeWords},

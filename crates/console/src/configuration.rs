@@ -191,6 +191,30 @@ fn retain_own(changes: Option<&mut Vec<Change>>, part: Option<&ElementPath>) {
     }
 }
 
+/// What a change would do: its faults, or what would differ. Nothing is written.
+pub(crate) async fn preview<F>(app: &Arc<App>, edit: PartEdit<F>) -> Result<history::Checked, Rejection>
+where
+    F: Fn(&mut Editor) -> Result<(), EditError> + Send + 'static,
+{
+    let checked = blocking(app, move |main| -> Result<history::Checked, EditError> {
+        let mut editor = Editor::open(main)?;
+        (edit.edit)(&mut editor)?;
+        Ok(history::Checked {
+            faults: editor.check().faults,
+            warnings: Vec::new(),
+            changes: editor.changes(),
+        })
+    });
+    match checked.await? {
+        Err(EditError::Faults(faults)) => Ok(history::Checked {
+            faults: faults.0,
+            warnings: Vec::new(),
+            changes: Vec::new(),
+        }),
+        other => Ok(other?),
+    }
+}
+
 /// What became of a save, with the daemon's answer to a reload.
 pub(crate) async fn finish(
     app: &Arc<App>,

@@ -11,8 +11,11 @@ mod configuration;
 mod ledger;
 mod live;
 mod names;
+mod permits;
+mod presets;
 pub(crate) mod reasons;
 mod review;
+mod signs;
 mod system;
 mod wall;
 
@@ -23,8 +26,8 @@ use gridwatch_config::Language;
 
 pub(crate) use self::{
     account::AccountTexts, add::AddTexts, cases::CaseTexts, common::CommonTexts, configuration::ConfigurationTexts,
-    ledger::LedgerTexts, live::LiveTexts, names::NameTexts, reasons::ReasonTexts, review::ReviewTexts,
-    system::SystemTexts, wall::WallTexts,
+    ledger::LedgerTexts, live::LiveTexts, names::NameTexts, permits::PermitTexts, presets::PresetTexts,
+    reasons::ReasonTexts, review::ReviewTexts, signs::SignTexts, system::SystemTexts, wall::WallTexts,
 };
 use crate::cookies;
 
@@ -103,6 +106,9 @@ pub(crate) struct Texts {
     pub(crate) system: SystemTexts,
     pub(crate) ledger: LedgerTexts,
     pub(crate) reasons: ReasonTexts,
+    pub(crate) permits: PermitTexts,
+    pub(crate) signs: SignTexts,
+    pub(crate) presets: PresetTexts,
 }
 
 static ZH: Texts = Texts {
@@ -118,6 +124,9 @@ static ZH: Texts = Texts {
     system: SystemTexts::ZH,
     ledger: LedgerTexts::ZH,
     reasons: ReasonTexts::ZH,
+    permits: PermitTexts::ZH,
+    signs: SignTexts::ZH,
+    presets: PresetTexts::ZH,
 };
 
 static EN: Texts = Texts {
@@ -133,6 +142,9 @@ static EN: Texts = Texts {
     system: SystemTexts::EN,
     ledger: LedgerTexts::EN,
     reasons: ReasonTexts::EN,
+    permits: PermitTexts::EN,
+    signs: SignTexts::EN,
+    presets: PresetTexts::EN,
 };
 
 impl Texts {
@@ -202,6 +214,9 @@ mod tests {
             SystemTexts::ALL,
             LedgerTexts::ALL,
             ReasonTexts::ALL,
+            PermitTexts::ALL,
+            SignTexts::ALL,
+            PresetTexts::ALL,
         ]
         .into_iter()
         .flatten()

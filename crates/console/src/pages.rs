@@ -17,8 +17,11 @@ mod live;
 mod login;
 mod looks;
 mod notices;
+mod permits;
 mod preferences;
+mod presets;
 mod review;
+mod signs;
 mod system;
 mod thresholds;
 mod users;
@@ -74,6 +77,9 @@ pub(crate) fn routes(routes: Routes) -> Routes {
     let routes = calibration::routes(routes);
     let routes = hours::routes(routes);
     let routes = aim::routes(routes);
+    let routes = permits::routes(routes);
+    let routes = signs::routes(routes);
+    let routes = presets::routes(routes);
     let routes = system::routes(routes);
     configuration::routes(routes)
 }

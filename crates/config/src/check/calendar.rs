@@ -102,7 +102,7 @@ impl Checker<'_> {
         });
         let zones = rest.plans.values().flat_map(|c| &c.zones);
         let of_zones = zones.filter_map(|z| match &z.kind {
-            ZoneKind::Permitted { during } => Some(during),
+            ZoneKind::Permitted { during, .. } => Some(during),
             _ => None,
         });
         let used: BTreeSet<&str> = of_rules.chain(of_zones).map(ScheduleId::as_str).collect();

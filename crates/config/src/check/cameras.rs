@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+use jiff::civil::Date;
 use serde_json::Value;
 use url::Url;
 
@@ -12,7 +13,7 @@ use gridwatch_base::{
     file,
 };
 use gridwatch_camera::{StreamSource, Transport, receive::is_rtsp};
-use gridwatch_engine::{CameraId, CameraPlan, Point, RuleId, Zone, ZoneId, ZoneKind, geometry::Crs};
+use gridwatch_engine::{CameraId, CameraPlan, Point, RuleId, Validity, Zone, ZoneId, ZoneKind, geometry::Crs};
 
 /// Limits of `look_every`: two looks per second are what a small core can decode and analyse for one camera; beyond an hour, most
 /// problems come and go unseen.
@@ -446,6 +447,14 @@ impl Checker<'_> {
                     "set kind = \"permitted\", or remove the line",
                 );
             }
+            if raw.kind != raw::ZoneKind::Permitted && !self.is_invalid(&at.key("kind")) {
+                for (key, day) in [("valid_from", &raw.valid_from), ("valid_until", &raw.valid_until)] {
+                    if day.is_some() {
+                        let remedy = "set kind = \"permitted\", or remove the line";
+                        self.fault(&at.key(key), "only allowed on a permitted zone", remedy);
+                    }
+                }
+            }
             if kind.is_none() && !raw.rules.is_empty() {
                 self.warn(
                     &at.key("rules"),
@@ -477,11 +486,12 @@ impl Checker<'_> {
                 "list the rules it is meant for: rules = [\"…\"]",
             );
         }
+        let valid = self.validity(at, raw)?;
         let schedule_at = at.key("schedule");
         match &raw.schedule {
             Some(name) => self
                 .schedule(&schedule_at, name)
-                .map(|during| ZoneKind::Permitted { during }),
+                .map(|during| ZoneKind::Permitted { during, valid }),
             None if self.is_invalid(&schedule_at) => None,
             None => {
                 self.fault(
@@ -492,5 +502,52 @@ impl Checker<'_> {
                 None
             }
         }
+    }
+
+    /// The days on which a permitted zone holds.
+    fn validity(&mut self, at: &FieldPath, raw: &raw::Zone) -> Option<Validity> {
+        let mut day = |key: &str, text: &Option<String>| -> Option<Option<Date>> {
+            let (at, Some(text)) = (at.key(key), text) else {
+                return Some(None);
+            };
+            if self.is_invalid(&at) {
+                return None;
+            }
+            match text.parse::<Date>() {
+                Ok(day) => Some(Some(day)),
+                Err(_) => {
+                    let remedy = "use YYYY-MM-DD, such as 2026-10-31";
+                    self.fault(&at, format!("{text:?} is not a date"), remedy);
+                    None
+                }
+            }
+        };
+        let (from, until) = (day("valid_from", &raw.valid_from), day("valid_until", &raw.valid_until));
+        let valid = Validity {
+            from: from?,
+            until: until?,
+        };
+        if let (Some(from), Some(until)) = (valid.from, valid.until)
+            && until < from
+        {
+            let message = format!("{until} is before valid_from ({from})");
+            self.fault(
+                &at.key("valid_until"),
+                message,
+                "give the last day on which it is permitted",
+            );
+            return None;
+        }
+        if let (Some(until), Some(today)) = (valid.until, self.surroundings.today)
+            && until < today
+        {
+            let message = format!("expired on {until}: what stands here is not permitted any more");
+            self.warn(
+                &at.key("valid_until"),
+                message,
+                "set a later day if it was renewed, or remove the zone",
+            );
+        }
+        Some(valid)
     }
 }

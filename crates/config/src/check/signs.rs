@@ -10,7 +10,7 @@ use gridwatch_base::{
     document::{Document, schema},
     file,
 };
-use gridwatch_engine::{AdvertText, ApprovedSign, BBox, Label, PhoneNumber, Rule};
+use gridwatch_engine::{AdvertText, ApprovedSign, BBox, Label, PhoneNumber, Rule, Validity};
 
 impl raw::Sign {
     /// Its bounding box, if valid and within the image.
@@ -30,6 +30,10 @@ impl raw::Signs {
                 bbox: sign.bbox()?,
                 number: sign.number.as_deref().map(PhoneNumber::from),
                 text: sign.text.as_deref().map(AdvertText::from),
+                valid: Validity {
+                    from: None,
+                    until: sign.valid_until.as_deref().and_then(|day| day.parse().ok()),
+                },
             })
         };
         self.signs.iter().filter_map(sign).collect()
@@ -41,7 +45,8 @@ pub(crate) fn read(file: &Path) -> Result<(Document, raw::Signs), Faults> {
     parse(Document::read(file))
 }
 
-fn parse(document: Result<(Document, Vec<Fault>), Vec<Fault>>) -> Result<(Document, raw::Signs), Faults> {
+/// Checks what was read of a baseline file.
+pub(crate) fn parse(document: Result<(Document, Vec<Fault>), Vec<Fault>>) -> Result<(Document, raw::Signs), Faults> {
     let (document, mut faults) = document.map_err(Faults)?;
     let sanitized = schema::check::<raw::Signs>(&document, &MESSAGES, &mut faults);
     let signs = serde_json::from_value::<raw::Signs>(sanitized.value).ok();
@@ -60,12 +65,14 @@ fn parse(document: Result<(Document, Vec<Fault>), Vec<Fault>>) -> Result<(Docume
         }
         for (i, sign) in signs.signs.iter().enumerate() {
             let at = whole.key("signs").index(i);
-            if let Some(day) = sign.added.as_ref().filter(|day| day.parse::<Date>().is_err()) {
-                fault(
-                    at.key("added"),
-                    format!("{day:?} is not a date"),
-                    "use YYYY-MM-DD, such as 2026-11-22",
-                );
+            for (key, day) in [("added", &sign.added), ("valid_until", &sign.valid_until)] {
+                if let Some(day) = day.as_ref().filter(|day| day.parse::<Date>().is_err()) {
+                    fault(
+                        at.key(key),
+                        format!("{day:?} is not a date"),
+                        "use YYYY-MM-DD, such as 2026-11-22",
+                    );
+                }
             }
             if sign.bbox().is_none() {
                 let message = format!("{:?} is not a box within the image", sign.corners);
@@ -157,6 +164,20 @@ impl Checker<'_> {
                 }
                 continue;
             };
+            let today = self.surroundings.today;
+            let is_expired =
+                |s: &&ApprovedSign| today.is_some_and(|today| s.valid.until.is_some_and(|last| last < today));
+            let expired = signs.iter().filter(is_expired).count();
+            if expired > 0 {
+                warnings.push((
+                    at.clone(),
+                    format!(
+                        "{expired} of {} approved signs have expired and count as new ones",
+                        signs.len()
+                    ),
+                    "set a later valid_until for those that were renewed, and delete the others".to_owned(),
+                ));
+            }
             let unused = signs
                 .iter()
                 .find(|s| !rules.iter().any(|r| r.labels.contains(&s.label)));

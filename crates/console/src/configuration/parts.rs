@@ -141,6 +141,11 @@ pub(crate) fn schedules() -> ElementPath {
     ElementPath::default().key("schedules")
 }
 
+/// Whether a text can be an id of the configuration.
+pub(crate) fn is_id(id: &str) -> bool {
+    (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+}
+
 /// The id of a schedule, which concerns all cameras.
 fn schedule_id(actor: &Actor, id: &str) -> Result<String, Rejection> {
     if actor.is_restricted() {
@@ -152,6 +157,32 @@ fn schedule_id(actor: &Actor, id: &str) -> Result<String, Rejection> {
             "an id has 1 to 64 letters, digits, - or _".into(),
         )),
     }
+}
+
+/// The zones and rules that name a schedule, as people read them: `street-a/stalls`, `vendor`.
+pub(crate) fn schedule_users(document: &Value, id: &str) -> Vec<String> {
+    let list = |value: &Value, key: &str| value.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
+    let name = |value: &Value| value.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let mut found = Vec::new();
+    for camera in list(document, "cameras") {
+        let presets = list(&camera, "presets");
+        for (view, table) in std::iter::once((name(&camera), &camera)).chain(
+            presets
+                .iter()
+                .map(|preset| (format!("{}.{}", name(&camera), name(preset)), preset)),
+        ) {
+            let zones = list(table, "zones").into_iter();
+            let named = zones.filter(|zone| zone.get("schedule").and_then(Value::as_str) == Some(id));
+            found.extend(named.map(|zone| format!("{view}/{}", name(&zone))));
+        }
+    }
+    for rule in list(document, "rules") {
+        let names_it = |field: &str| rule.get(field).and_then(Value::as_str) == Some(id);
+        if ["active", "pause"].into_iter().any(names_it) {
+            found.push(name(&rule));
+        }
+    }
+    found
 }
 
 /// A view's calibration in the files, and the coordinate system of its ground points.
@@ -312,5 +343,22 @@ mod tests {
         });
         assert_eq!(wrong.code(), ("contradicts", vec![2]));
         assert!(list_in("points", "{}").is_err() && list_in("points", "[1]").is_ok());
+    }
+
+    #[test]
+    fn what_names_a_schedule_is_found() {
+        let document = json!({
+            "cameras": [
+                { "id": "gate", "zones": [{ "id": "stalls", "schedule": "market" }, { "id": "path" }] },
+                { "id": "ptz", "presets": [{ "id": "north", "zones": [{ "id": "z", "schedule": "market" }] }] },
+            ],
+            "rules": [{ "id": "vendor", "active": "market" }, { "id": "garbage", "pause": "night" }],
+        });
+        assert_eq!(
+            schedule_users(&document, "market"),
+            ["gate/stalls", "ptz.north/z", "vendor"]
+        );
+        assert_eq!(schedule_users(&document, "night"), ["garbage"]);
+        assert!(schedule_users(&Value::Null, "x").is_empty());
     }
 }

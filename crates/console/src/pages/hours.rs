@@ -102,38 +102,12 @@ async fn template<'a>(
         shown.schedules.push(ScheduleRow {
             id: id.to_owned(),
             data: web_texts::in_page(&json!({ "windows": windows })),
-            used_by: users(&part.document, id).join(", "),
+            used_by: parts::schedule_users(&part.document, id).join(", "),
             is_conflict: mine.is_some_and(|entered| entered.is_conflict && entered.windows.is_some()),
         });
     }
     shown.revision = part.revision;
     Ok(shown)
-}
-
-/// The zones and rules that name a schedule, as people read them: `street-a/stalls`, `vendor`.
-fn users(document: &Value, id: &str) -> Vec<String> {
-    let list = |value: &Value, key: &str| value.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
-    let name = |value: &Value| value.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let mut found = Vec::new();
-    for camera in list(document, "cameras") {
-        let presets = list(&camera, "presets");
-        for (view, table) in std::iter::once((name(&camera), &camera)).chain(
-            presets
-                .iter()
-                .map(|preset| (format!("{}.{}", name(&camera), name(preset)), preset)),
-        ) {
-            let zones = list(table, "zones").into_iter();
-            let named = zones.filter(|zone| zone.get("schedule").and_then(Value::as_str) == Some(id));
-            found.extend(named.map(|zone| format!("{view}/{}", name(&zone))));
-        }
-    }
-    for rule in list(document, "rules") {
-        let names_it = |field: &str| rule.get(field).and_then(Value::as_str) == Some(id);
-        if ["active", "pause"].into_iter().any(names_it) {
-            found.push(name(&rule));
-        }
-    }
-    found
 }
 
 #[derive(Deserialize)]
@@ -239,23 +213,4 @@ async fn answer(
     let mut response = page.show_with(status, &template(app, page, notice, Some(entered)).await?)?;
     response.extensions_mut().insert(NotDone(why.into()));
     Ok(details.on(response))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_names_a_schedule_is_found() {
-        let document = json!({
-            "cameras": [
-                { "id": "gate", "zones": [{ "id": "stalls", "schedule": "market" }, { "id": "path" }] },
-                { "id": "ptz", "presets": [{ "id": "north", "zones": [{ "id": "z", "schedule": "market" }] }] },
-            ],
-            "rules": [{ "id": "vendor", "active": "market" }, { "id": "garbage", "pause": "night" }],
-        });
-        assert_eq!(users(&document, "market"), ["gate/stalls", "ptz.north/z", "vendor"]);
-        assert_eq!(users(&document, "night"), ["garbage"]);
-        assert!(users(&Value::Null, "x").is_empty());
-    }
 }
