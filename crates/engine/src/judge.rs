@@ -25,6 +25,7 @@ use super::{
     presence::LookInterval,
     register::{CaseRegister, RejectedReply},
     since,
+    site::SiteExtent,
     stage::Stage,
     track::{Track, TransitionContext},
     types::{
@@ -55,6 +56,7 @@ pub struct Engine {
     queue: WaitingQueue,
     /// Cached hours of the plan's rules, in their order.
     hours: Vec<HoursCache>,
+    extents: BTreeMap<CameraId, SiteExtent>,
     /// Time of the newest input.
     now: Timestamp,
 }
@@ -144,7 +146,7 @@ impl Engine {
                 self.register.insert(case, None, at);
             }
             Input::Resumed(resumed) => self.resume(*resumed, &mut effects),
-            Input::Observed(look) => self.observe(&look, &mut effects),
+            Input::Observed(look) => self.take_look(&look, Some(&mut effects)),
             Input::Reply(reply) => self.apply_reply(reply, &mut effects),
             Input::EvidenceFailed { case } => self.evidence_failed(&case, &mut effects),
             Input::Tick(at) => {
@@ -254,6 +256,33 @@ impl Engine {
         self.register.held_back()
     }
 
+    /// A case that still affects new ones.
+    pub fn case(&self, id: &CaseId) -> Option<&OpenCase> {
+        self.register.get(id).map(|record| &record.case)
+    }
+
+    /// The open cases that a camera filed, by id.
+    pub fn open_cases_of(&self, camera: &CameraId) -> impl Iterator<Item = &OpenCase> {
+        self.register.open_of(camera)
+    }
+
+    /// For a replay that leaves out inputs: `at` is the time of the newest one.
+    pub fn advance_to(&mut self, at: Timestamp) {
+        self.now = at;
+    }
+
+    /// For a replay that leaves out looks: applies one that detects nothing, of a camera that tracks nothing, without what it means for the
+    /// camera's open cases. It dates the camera's newest look only.
+    pub fn date_look(&mut self, look: &Observation) {
+        // Without tracks there is nothing to report.
+        self.take_look(look, None);
+    }
+
+    /// Where the candidates of each camera were that were compared with cases since the start.
+    pub fn extents(&self) -> &BTreeMap<CameraId, SiteExtent> {
+        &self.extents
+    }
+
     /// When any camera last saw the object of a case; `None` for a case that the engine has forgotten.
     pub fn last_seen(&self, case: &CaseId) -> Option<Timestamp> {
         self.register.get(case).map(|r| r.last_seen)
@@ -289,13 +318,16 @@ impl Engine {
         self.plan = Some(plan);
     }
 
-    fn observe(&mut self, look: &Observation, effects: &mut Vec<Effect>) {
+    /// Takes a look; without `judged`, what it dates only.
+    fn take_look(&mut self, look: &Observation, judged: Option<&mut Vec<Effect>>) {
         let Some(plan) = self.plan.clone() else {
             return;
         };
         let Some((id, camera)) = plan.cameras.get_key_value(&look.camera) else {
             return;
         };
+        let (is_judged, mut none) = (judged.is_some(), Vec::new());
+        let effects = judged.unwrap_or(&mut none);
         self.queue.collect(&self.cameras, id);
         let state = self.cameras.entry(id.clone()).or_default();
         if let Some(newest) = state.newest.filter(|newest| look.at <= *newest) {
@@ -311,7 +343,9 @@ impl Engine {
         if look.view != View::Clear {
             state.was_blind = true;
             state.not_searched.values_mut().for_each(|before| *before = None);
-            self.expire_verifications(Some(id), look.at, effects);
+            if is_judged {
+                self.expire_verifications(Some(id), look.at, effects);
+            }
             return;
         }
         let before = state.newest_clear.filter(|_| !state.was_blind);
@@ -323,6 +357,9 @@ impl Engine {
                 continue;
             }
             let before = state.not_searched.remove(&rule.id).unwrap_or(before);
+            if !is_judged {
+                continue;
+            }
             if !state.tracks.contains_key(&rule.id) {
                 state.tracks.insert(rule.id.clone(), Vec::new());
             }
@@ -352,11 +389,14 @@ impl Engine {
                 scores: rule.scores(look.light),
                 shows_absence: !rule.labels.iter().any(|label| look.not_searched.contains(label)),
                 register: &mut self.register,
+                extents: &mut self.extents,
                 effects,
             }
             .evaluate(tracks, &look.detections);
         }
-        self.expire_verifications(Some(id), look.at, effects);
+        if is_judged {
+            self.expire_verifications(Some(id), look.at, effects);
+        }
     }
 
     /// Reports verifications that ran out of time as unverifiable.

@@ -5,7 +5,7 @@
 use super::{
     geometry::distance_m,
     types::{
-        AdvertIdentity, AdvertText, Appearance, BBox, CameraId, CameraPlan, Claim, Location, OpenCase, PhoneNumber,
+        AdvertIdentity, AdvertText, Appearance, BBox, CameraId, CameraPlan, Claim, Location, LonLat, OpenCase, PhoneNumber,
         Place, PlaceMethod, Plan, Rule, ZoneId,
     },
 };
@@ -37,6 +37,67 @@ pub(super) fn locate(plan: &Plan, camera: &CameraPlan, rule: &Rule, bbox: &BBox)
         method,
         cell,
     })
+}
+
+/// What contains some located things: the range of their longitudes and latitudes, and the largest uncertainty.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SiteExtent {
+    west: f64,
+    east: f64,
+    south: f64,
+    north: f64,
+    uncertainty_m: f64,
+}
+
+/// Metres of a degree of latitude, somewhat less than anywhere on the ellipsoid (110,574 at the equator).
+const METRES_PER_DEGREE: f64 = 110_000.0;
+
+impl SiteExtent {
+    /// That of one position.
+    pub fn at(LonLat { lon, lat }: LonLat, uncertainty_m: f64) -> Self {
+        Self {
+            west: lon,
+            east: lon,
+            south: lat,
+            north: lat,
+            uncertainty_m,
+        }
+    }
+
+    /// That of one thing.
+    pub fn of(located: &Location) -> Self {
+        Self::at(located.at, located.uncertainty_m)
+    }
+
+    /// Makes it contain another thing.
+    pub fn add(&mut self, located: &Location) {
+        self.join(&Self::of(located));
+    }
+
+    /// Makes it contain what another contains.
+    pub fn join(&mut self, other: &Self) {
+        self.west = self.west.min(other.west);
+        self.east = self.east.max(other.east);
+        self.south = self.south.min(other.south);
+        self.north = self.north.max(other.north);
+        self.uncertainty_m = self.uncertainty_m.max(other.uncertainty_m);
+    }
+
+    /// False only if nothing in the one can be at the site of anything in the other for a rule with this merge radius.
+    pub fn may_share_site(&self, other: &Self, merge_radius_m: f64) -> bool {
+        let uncertainty = self.uncertainty_m.max(other.uncertainty_m);
+        let radius = merge_radius_m.max(2.0 * uncertainty).max(MIN_MERGE_RADIUS_M);
+        let apart = |low: f64, high: f64, other_low: f64, other_high: f64| (other_low - high).max(low - other_high);
+        let north = apart(self.south, self.north, other.south, other.north);
+        // Or the other way round, at the date line.
+        let round = 360.0 - (self.east.max(other.east) - self.west.min(other.west));
+        let east = apart(self.west, self.east, other.west, other.east).min(round);
+        let poleward = [self.south, self.north, other.south, other.north].map(f64::abs);
+        let narrowest = poleward.into_iter().fold(0.0, f64::max).min(90.0).to_radians().cos();
+        // Written so that NaN may share every site.
+        let is_apart = north * METRES_PER_DEGREE > radius || east * METRES_PER_DEGREE * narrowest > radius;
+        !is_apart
+    }
 }
 
 /// What identifies a problem at a place.

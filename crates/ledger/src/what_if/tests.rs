@@ -2,10 +2,12 @@
 
 use std::{sync::atomic::AtomicBool, time::Duration};
 
+mod week;
+
 use super::*;
 use crate::{
-    RecordedEngine, Recorder, RunInfo, Settings,
-    replay::{compare::CaseChange, tune::labels::LabelSubject},
+    Reader, RecordedEngine, Recorder, RunInfo, Settings,
+    replay::{Replay, compare::CaseChange, tune::labels::LabelSubject},
 };
 use gridwatch_engine::{
     BBox, CameraPlan, CaseState, Category, Detection, Effect, ExceptLabels, Input, Intake, Label, Light, Observation,
