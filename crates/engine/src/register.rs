@@ -283,6 +283,36 @@ impl CaseRegister {
         open.iter().filter(is_empty).cloned().collect()
     }
 
+    /// For how long looks of `camera` that show nothing at the places of its open cases cannot withdraw one; `None`: for ever. Zero if one has an
+    /// open question, which each look helps to answer.
+    pub(super) fn quiet_for(&self, camera: &CameraId, silence: Option<Duration>) -> Option<Duration> {
+        let open = || {
+            let ids = self.open.get(camera).into_iter().flatten();
+            ids.filter_map(|id| self.cases.get(id))
+        };
+        if open().any(|record| record.case.question.is_some()) {
+            return Some(Duration::ZERO);
+        }
+        let silence = silence?;
+        let vacancies = open().filter(|record| may_withdraw_in(record.case.state));
+        let vacancies = vacancies.filter_map(|record| record.vacancy);
+        vacancies.map(|vacancy| vacancy.least_time(silence)).min()
+    }
+
+    /// Records clear looks of `camera` under `rule` that showed nothing, before one of its cases may be withdrawn.
+    pub(super) fn add_empty(
+        &mut self,
+        camera: &CameraId,
+        rule: &Rule,
+        interval: LookInterval,
+        silence: Option<Duration>,
+    ) {
+        if let Some(silence) = silence {
+            let empty = self.vacant_cases(camera, rule, interval, |_| false, silence);
+            debug_assert!(empty.is_empty(), "before `quiet_for`: {empty:?}");
+        }
+    }
+
     /// Records one clear look of `camera` under `rule` at the places of its cases with an open question; `shows` gives
     /// what is at a place, or `None` if the place is hidden. Returns the verdicts reached.
     pub(super) fn verify(

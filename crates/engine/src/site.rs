@@ -5,8 +5,8 @@
 use super::{
     geometry::distance_m,
     types::{
-        AdvertIdentity, AdvertText, Appearance, BBox, CameraId, CameraPlan, Claim, Location, LonLat, OpenCase, PhoneNumber,
-        Place, PlaceMethod, Plan, Rule, ZoneId,
+        AdvertIdentity, AdvertText, Appearance, BBox, CameraId, CameraPlan, Claim, Location, LonLat, OpenCase,
+        PhoneNumber, Place, PlaceMethod, Plan, Rule, ZoneId,
     },
 };
 
@@ -234,5 +234,46 @@ impl LocatedCandidate<'_> {
                 [case.located.method, self.located.method] == [PlaceMethod::Homography; 2]
                     && self.distance_to_site_m(case).is_some()
             }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn place() -> impl Strategy<Value = (LonLat, f64)> {
+        // Some at the date line.
+        let lon = prop_oneof![179.999..180.0, -180.0..-179.999, 113.6..113.603];
+        (lon, 34.6..34.603, 0.5..40.0).prop_map(|(lon, lat, uncertainty_m)| (LonLat { lon, lat }, uncertainty_m))
+    }
+
+    proptest! {
+        #[test]
+        fn extents_are_apart_only_if_no_two_of_their_things_are_at_one_site(
+            one in prop::collection::vec(place(), 1..4),
+            other in prop::collection::vec(place(), 1..4),
+            radius in 0.5..30.0,
+        ) {
+            let extent = |of: &[(LonLat, f64)]| {
+                let mut whole = SiteExtent::at(of[0].0, of[0].1);
+                of.iter().for_each(|(at, uncertainty_m)| whole.join(&SiteExtent::at(*at, *uncertainty_m)));
+                whole
+            };
+            let is_one_site = one.iter().any(|(a, a_m)| other.iter().any(|(b, b_m)| {
+                let reach: f64 = radius;
+                distance_m(*a, *b) <= reach.max(2.0 * a_m.max(*b_m)).max(MIN_MERGE_RADIUS_M)
+            }));
+            prop_assert!(!is_one_site || extent(&one).may_share_site(&extent(&other), radius));
+        }
+    }
+
+    #[test]
+    fn cameras_a_street_apart_share_no_site() {
+        let at = |lon: f64| SiteExtent::at(LonLat { lon, lat: 34.7 }, 5.0);
+        assert!(at(113.6).may_share_site(&at(113.6001), 8.0), "9 m");
+        assert!(!at(113.6).may_share_site(&at(113.6002), 8.0), "18 m");
+        assert!(at(113.6).may_share_site(&at(113.6002), 20.0));
     }
 }

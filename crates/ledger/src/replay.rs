@@ -34,8 +34,8 @@ pub use self::newness::CaseNewness;
 use crate::{Entry, FileHead, PlanError, PlanId, PlanReader, Reaimed, RecordedEvent};
 use gridwatch_base::text::counted;
 use gridwatch_engine::{
-    BBox, CaseId, CaseState, Effect, Elsewhere, Engine, HeldBackCase, Input, Known, Observation, OpenCase, Plan, Resumed,
-    Snapshot,
+    BBox, CaseId, CaseState, Effect, Elsewhere, Engine, HeldBackCase, Input, Known, Observation, OpenCase, Plan,
+    Resumed, Snapshot,
 };
 
 /// The time range that a replay reports.
@@ -281,10 +281,14 @@ impl Replay {
         self.engine.apply(Input::Restored(case));
     }
 
-    /// Applies a look that shows nothing, of a camera that tracks nothing: see [`Engine::date_look`].
-    pub(crate) fn date_look(&mut self, look: &Observation) {
+    /// Applies a look that shows nothing, of a camera that tracks nothing: see [`Engine::date_look`], and [`Engine::date_empty_look`] if its
+    /// open cases are to know.
+    pub(crate) fn date_look(&mut self, look: &Observation, is_of_cases: bool) {
         self.now = look.at;
-        self.engine.date_look(look);
+        match is_of_cases {
+            true => self.engine.date_empty_look(look),
+            false => self.engine.date_look(look),
+        }
     }
 
     /// Records were left out, the newest of which had this time.

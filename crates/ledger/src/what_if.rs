@@ -9,6 +9,7 @@ mod clusters;
 mod interference;
 mod judge;
 mod load;
+mod result;
 mod run;
 mod score;
 mod table;
@@ -28,7 +29,7 @@ pub use self::{
     score::Estimate,
     threshold::{Threshold, ThresholdError, ThresholdRange},
 };
-use self::{clusters::Clusters, judge::Judged, run::RunResult, table::LookTable};
+use self::{clusters::Clusters, judge::Judged, result::RunResult, table::LookTable};
 use crate::{
     Damage, LedgerError,
     replay::{
@@ -176,6 +177,12 @@ impl WhatIf {
     /// Number of looks that are in memory.
     pub fn looks(&self) -> usize {
         self.table.looks.len()
+    }
+
+    /// Number of groups of cameras that are judged apart.
+    #[cfg(test)]
+    fn clusters(&self) -> usize {
+        if self.are_caps_met { 1 } else { self.clusters.count() }
     }
 
     /// The configuration that everything is compared with.

@@ -16,11 +16,7 @@ use std::{
     thread,
 };
 
-use super::{
-    Task, WhatIfError,
-    run::{RunRequest, RunResult},
-    table::LookTable,
-};
+use super::{Task, WhatIfError, result::RunResult, run::RunRequest, table::LookTable};
 use gridwatch_engine::{CameraId, CameraPlan, Place, Plan, Point, SiteExtent};
 
 /// Points across a calibrated picture for the first guess of what it shows.
@@ -100,6 +96,11 @@ impl Clusters {
             all: RwLock::new(clusters(table, &group)),
             whole: Arc::new(Cluster::whole(table)),
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.all.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Runs a request on up to so many threads: by clusters, or all cameras together.
@@ -254,7 +255,10 @@ fn grouped(extents: &[Option<SiteExtent>], radius: f64) -> Vec<usize> {
             let (of_a, of_b) = (group[a], group[b]);
             if of_a != of_b && first.may_share_site(second, radius) {
                 let least = of_a.min(of_b);
-                group.iter_mut().filter(|g| **g == of_a || **g == of_b).for_each(|g| *g = least);
+                group
+                    .iter_mut()
+                    .filter(|g| **g == of_a || **g == of_b)
+                    .for_each(|g| *g = least);
             }
         }
     }

@@ -8,7 +8,7 @@ use std::{
 
 use jiff::civil::Date;
 
-use super::run::{OpenSpan, RunResult};
+use super::result::{OpenSpan, ReadySpan, RunResult};
 use gridwatch_engine::{BBox, CameraId, CaseId, Plan};
 
 /// A case that is open at other times in the two runs.
@@ -42,7 +42,7 @@ pub(super) fn affected(plan: &Plan, all: &RunResult, tried: &RunResult, judged: 
     let categories: BTreeSet<&str> = judged.iter().map(|i| plan.rules[*i].category.code.as_str()).collect();
     let differences = differences(all, tried, &categories);
     let others = all.ready.iter().filter(|span| !judged.contains(&span.rule));
-    let is_met = |span: &&super::run::ReadySpan| {
+    let is_met = |span: &&ReadySpan| {
         differences.iter().any(|difference| {
             *difference.camera == span.camera
                 && difference.looks.start <= span.looks.1

@@ -10,10 +10,7 @@ use std::{
 };
 
 use super::{
-    Task, WhatIf, WhatIfError,
-    clusters::in_parallel,
-    interference,
-    run::{RunRequest, RunResult},
+    Task, WhatIf, WhatIfError, clusters::in_parallel, interference, result::RunResult, run::RunRequest,
     table::labels_beside,
 };
 use gridwatch_engine::{Label, Plan, Rule};

@@ -8,7 +8,10 @@
 //! - **Quiet looks.** A look without an object of the rules, by a camera that tracks nothing and has no open case of theirs, only
 //!   dates the camera's newest look. Of consecutive ones of the same kind (clear or not, the same labels not searched for) the last
 //!   gives the same state. They are made up for before the camera's next look, and before a record that concerns the state of cameras,
-//!   with what they date only (`Engine::date_look`): meanwhile a case of the camera may have been opened again.
+//!   with what they date only (`Engine::date_look`): meanwhile a case of the camera may have been opened again. If the camera has open
+//!   cases, the time in which their places were empty adds up, too (`Engine::date_empty_look`). That is so for consecutive clear looks
+//!   between which all time is observed, until the first case may be withdrawn (`Engine::quiet_until`). Another camera that sees such
+//!   an object starts that time anew, so before its look they are made up for.
 //! - **Other rules.** Rules affect each other through cases only: of the same category (deduplication, recurrence, withdrawal), of
 //!   another category at the same place in one view, and through the daily caps. The rules of a run include all rules of their
 //!   categories, and all between them in the order of the configuration, so that a case of another rule is known to all of them at a
@@ -18,6 +21,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -25,6 +29,7 @@ use jiff::Timestamp;
 use super::{
     Task, WhatIfError,
     clusters::Cluster,
+    result::{CaseChangeAt, OpenSpan, ReadySpan, RunResult},
     table::{LookTable, OtherRecord},
 };
 use crate::{
@@ -32,98 +37,11 @@ use crate::{
     replay::{Replay, ReplayedCase, Window},
 };
 use gridwatch_engine::{
-    BBox, CameraId, CaseId, Effect, Label, LonLat, NotFiled, Observation, OpenCase, Plan, Rule, RuleId, SiteExtent, View,
+    BBox, CameraId, CaseId, Effect, Label, NotFiled, Observation, Plan, Rule, RuleId, SiteExtent, View,
 };
 
 /// Looks between two checks for cancellation.
 const CHECK_EVERY: usize = 4096;
-
-/// A case that a rule opened or changed.
-#[derive(Debug, Clone)]
-pub(super) struct CaseChangeAt {
-    /// Index of the look.
-    pub(super) look: u32,
-    /// Position of the rule in the configuration.
-    pub(super) rule: usize,
-    pub(super) is_opened: bool,
-    pub(super) case: OpenCase,
-}
-
-/// Looks of one camera at which a candidate of a rule was ready, so that open cases of other categories mattered to it.
-#[derive(Debug, Clone)]
-pub(super) struct ReadySpan {
-    pub(super) camera: CameraId,
-    pub(super) rule: usize,
-    /// Indices of the first and the last look.
-    pub(super) looks: (u32, u32),
-    /// A box around all places.
-    pub(super) bbox: BBox,
-}
-
-/// The time for which a case was open.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct OpenSpan {
-    pub(super) camera: CameraId,
-    pub(super) category: String,
-    pub(super) bbox: BBox,
-    pub(super) from: u32,
-    /// Index of the first look at which it was not open any more; `u32::MAX`: it stayed open.
-    pub(super) to: u32,
-}
-
-impl OpenSpan {
-    fn new(case: &OpenCase, from: u32) -> Self {
-        Self {
-            camera: case.camera.clone(),
-            category: case.category.clone(),
-            bbox: case.bbox,
-            from,
-            to: u32::MAX,
-        }
-    }
-}
-
-/// The result of a run.
-#[derive(Debug, Default)]
-pub(super) struct RunResult {
-    pub(super) cases: Vec<ReplayedCase>,
-    /// Their ground positions.
-    pub(super) places: BTreeMap<CaseId, LonLat>,
-    pub(super) changes: Vec<CaseChangeAt>,
-    pub(super) ready: Vec<ReadySpan>,
-    pub(super) open: BTreeMap<CaseId, OpenSpan>,
-    /// Why candidates were not filed, for the comparison with other runs.
-    pub(super) not_filed: BTreeMap<(CameraId, RuleId), Vec<(NotFiled, Timestamp)>>,
-    /// Confirmation times of cases from before the run.
-    pub(super) earlier: BTreeMap<CaseId, (CameraId, Timestamp)>,
-    /// A daily cap was reached.
-    pub(super) is_capped: bool,
-    /// Where candidates and known cases were.
-    pub(super) extent: Option<SiteExtent>,
-}
-
-impl RunResult {
-    /// Adds the result of another cluster.
-    pub(super) fn join(&mut self, other: Self) {
-        self.cases.extend(other.cases);
-        self.places.extend(other.places);
-        self.changes.extend(other.changes);
-        self.ready.extend(other.ready);
-        self.open.extend(other.open);
-        self.not_filed.extend(other.not_filed);
-        self.earlier.extend(other.earlier);
-        self.is_capped |= other.is_capped;
-        self.add_extent(other.extent);
-    }
-
-    fn add_extent(&mut self, other: Option<SiteExtent>) {
-        match (&mut self.extent, other) {
-            (Some(extent), Some(other)) => extent.join(&other),
-            (extent @ None, other) => *extent = other,
-            (Some(_), None) => {}
-        }
-    }
-}
 
 /// What to run.
 pub(super) struct RunRequest<'a> {
@@ -149,10 +67,10 @@ struct Run<'a> {
     is_used: Vec<bool>,
     /// The labels not searched for that matter, by set.
     not_searched: Vec<Vec<Label>>,
-    /// For each camera whether a look without objects changes more than its newest look.
-    is_busy: Vec<bool>,
-    /// For each camera the newest look that was left out.
-    left_out: Vec<Option<u32>>,
+    /// By the numbers of the cameras.
+    states: Vec<CameraRun>,
+    /// Cameras with looks that were left out while cases were open.
+    empty: BTreeSet<usize>,
     camera_numbers: BTreeMap<CameraId, usize>,
     categories: BTreeSet<&'a str>,
     rule_positions: BTreeMap<RuleId, usize>,
@@ -161,6 +79,23 @@ struct Run<'a> {
     /// Why candidates were not filed, by camera, and by position of the rule.
     not_filed: Vec<BTreeMap<usize, Vec<(NotFiled, Timestamp)>>>,
     result: RunResult,
+}
+
+/// What decides whether a camera's next look can be left out.
+#[derive(Debug, Clone)]
+struct CameraRun {
+    /// It tracks something.
+    is_tracking: bool,
+    /// It has an open case of the rules.
+    has_open: bool,
+    /// If it has one: looks without objects have no effects before this time, in nanoseconds since 1970.
+    quiet_until: i64,
+    /// Its newest look.
+    newest: Option<u32>,
+    /// The newest look that was left out.
+    left_out: Option<u32>,
+    /// Longest time between two looks that all rules take for observed, in nanoseconds.
+    reach: i64,
 }
 
 impl RunRequest<'_> {
@@ -180,7 +115,9 @@ impl RunRequest<'_> {
         let used: Vec<_> = objects.iter().cloned().chain(beside).collect();
         let bits = table.bits(&objects);
         let not_searched = table.not_searched.iter().map(|set| {
-            let of_rules = set.iter().filter_map(|label| objects.iter().find(|object| *object == label));
+            let of_rules = set
+                .iter()
+                .filter_map(|label| objects.iter().find(|object| *object == label));
             of_rules.cloned().collect()
         });
         let numbers = cameras.iter().enumerate().map(|(number, id)| (id.clone(), number));
@@ -190,8 +127,8 @@ impl RunRequest<'_> {
             replay: Replay::new(Arc::new(plan), Window::default()),
             is_used: table.is_among(&used),
             not_searched: not_searched.collect(),
-            is_busy: vec![true; cameras.len()],
-            left_out: vec![None; cameras.len()],
+            states: cameras.iter().map(|id| self.camera_run(id)).collect(),
+            empty: BTreeSet::new(),
             camera_numbers: numbers.collect(),
             not_filed: vec![BTreeMap::new(); cameras.len()],
             cameras,
@@ -215,6 +152,21 @@ impl RunRequest<'_> {
         Ok(run.finish())
     }
 
+    fn camera_run(&self, id: &CameraId) -> CameraRun {
+        let away = self.plan.cameras.get(id).map_or(Duration::ZERO, |camera| camera.away);
+        let reaches = self.rules.iter().map(|rule| self.plan.rules[*rule].max_gap.max(away));
+        let reach = reaches.min().unwrap_or_default();
+        CameraRun {
+            // Until its first look.
+            is_tracking: true,
+            has_open: false,
+            quiet_until: i64::MIN,
+            newest: None,
+            left_out: None,
+            reach: i64::try_from(reach.as_nanos()).unwrap_or(i64::MAX),
+        }
+    }
+
     /// The cameras of the cluster and the rules of the run, with ids of their own.
     fn plan_of(&self, cluster: &Cluster) -> Plan {
         let rule = |position: &usize| {
@@ -225,10 +177,16 @@ impl RunRequest<'_> {
                 ..rule
             }
         };
-        let cameras = self.plan.cameras.iter().filter(|(id, _)| cluster.contains(self.table, id));
+        let cameras = self
+            .plan
+            .cameras
+            .iter()
+            .filter(|(id, _)| cluster.contains(self.table, id));
         Plan {
             node: self.plan.node.clone(),
-            cameras: cameras.map(|(id, camera)| (id.as_str().into(), camera.clone())).collect(),
+            cameras: cameras
+                .map(|(id, camera)| (id.as_str().into(), camera.clone()))
+                .collect(),
             rules: self.rules.iter().map(rule).collect(),
             grid: self.plan.grid.clone(),
             intake: self.plan.intake.clone(),
@@ -272,12 +230,12 @@ impl Run<'_> {
                     after.push(change);
                 }
             }
-            if row.labels & bits == 0 && !self.is_busy[usize::from(row.camera)] && ids.is_empty() {
+            if row.labels & bits == 0 && ids.is_empty() && self.is_quiet(number) {
                 self.leave_out(number);
             } else {
-                self.make_up(row.camera.into());
                 self.look(number, ids);
             }
+            self.states[usize::from(row.camera)].newest = Some(number);
             for change in after.drain(..) {
                 self.replay.put_case(change.case.clone());
             }
@@ -300,29 +258,54 @@ impl Run<'_> {
         self.result
     }
 
-    /// Leaves out a quiet look. The one before is made up for if it was of another kind.
-    fn leave_out(&mut self, number: u32) {
+    /// True if a look without objects need not be judged now.
+    fn is_quiet(&self, number: u32) -> bool {
         let looks = &self.request.table.looks;
         let row = &looks[number as usize];
-        let camera = usize::from(row.camera);
-        if let Some(before) = self.left_out[camera] {
-            let before = &looks[before as usize];
-            let is_same = (before.view == View::Clear) == (row.view == View::Clear)
-                && self.not_searched[usize::from(before.not_searched)]
-                    == self.not_searched[usize::from(row.not_searched)]
-                && before.nanosecond() < row.nanosecond();
-            if !is_same {
-                self.make_up(camera);
-            }
+        let state = &self.states[usize::from(row.camera)];
+        if state.is_tracking {
+            return false;
         }
-        self.left_out[camera] = Some(number);
+        !state.has_open
+            || state.newest.is_some_and(|before| {
+                row.view == View::Clear
+                    && row.nanosecond() < state.quiet_until
+                    && row.nanosecond().saturating_sub(looks[before as usize].nanosecond()) <= state.reach
+                    && self.are_of_one_kind(before, number)
+            })
     }
 
-    /// Takes over what a camera's looks that were left out date.
+    /// True if both are clear or blind, both did not search for the same labels of the rules, and the second is newer.
+    fn are_of_one_kind(&self, before: u32, number: u32) -> bool {
+        let looks = &self.request.table.looks;
+        let (before, row) = (&looks[before as usize], &looks[number as usize]);
+        (before.view == View::Clear) == (row.view == View::Clear)
+            && self.not_searched[usize::from(before.not_searched)] == self.not_searched[usize::from(row.not_searched)]
+            && before.nanosecond() < row.nanosecond()
+    }
+
+    /// Leaves out a quiet look. Those before are made up for if they were of another kind.
+    fn leave_out(&mut self, number: u32) {
+        let camera = usize::from(self.request.table.looks[number as usize].camera);
+        let state = &self.states[camera];
+        let has_open = state.has_open;
+        if let Some(before) = state.left_out
+            && (self.empty.contains(&camera) != has_open || !self.are_of_one_kind(before, number))
+        {
+            self.make_up(camera);
+        }
+        self.states[camera].left_out = Some(number);
+        if has_open {
+            self.empty.insert(camera);
+        }
+    }
+
+    /// Takes over what a camera's looks that were left out mean.
     fn make_up(&mut self, camera: usize) {
-        if let Some(number) = self.left_out[camera].take() {
+        if let Some(number) = self.states[camera].left_out.take() {
             let look = self.observation(number, false);
-            self.replay.date_look(&look);
+            let is_of_cases = self.empty.remove(&camera);
+            self.replay.date_look(&look, is_of_cases);
         }
     }
 
@@ -345,9 +328,13 @@ impl Run<'_> {
     }
 
     fn look(&mut self, number: u32, opened: Vec<CaseId>) {
+        let camera = usize::from(self.request.table.looks[number as usize].camera);
+        self.make_up(camera);
+        while let Some(other) = self.empty.first().copied() {
+            self.make_up(other);
+        }
         let event = RecordedEvent::Observed(self.observation(number, true));
         let effects = self.replay.apply(Entry { event, opened });
-        let camera = usize::from(self.request.table.looks[number as usize].camera);
         let changed = self.take(number, camera, &effects);
         if self.request.finds_ready {
             self.find_ready(number, camera, &effects);
@@ -520,7 +507,13 @@ impl Run<'_> {
         let mut of_rules = engine
             .open_cases_of(id)
             .filter(|case| self.categories.contains(case.category.as_str()));
-        self.is_busy[camera] = engine.is_tracking(id) || of_rules.next().is_some();
+        let state = &mut self.states[camera];
+        state.is_tracking = engine.is_tracking(id);
+        state.has_open = of_rules.next().is_some();
+        if state.has_open {
+            let until = engine.quiet_until(id).as_nanosecond();
+            state.quiet_until = i64::try_from(until).unwrap_or(if until < 0 { i64::MIN } else { i64::MAX });
+        }
     }
 
     /// Finds the candidates to which open cases of other categories mattered at this look.

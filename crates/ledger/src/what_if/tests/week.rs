@@ -76,7 +76,9 @@ fn record(plan: &Arc<Plan>, dir: &Path, platform: Platform) {
             })
         };
         while open.front().is_some_and(|(due, _)| *due <= second) {
-            let closed = open.pop_front().map(|(_, case)| live.apply(reply(&case, CaseState::Closed)));
+            let closed = open
+                .pop_front()
+                .map(|(_, case)| live.apply(reply(&case, CaseState::Closed)));
             drop(closed);
         }
         for camera in 0..CAMERAS {
@@ -129,7 +131,10 @@ fn week(metres_apart: f64, platform: Platform) {
             lat: HERE.lat + (n / 8) as f64 * metres_apart / 110_900.0 - 0.004,
         })
     };
-    let cameras = names.iter().enumerate().map(|(n, name)| (CameraId::from(name.as_str()), camera(n)));
+    let cameras = names
+        .iter()
+        .enumerate()
+        .map(|(n, name)| (CameraId::from(name.as_str()), camera(n)));
     let rules = vec![
         Rule {
             dwell: Duration::from_secs(60),
@@ -165,7 +170,9 @@ fn week(metres_apart: f64, platform: Platform) {
             threshold.set(&mut rule, *value).unwrap();
         }
         let rules = [rule];
-        let answer = measured(&format!("{tried:?}"), || what_if.evaluate(&rules, None, task(&none)).unwrap());
+        let answer = measured(&format!("{tried:?}"), || {
+            what_if.evaluate(&rules, None, task(&none)).unwrap()
+        });
         println!("        {:?}", answer.against_current);
         let answered: Vec<_> = answer.cases.iter().map(|c| c.case.clone()).collect();
         if std::env::var_os("CHECK").is_some() {
@@ -174,7 +181,10 @@ fn week(metres_apart: f64, platform: Platform) {
         }
     }
     for (threshold, values) in [
-        (Threshold::StartScore, (6..20).map(|n| f64::from(n) / 20.0).collect::<Vec<_>>()),
+        (
+            Threshold::StartScore,
+            (6..20).map(|n| f64::from(n) / 20.0).collect::<Vec<_>>(),
+        ),
         (Threshold::Dwell, (1..15).map(|n| f64::from(n) * 30.0).collect()),
     ] {
         let request = CurveRequest {
@@ -186,7 +196,10 @@ fn week(metres_apart: f64, platform: Platform) {
         };
         let name = format!("curve of {threshold:?}, {} values", values.len());
         let curve = measured(&name, || what_if.curve(&request, task(&none)).unwrap());
-        println!("        {:?}", curve.points.iter().map(|p| p.score.cases).collect::<Vec<_>>());
+        println!(
+            "        {:?}",
+            curve.points.iter().map(|p| p.score.cases).collect::<Vec<_>>()
+        );
     }
 }
 
