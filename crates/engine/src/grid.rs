@@ -9,7 +9,11 @@ mod check;
 mod neighbours;
 mod stored;
 
-use std::{collections::BTreeMap, fmt, sync::OnceLock};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use geojson::{FeatureCollection, GeometryValue, Position};
 use regex_lite::Regex;
@@ -283,15 +287,15 @@ impl Cell {
 #[derive(Debug, Clone)]
 pub struct Grid {
     /// Sorted by code, so that the lowest index has the lowest code.
-    cells: Vec<Cell>,
+    cells: Arc<Vec<Cell>>,
     extent: Extent,
     columns: usize,
     rows: usize,
     /// Bucket `b` contains `in_buckets[starts[b]..starts[b + 1]]`, ascending.
-    starts: Vec<u32>,
-    in_buckets: Vec<u32>,
+    starts: Arc<Vec<u32>>,
+    in_buckets: Arc<Vec<u32>>,
     /// Computed on first use.
-    neighbours: OnceLock<Neighbours>,
+    neighbours: OnceLock<Arc<Neighbours>>,
 }
 
 /// Two grids are the same if their cells are.
@@ -398,25 +402,26 @@ impl Grid {
         // About one bucket per cell, so that a bucket contains only a few cells.
         let side = ((cells.len() as f64).sqrt().ceil() as usize).clamp(1, MAX_BUCKETS);
         let mut grid = Self {
-            cells,
+            cells: Arc::new(cells),
             extent,
             columns: side,
             rows: side,
-            starts: Vec::new(),
-            in_buckets: Vec::new(),
+            starts: Arc::default(),
+            in_buckets: Arc::default(),
             neighbours: OnceLock::new(),
         };
         let mut buckets = vec![Vec::new(); side * side];
-        for (index, cell) in (0..).zip(&grid.cells) {
+        for (index, cell) in (0..).zip(&*grid.cells) {
             for bucket in grid.buckets(&cell.extent) {
                 buckets[bucket].push(index);
             }
         }
-        grid.starts.push(0);
+        let (mut starts, mut in_buckets) = (vec![0], Vec::new());
         for bucket in buckets {
-            grid.in_buckets.extend(bucket);
-            grid.starts.push(grid.in_buckets.len() as u32);
+            in_buckets.extend(bucket);
+            starts.push(in_buckets.len() as u32);
         }
+        (grid.starts, grid.in_buckets) = (Arc::new(starts), Arc::new(in_buckets));
         grid
     }
 

@@ -25,6 +25,7 @@ use super::{
     presence::LookInterval,
     register::{CaseRegister, RejectedReply},
     since,
+    site::SiteExtent,
     stage::Stage,
     track::{Track, TransitionContext},
     types::{
@@ -55,6 +56,7 @@ pub struct Engine {
     queue: WaitingQueue,
     /// Cached hours of the plan's rules, in their order.
     hours: Vec<HoursCache>,
+    extents: BTreeMap<CameraId, SiteExtent>,
     /// Time of the newest input.
     now: Timestamp,
 }
@@ -112,6 +114,17 @@ pub struct CandidateStatus<'a> {
     pub waits_for_cap: bool,
 }
 
+/// What a look is used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LookUse {
+    /// Everything.
+    Judged,
+    /// It stands for looks that showed nothing at the places of the camera's open cases.
+    Empty,
+    /// It stands for looks that showed nothing, at a time when the camera had no open case.
+    Dated,
+}
+
 /// State of one camera.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct CameraState {
@@ -144,7 +157,7 @@ impl Engine {
                 self.register.insert(case, None, at);
             }
             Input::Resumed(resumed) => self.resume(*resumed, &mut effects),
-            Input::Observed(look) => self.observe(&look, &mut effects),
+            Input::Observed(look) => self.take_look(&look, LookUse::Judged, &mut effects),
             Input::Reply(reply) => self.apply_reply(reply, &mut effects),
             Input::EvidenceFailed { case } => self.evidence_failed(&case, &mut effects),
             Input::Tick(at) => {
@@ -254,6 +267,51 @@ impl Engine {
         self.register.held_back()
     }
 
+    /// A case that still affects new ones.
+    pub fn case(&self, id: &CaseId) -> Option<&OpenCase> {
+        self.register.get(id).map(|record| &record.case)
+    }
+
+    /// The open cases that a camera filed, by id.
+    pub fn open_cases_of(&self, camera: &CameraId) -> impl Iterator<Item = &OpenCase> {
+        self.register.open_of(camera)
+    }
+
+    /// For a replay that leaves out inputs: `at` is the time of the newest one.
+    pub fn advance_to(&mut self, at: Timestamp) {
+        self.now = at;
+    }
+
+    /// For a replay that leaves out looks: applies one that detects nothing, of a camera that tracks nothing. It dates the camera's newest look
+    /// only, without what it means for the camera's open cases.
+    pub fn date_look(&mut self, look: &Observation) {
+        // Without tracks there is nothing to report.
+        self.take_look(look, LookUse::Dated, &mut Vec::new());
+    }
+
+    /// The same for a camera with open cases: their places were seen empty from the camera's newest look to this one. `look` is before
+    /// [`Engine::quiet_until`], and no two of the looks that were left out are so far apart that the time between them was not observed.
+    pub fn date_empty_look(&mut self, look: &Observation) {
+        self.take_look(look, LookUse::Empty, &mut Vec::new());
+    }
+
+    /// Looks of a camera that tracks nothing, which detect nothing, have no effects before this time.
+    pub fn quiet_until(&self, camera: &CameraId) -> Timestamp {
+        let newest = self.cameras.get(camera).and_then(|state| state.newest);
+        let (Some(plan), Some(newest)) = (&self.plan, newest) else {
+            return Timestamp::MIN;
+        };
+        match self.register.quiet_for(camera, plan.intake.let_go_after) {
+            Some(time) => plus(newest, time),
+            None => Timestamp::MAX,
+        }
+    }
+
+    /// Where the candidates of each camera were that were compared with cases since the start.
+    pub fn extents(&self) -> &BTreeMap<CameraId, SiteExtent> {
+        &self.extents
+    }
+
     /// When any camera last saw the object of a case; `None` for a case that the engine has forgotten.
     pub fn last_seen(&self, case: &CaseId) -> Option<Timestamp> {
         self.register.get(case).map(|r| r.last_seen)
@@ -289,7 +347,7 @@ impl Engine {
         self.plan = Some(plan);
     }
 
-    fn observe(&mut self, look: &Observation, effects: &mut Vec<Effect>) {
+    fn take_look(&mut self, look: &Observation, usage: LookUse, effects: &mut Vec<Effect>) {
         let Some(plan) = self.plan.clone() else {
             return;
         };
@@ -311,7 +369,9 @@ impl Engine {
         if look.view != View::Clear {
             state.was_blind = true;
             state.not_searched.values_mut().for_each(|before| *before = None);
-            self.expire_verifications(Some(id), look.at, effects);
+            if usage == LookUse::Judged {
+                self.expire_verifications(Some(id), look.at, effects);
+            }
             return;
         }
         let before = state.newest_clear.filter(|_| !state.was_blind);
@@ -323,6 +383,15 @@ impl Engine {
                 continue;
             }
             let before = state.not_searched.remove(&rule.id).unwrap_or(before);
+            let shows_absence = !rule.labels.iter().any(|label| look.not_searched.contains(label));
+            if usage != LookUse::Judged {
+                if usage == LookUse::Empty && shows_absence {
+                    let mut watched = |before| hours.active_time(&plan.calendar, &rule.hours, before, look.at);
+                    let interval = before.map_or(LookInterval::Blind, |before| LookInterval::Watched(watched(before)));
+                    self.register.add_empty(id, rule, interval, plan.intake.let_go_after);
+                }
+                continue;
+            }
             if !state.tracks.contains_key(&rule.id) {
                 state.tracks.insert(rule.id.clone(), Vec::new());
             }
@@ -350,13 +419,16 @@ impl Engine {
                 is_active: hours.is_active(&plan.calendar, &rule.hours, look.at),
                 queue: &mut self.queue,
                 scores: rule.scores(look.light),
-                shows_absence: !rule.labels.iter().any(|label| look.not_searched.contains(label)),
+                shows_absence,
                 register: &mut self.register,
+                extents: &mut self.extents,
                 effects,
             }
             .evaluate(tracks, &look.detections);
         }
-        self.expire_verifications(Some(id), look.at, effects);
+        if usage == LookUse::Judged {
+            self.expire_verifications(Some(id), look.at, effects);
+        }
     }
 
     /// Reports verifications that ran out of time as unverifiable.

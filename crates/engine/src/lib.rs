@@ -35,6 +35,7 @@ use jiff::Timestamp;
 
 pub use approved::is_approved;
 pub use judge::{CandidateStatus, DetectionOutcome, Engine, JudgedDetection, Progress, TrackStatus};
+pub use site::SiteExtent;
 pub use types::*;
 
 /// Time from `earlier` to `later`; zero if the clock was set back in between.

@@ -115,6 +115,8 @@ pub(super) struct CaseRegister {
     cases: BTreeMap<CaseId, CaseRecord>,
     /// Open cases by the camera that filed them.
     open: BTreeMap<CameraId, BTreeSet<CaseId>>,
+    /// Cases with a question that is to be reported if it expires. Few have one, and each look asks for them.
+    asked: BTreeSet<CaseId>,
     /// Cases that yielded to another box's.
     held_back: BTreeMap<CaseId, HeldBackCase>,
 }
@@ -156,8 +158,8 @@ impl CaseRegister {
     /// True if what `found` is about is an open case of another category in the same view. Two networks may take a
     /// cloth with goods for a stall and for garbage.
     pub(super) fn is_filed_otherwise(&self, found: &LocatedCandidate<'_>) -> bool {
-        let open = self.open().filter(|case| case.camera == *found.camera);
-        open.filter(|case| case.category != found.rule.category.code)
+        self.open_of(found.camera)
+            .filter(|case| case.category != found.rule.category.code)
             .any(|case| case.bbox.is_same_thing_as(&found.bbox))
     }
 
@@ -221,6 +223,7 @@ impl CaseRegister {
 
     pub(super) fn remove(&mut self, id: &CaseId) -> Option<CaseRecord> {
         let record = self.cases.remove(id)?;
+        self.asked.remove(id);
         if let Some(open) = self.open.get_mut(&record.case.camera) {
             open.remove(id);
         }
@@ -280,6 +283,36 @@ impl CaseRegister {
         open.iter().filter(is_empty).cloned().collect()
     }
 
+    /// For how long looks of `camera` that show nothing at the places of its open cases cannot withdraw one; `None`: for ever. Zero if one has an
+    /// open question, which each look helps to answer.
+    pub(super) fn quiet_for(&self, camera: &CameraId, silence: Option<Duration>) -> Option<Duration> {
+        let open = || {
+            let ids = self.open.get(camera).into_iter().flatten();
+            ids.filter_map(|id| self.cases.get(id))
+        };
+        if open().any(|record| record.case.question.is_some()) {
+            return Some(Duration::ZERO);
+        }
+        let silence = silence?;
+        let vacancies = open().filter(|record| may_withdraw_in(record.case.state));
+        let vacancies = vacancies.filter_map(|record| record.vacancy);
+        vacancies.map(|vacancy| vacancy.least_time(silence)).min()
+    }
+
+    /// Records clear looks of `camera` under `rule` that showed nothing, before one of its cases may be withdrawn.
+    pub(super) fn add_empty(
+        &mut self,
+        camera: &CameraId,
+        rule: &Rule,
+        interval: LookInterval,
+        silence: Option<Duration>,
+    ) {
+        if let Some(silence) = silence {
+            let empty = self.vacant_cases(camera, rule, interval, |_| false, silence);
+            debug_assert!(empty.is_empty(), "before `quiet_for`: {empty:?}");
+        }
+    }
+
     /// Records one clear look of `camera` under `rule` at the places of its cases with an open question; `shows` gives
     /// what is at a place, or `None` if the place is hidden. Returns the verdicts reached.
     pub(super) fn verify(
@@ -300,7 +333,10 @@ impl CaseRegister {
                 .then(|| shows(&record.case.bbox))
                 .flatten()
                 .and_then(|occupancy| record.check.add_look(at, occupancy, how));
-            answers.extend(finding.and_then(|finding| record.report(at, finding, true)));
+            if let Some(finding) = finding {
+                answers.extend(record.report(at, finding, true));
+                self.asked.remove(id);
+            }
         }
         answers
     }
@@ -315,21 +351,27 @@ impl CaseRegister {
         late: Duration,
     ) -> Vec<Verified> {
         let mut answers = Vec::new();
-        for record in self.cases.values_mut() {
+        self.asked.retain(|id| {
+            let Some(record) = self.cases.get_mut(id) else {
+                return false;
+            };
             let Some(due) = record.case.question.and_then(|q| q.deadline(how.within)) else {
-                continue;
+                return false;
             };
             let has_looked = camera == Some(&record.case.camera);
-            if at >= plus(due, if has_looked { Duration::ZERO } else { late }) {
+            let is_overdue = at >= plus(due, if has_looked { Duration::ZERO } else { late });
+            if is_overdue {
                 answers.extend(record.report(at, Finding::Unverifiable, has_looked));
             }
-        }
+            !is_overdue
+        });
         answers
     }
 
     /// When [`CaseRegister::overdue`] must be called if no look comes first.
     pub(super) fn next_overdue(&self, how: &Verification, late: Duration) -> Option<Timestamp> {
-        let questions = self.cases.values().filter_map(|r| r.case.question);
+        let asked = self.asked.iter().filter_map(|id| self.cases.get(id));
+        let questions = asked.filter_map(|r| r.case.question);
         questions
             .filter_map(|q| q.deadline(how.within))
             .map(|due| plus(due, late))
@@ -369,6 +411,12 @@ impl CaseRegister {
     /// True if `camera` has filed a case that is still open.
     pub(super) fn has_open(&self, camera: &CameraId) -> bool {
         self.open.get(camera).is_some_and(|open| !open.is_empty())
+    }
+
+    /// The open cases that `camera` filed, by id.
+    pub(super) fn open_of(&self, camera: &CameraId) -> impl Iterator<Item = &OpenCase> {
+        let ids = self.open.get(camera).into_iter().flatten();
+        ids.filter_map(|id| self.cases.get(id)).map(|record| &record.case)
     }
 
     /// Marks case `id` as withdrawn.
@@ -429,6 +477,7 @@ impl CaseRegister {
     pub(super) fn forget(&mut self, now: Timestamp) {
         // Open cases are always kept, so the `open` index does not change.
         self.cases.retain(|_, r| r.is_remembered(now));
+        self.asked.retain(|id| self.cases.contains_key(id));
     }
 
     /// Restores the state of a case that the store does not keep.
@@ -438,10 +487,14 @@ impl CaseRegister {
         }
     }
 
-    /// The only way to change a case's state; keeps the `open` index consistent.
+    /// The only way to change a case's state; keeps the indices consistent.
     fn update(&mut self, id: &CaseId, change: impl FnOnce(&mut CaseRecord)) {
         let Some(record) = self.cases.get_mut(id) else { return };
         change(record);
+        match record.case.question {
+            Some(question) if !question.is_reported => self.asked.insert(id.clone()),
+            _ => self.asked.remove(id),
+        };
         let open = self.open.entry(record.case.camera.clone()).or_default();
         if record.case.state.is_open() {
             open.insert(id.clone());

@@ -5,8 +5,8 @@
 use super::{
     geometry::distance_m,
     types::{
-        AdvertIdentity, AdvertText, Appearance, BBox, CameraId, CameraPlan, Claim, Location, OpenCase, PhoneNumber,
-        Place, PlaceMethod, Plan, Rule, ZoneId,
+        AdvertIdentity, AdvertText, Appearance, BBox, CameraId, CameraPlan, Claim, Location, LonLat, OpenCase,
+        PhoneNumber, Place, PlaceMethod, Plan, Rule, ZoneId,
     },
 };
 
@@ -37,6 +37,67 @@ pub(super) fn locate(plan: &Plan, camera: &CameraPlan, rule: &Rule, bbox: &BBox)
         method,
         cell,
     })
+}
+
+/// What contains some located things: the range of their longitudes and latitudes, and the largest uncertainty.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SiteExtent {
+    west: f64,
+    east: f64,
+    south: f64,
+    north: f64,
+    uncertainty_m: f64,
+}
+
+/// Metres of a degree of latitude, somewhat less than anywhere on the ellipsoid (110,574 at the equator).
+const METRES_PER_DEGREE: f64 = 110_000.0;
+
+impl SiteExtent {
+    /// That of one position.
+    pub fn at(LonLat { lon, lat }: LonLat, uncertainty_m: f64) -> Self {
+        Self {
+            west: lon,
+            east: lon,
+            south: lat,
+            north: lat,
+            uncertainty_m,
+        }
+    }
+
+    /// That of one thing.
+    pub fn of(located: &Location) -> Self {
+        Self::at(located.at, located.uncertainty_m)
+    }
+
+    /// Makes it contain another thing.
+    pub fn add(&mut self, located: &Location) {
+        self.join(&Self::of(located));
+    }
+
+    /// Makes it contain what another contains.
+    pub fn join(&mut self, other: &Self) {
+        self.west = self.west.min(other.west);
+        self.east = self.east.max(other.east);
+        self.south = self.south.min(other.south);
+        self.north = self.north.max(other.north);
+        self.uncertainty_m = self.uncertainty_m.max(other.uncertainty_m);
+    }
+
+    /// False only if nothing in the one can be at the site of anything in the other for a rule with this merge radius.
+    pub fn may_share_site(&self, other: &Self, merge_radius_m: f64) -> bool {
+        let uncertainty = self.uncertainty_m.max(other.uncertainty_m);
+        let radius = merge_radius_m.max(2.0 * uncertainty).max(MIN_MERGE_RADIUS_M);
+        let apart = |low: f64, high: f64, other_low: f64, other_high: f64| (other_low - high).max(low - other_high);
+        let north = apart(self.south, self.north, other.south, other.north);
+        // Or the other way round, at the date line.
+        let round = 360.0 - (self.east.max(other.east) - self.west.min(other.west));
+        let east = apart(self.west, self.east, other.west, other.east).min(round);
+        let poleward = [self.south, self.north, other.south, other.north].map(f64::abs);
+        let narrowest = poleward.into_iter().fold(0.0, f64::max).min(90.0).to_radians().cos();
+        // Written so that NaN may share every site.
+        let is_apart = north * METRES_PER_DEGREE > radius || east * METRES_PER_DEGREE * narrowest > radius;
+        !is_apart
+    }
 }
 
 /// What identifies a problem at a place.
@@ -173,5 +234,46 @@ impl LocatedCandidate<'_> {
                 [case.located.method, self.located.method] == [PlaceMethod::Homography; 2]
                     && self.distance_to_site_m(case).is_some()
             }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn place() -> impl Strategy<Value = (LonLat, f64)> {
+        // Some at the date line.
+        let lon = prop_oneof![179.999..180.0, -180.0..-179.999, 113.6..113.603];
+        (lon, 34.6..34.603, 0.5..40.0).prop_map(|(lon, lat, uncertainty_m)| (LonLat { lon, lat }, uncertainty_m))
+    }
+
+    proptest! {
+        #[test]
+        fn extents_are_apart_only_if_no_two_of_their_things_are_at_one_site(
+            one in prop::collection::vec(place(), 1..4),
+            other in prop::collection::vec(place(), 1..4),
+            radius in 0.5..30.0,
+        ) {
+            let extent = |of: &[(LonLat, f64)]| {
+                let mut whole = SiteExtent::at(of[0].0, of[0].1);
+                of.iter().for_each(|(at, uncertainty_m)| whole.join(&SiteExtent::at(*at, *uncertainty_m)));
+                whole
+            };
+            let is_one_site = one.iter().any(|(a, a_m)| other.iter().any(|(b, b_m)| {
+                let reach: f64 = radius;
+                distance_m(*a, *b) <= reach.max(2.0 * a_m.max(*b_m)).max(MIN_MERGE_RADIUS_M)
+            }));
+            prop_assert!(!is_one_site || extent(&one).may_share_site(&extent(&other), radius));
+        }
+    }
+
+    #[test]
+    fn cameras_a_street_apart_share_no_site() {
+        let at = |lon: f64| SiteExtent::at(LonLat { lon, lat: 34.7 }, 5.0);
+        assert!(at(113.6).may_share_site(&at(113.6001), 8.0), "9 m");
+        assert!(!at(113.6).may_share_site(&at(113.6002), 8.0), "18 m");
+        assert!(at(113.6).may_share_site(&at(113.6002), 20.0));
     }
 }

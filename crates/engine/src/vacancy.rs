@@ -45,6 +45,12 @@ impl Vacancy {
         (self.empty, self.doubt) = (Duration::ZERO, Duration::ZERO);
     }
 
+    /// The least observed time until [`may_withdraw`](Self::may_withdraw).
+    pub(super) fn least_time(&self, silence: Duration) -> Duration {
+        let silent = silence.saturating_sub(self.silent);
+        silent.max(silence.min(MIN_EMPTY).saturating_sub(self.empty))
+    }
+
     /// True if the platform has been silent for `silence` and the place has been empty for long enough.
     pub(super) fn may_withdraw(&self, silence: Duration) -> bool {
         self.silent >= silence && self.empty >= silence.min(MIN_EMPTY)

@@ -34,7 +34,8 @@ pub use self::newness::CaseNewness;
 use crate::{Entry, FileHead, PlanError, PlanId, PlanReader, Reaimed, RecordedEvent};
 use gridwatch_base::text::counted;
 use gridwatch_engine::{
-    BBox, CaseId, CaseState, Effect, Elsewhere, Engine, HeldBackCase, Input, Known, OpenCase, Plan, Resumed, Snapshot,
+    BBox, CaseId, CaseState, Effect, Elsewhere, Engine, HeldBackCase, Input, Known, Observation, OpenCase, Plan,
+    Resumed, Snapshot,
 };
 
 /// The time range that a replay reports.
@@ -204,7 +205,7 @@ impl Replay {
                 return Vec::new();
             }
             RecordedEvent::KnownCase(case) => {
-                if !self.live_only.contains(&case.id) && self.engine.remembered().all(|c| c.id != case.id) {
+                if !self.live_only.contains(&case.id) && self.engine.case(&case.id).is_none() {
                     self.engine.apply(Input::Restored(case));
                 }
                 return Vec::new();
@@ -278,6 +279,21 @@ impl Replay {
     /// Gives the engine a case of a rule that its plan does not have, as another replay of the same records left it.
     pub(crate) fn put_case(&mut self, case: OpenCase) {
         self.engine.apply(Input::Restored(case));
+    }
+
+    /// Applies a look that shows nothing, of a camera that tracks nothing: see [`Engine::date_look`], and [`Engine::date_empty_look`] if its
+    /// open cases are to know.
+    pub(crate) fn date_look(&mut self, look: &Observation, is_of_cases: bool) {
+        self.now = look.at;
+        match is_of_cases {
+            true => self.engine.date_empty_look(look),
+            false => self.engine.date_look(look),
+        }
+    }
+
+    /// Records were left out, the newest of which had this time.
+    pub(crate) fn advance_to(&mut self, at: Timestamp) {
+        self.engine.advance_to(at);
     }
 
     /// The other replay opens this case at the next record.
@@ -430,7 +446,7 @@ fn is_restorable(case: &OpenCase, now: Timestamp) -> bool {
 }
 
 /// Time of a record, if it has one.
-fn time_of(event: &RecordedEvent) -> Option<Timestamp> {
+pub(crate) fn time_of(event: &RecordedEvent) -> Option<Timestamp> {
     match event {
         RecordedEvent::Head(head) if head.origin == crate::FileOrigin::Start => Some(head.started_at),
         RecordedEvent::Observed(look) => Some(look.at),

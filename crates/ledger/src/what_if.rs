@@ -5,7 +5,11 @@
 //! Nothing here blocks on anything but the disk and the processor: call it from a thread that may, never from an async runtime.
 
 mod answer;
+mod clusters;
 mod interference;
+mod judge;
+mod load;
+mod result;
 mod run;
 mod score;
 mod table;
@@ -16,9 +20,8 @@ use std::{
     path::Path,
     sync::{
         Arc, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
-    thread,
 };
 
 pub use self::{
@@ -26,24 +29,17 @@ pub use self::{
     score::Estimate,
     threshold::{Threshold, ThresholdError, ThresholdRange},
 };
-use self::{
-    run::{RunRequest, RunResult},
-    table::{LookTable, TableBuilder, labels_beside},
-};
+use self::{clusters::Clusters, judge::Judged, result::RunResult, table::LookTable};
 use crate::{
-    Damage, LedgerError, Reader,
+    Damage, LedgerError,
     replay::{
-        Replay, ReplayedCase, Window,
-        compare::Comparison,
-        tune::{CurvePoint, ResolvedLabel, choose, labels::CaseLabel},
+        ReplayedCase, Window,
+        compare::{Comparison, is_same_problem},
+        tune::{CurvePoint, LabelsByCamera, ResolvedLabel, choose, labels::CaseLabel},
     },
 };
 use gridwatch_base::error::Class;
-use gridwatch_engine::{CameraId, CaseId, Effect, Label, LonLat, Plan, Rule, RuleId};
-use jiff::{SignedDuration, Timestamp};
-
-/// Time that is read before what is reported, so that what was there already is known. A day covers the longest dwells.
-const LEAD: SignedDuration = SignedDuration::from_hours(24);
+use gridwatch_engine::{CameraId, CaseId, Label, LonLat, Plan, Rule, RuleId};
 
 /// Errors of a [`WhatIf`].
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +120,9 @@ pub struct WhatIf {
     window: Window,
     table: LookTable,
     current: RunResult,
+    /// Under the current configuration: all cameras are judged together then.
+    are_caps_met: bool,
+    clusters: Clusters,
     places: BTreeMap<CaseId, LonLat>,
     filed: Vec<ReplayedCase>,
     filed_unknown: usize,
@@ -161,93 +160,9 @@ pub struct CurveRequest<'a> {
     pub cameras: Option<&'a BTreeSet<CameraId>>,
 }
 
-/// All cases of a rule set.
-struct Judged {
-    plan: Arc<Plan>,
-    rules: BTreeSet<usize>,
-    /// `None`: as in the current configuration.
-    result: Option<RunResult>,
-}
-
 impl WhatIf {
     /// A bound for a box with 4 GB of memory. A week of 32 cameras with a look every 10 s and four boxes in each takes 500 MB.
     pub const MAX_BYTES: usize = 1 << 30;
-
-    /// Reads the ledger and judges it under the current configuration. Takes about as long as a replay; progress is reported. A second
-    /// thread finds out which cases were really filed.
-    ///
-    /// # Errors
-    /// [`WhatIfError`]; damage of the ledger is not an error, see [`WhatIf::damage`].
-    pub fn load(request: &WhatIfRequest<'_>, task: Task<'_>) -> Result<Self, WhatIfError> {
-        thread::scope(|scope| {
-            let filed = scope.spawn(|| really_filed(request, task));
-            let loaded = Self::load_table(request, task);
-            let filed = filed.join().unwrap_or(Err(WhatIfError::Cancelled));
-            let mut this = loaded?;
-            let filed = filed?;
-            let in_window = |at: Timestamp| request.window.contains(at);
-            let opened = this
-                .table
-                .opened
-                .iter()
-                .filter(|(look, _)| in_window(this.table.looks[*look as usize].time()));
-            let known: BTreeSet<&CaseId> = filed.iter().map(|(case, _)| &case.case_id).collect();
-            this.filed_unknown = opened.filter(|(_, id)| !known.contains(id)).count();
-            for (case, place) in filed {
-                this.places.insert(case.case_id.clone(), place);
-                if in_window(case.confirmed_at) {
-                    this.filed.push(case);
-                }
-            }
-            Ok(this)
-        })
-    }
-
-    fn load_table(request: &WhatIfRequest<'_>, task: Task<'_>) -> Result<Self, WhatIfError> {
-        let WhatIfRequest { plan, window, .. } = request;
-        let mut reader = open(request)?;
-        let mut builder = TableBuilder::new(&plan.rules, request.max_bytes);
-        let mut count = 0_u32;
-        while let Some(entry) = reader.next_entry()? {
-            count = count.wrapping_add(1);
-            if count.is_multiple_of(4096) {
-                task.check()?;
-            }
-            if is_after(&entry.event, *window) {
-                break;
-            }
-            builder.push(entry)?;
-        }
-        let table = builder.finish();
-        let is_reported = |at: &Timestamp| window.contains(*at);
-        let times = || table.looks.iter().map(table::LookRow::time).filter(is_reported);
-        let (Some(first), Some(last)) = (times().next(), times().next_back()) else {
-            return Err(WhatIfError::Empty);
-        };
-        let days = last.duration_since(first).as_secs_f64() / 86400.0;
-        let all: BTreeSet<usize> = (0..plan.rules.len()).collect();
-        let request = RunRequest {
-            table: &table,
-            plan,
-            rules: &all,
-            others: &[],
-            finds_ready: true,
-        };
-        let current = request.run(&task, |share| (task.progress)(0.5 + share / 2.0))?;
-        Ok(Self {
-            plan: Arc::clone(plan),
-            window: *window,
-            places: current.places.clone(),
-            platform: score::replies(table.others.iter().map(|(_, entry)| &entry.event)),
-            current,
-            filed: Vec::new(),
-            filed_unknown: 0,
-            people: RwLock::default(),
-            damage: reader.damage().to_vec(),
-            days: days.max(1.0 / 24.0),
-            table,
-        })
-    }
 
     /// Sets the judgements of people. They take precedence over those of the platform, which are in the ledger.
     pub fn set_labels(&self, labels: Vec<CaseLabel>) {
@@ -262,6 +177,12 @@ impl WhatIf {
     /// Number of looks that are in memory.
     pub fn looks(&self) -> usize {
         self.table.looks.len()
+    }
+
+    /// Number of groups of cameras that are judged apart.
+    #[cfg(test)]
+    fn clusters(&self) -> usize {
+        if self.are_caps_met { 1 } else { self.clusters.count() }
     }
 
     /// The configuration that everything is compared with.
@@ -290,7 +211,7 @@ impl WhatIf {
         cameras: Option<&BTreeSet<CameraId>>,
         task: Task<'_>,
     ) -> Result<WhatIfAnswer, WhatIfError> {
-        let judged = self.judge(rules, task, task.progress)?;
+        let judged = self.judge(rules, task)?;
         Ok(self.answer(&judged, cameras))
     }
 
@@ -320,7 +241,7 @@ impl WhatIf {
         });
         let tried = tried.collect::<Result<Vec<Rule>, _>>()?;
         let labels = self.resolved_labels(cameras);
-        let points = self.in_parallel(&tried, task, |judged| {
+        let points = self.judge_each(&tried, task, |judged| {
             let cases = self.cases(judged, cameras);
             let cases: Vec<&ReplayedCase> = cases.into_iter().filter(|c| c.rule == base.id.as_str()).collect();
             score(&base.id, &cases, &labels, self.days)
@@ -339,121 +260,6 @@ impl WhatIf {
             chosen: chosen.as_ref().map(|c| c.index),
             is_precise_enough: chosen.is_some_and(|c| c.is_precise_enough),
         })
-    }
-
-    /// Judges each of `tried` by itself, on all cores.
-    fn in_parallel<T: Send>(
-        &self,
-        tried: &[Rule],
-        task: Task<'_>,
-        result: impl Fn(&Judged) -> T + Sync,
-    ) -> Result<Vec<T>, WhatIfError> {
-        let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let work = || {
-            let mut results = Vec::new();
-            loop {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                let Some(rule) = tried.get(index) else {
-                    return Ok(results);
-                };
-                let judged = self.judge(std::slice::from_ref(rule), task, &|_| ())?;
-                results.push((index, result(&judged)));
-                let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-                (task.progress)(done as f64 / tried.len() as f64);
-            }
-        };
-        let threads = thread::available_parallelism().map_or(1, usize::from).min(tried.len());
-        let results: Vec<Result<Vec<(usize, T)>, WhatIfError>> = thread::scope(|scope| {
-            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            let results = threads
-                .into_iter()
-                .map(|t| t.join().unwrap_or(Err(WhatIfError::Cancelled)));
-            results.collect()
-        });
-        let all = results.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let mut all: Vec<_> = all.into_iter().flatten().collect();
-        all.sort_by_key(|(index, _)| *index);
-        Ok(all.into_iter().map(|(_, result)| result).collect())
-    }
-
-    /// Judges `rules` in the place of those with the same ids, and every rule that they affect.
-    fn judge(&self, rules: &[Rule], task: Task<'_>, progress: &dyn Fn(f64)) -> Result<Judged, WhatIfError> {
-        let mut plan = (*self.plan).clone();
-        let mut changed = BTreeSet::new();
-        for rule in rules {
-            let position = plan.rules.iter().position(|r| r.id == rule.id);
-            let position = position.ok_or_else(|| WhatIfError::UnknownRule { id: rule.id.clone() })?;
-            self.check_labels(rule)?;
-            if plan.rules[position] != *rule {
-                changed.insert(position);
-            }
-            plan.rules[position] = rule.clone();
-        }
-        let plan = Arc::new(plan);
-        if changed.is_empty() {
-            return Ok(Judged {
-                plan,
-                rules: changed,
-                result: None,
-            });
-        }
-        // The category of a rule may be another one than before.
-        let before = interference::closure(&self.plan, &changed);
-        let mut judged = interference::closure(&plan, &before);
-        loop {
-            let others: Vec<_> = self
-                .current
-                .changes
-                .iter()
-                .filter(|c| !judged.contains(&c.rule))
-                .cloned()
-                .collect();
-            let request = RunRequest {
-                table: &self.table,
-                plan: &plan,
-                rules: &judged,
-                others: &others,
-                finds_ready: false,
-            };
-            let result = request.run(&task, progress)?;
-            let is_all = judged.len() == plan.rules.len();
-            let affected = match is_all {
-                true => BTreeSet::new(),
-                false if !interference::is_within_caps(&plan, &self.current, &result, &judged) => {
-                    (0..plan.rules.len()).collect()
-                }
-                false => interference::affected(&plan, &self.current, &result, &judged),
-            };
-            if affected.is_empty() {
-                return Ok(Judged {
-                    plan,
-                    rules: judged,
-                    result: Some(result),
-                });
-            }
-            judged.extend(affected);
-            judged = interference::closure(&plan, &judged);
-        }
-    }
-
-    fn check_labels(&self, rule: &Rule) -> Result<(), WhatIfError> {
-        let known: Vec<Label> = self.plan.rules.iter().flat_map(|r| r.labels.iter().cloned()).collect();
-        let before = self.plan.rules.iter().find(|r| r.id == rule.id);
-        let beside = before.map(labels_beside).unwrap_or_default();
-        let objects = rule.labels.iter().filter(|label| !known.contains(label));
-        let near = labels_beside(rule);
-        // What stands beside an object is loaded for the rule's own objects only.
-        let is_same = before.is_some_and(|b| b.labels == rule.labels);
-        let near = near
-            .iter()
-            .filter(|label| !(known.contains(label) || is_same && beside.contains(label)));
-        match objects.chain(near).next() {
-            None => Ok(()),
-            Some(label) => Err(WhatIfError::NotLoaded {
-                rule: rule.id.clone(),
-                label: label.clone(),
-            }),
-        }
     }
 
     /// The reported cases, by time of confirmation.
@@ -479,9 +285,10 @@ impl WhatIf {
     fn answer(&self, judged: &Judged, cameras: Option<&BTreeSet<CameraId>>) -> WhatIfAnswer {
         let cases = self.cases(judged, cameras);
         let labels = self.resolved_labels(cameras);
-        let references: Vec<&ResolvedLabel> = labels.iter().collect();
-        let right = |case: &ReplayedCase| crate::replay::tune::nearest(&references, case).map(|label| label.is_right);
-        let evidence = |case: &ReplayedCase| self.evidence(case);
+        let known = LabelsByCamera::new(&labels);
+        let right = |case: &ReplayedCase| known.nearest(case).map(|label| label.is_right);
+        let filed = FiledCases::new(&self.filed);
+        let evidence = |case: &ReplayedCase| filed.about(case);
         let reported = |all: &[ReplayedCase]| -> Vec<ReplayedCase> {
             all.iter()
                 .filter(|case| self.is_reported(case, cameras))
@@ -493,14 +300,14 @@ impl WhatIf {
             for case in &cases {
                 comparison.opened((*case).clone());
             }
-            let unchanged = self
-                .current
-                .not_filed
-                .iter()
-                .filter(|(_, rule, ..)| !judged.rules.iter().any(|i| judged.plan.rules[*i].id == *rule));
-            let reasons = unchanged.chain(judged.result.iter().flat_map(|r| &r.not_filed));
-            for (camera, rule, reason, at) in reasons {
-                comparison.not_filed(&(camera.to_string(), rule.to_string()), *reason, *at);
+            let is_judged = |rule: &RuleId| judged.rules.iter().any(|i| judged.plan.rules[*i].id == *rule);
+            let unchanged = self.current.not_filed.iter().filter(|((_, rule), _)| !is_judged(rule));
+            let tried = judged.result.iter().flat_map(|result| &result.not_filed);
+            for ((camera, rule), reasons) in unchanged.chain(tried) {
+                let key = (camera.to_string(), rule.to_string());
+                for (reason, at) in reasons {
+                    comparison.not_filed(&key, *reason, *at);
+                }
             }
             let (changes, counts) = comparison.finish();
             let changes = changes.into_iter().map(|change| {
@@ -539,27 +346,48 @@ impl WhatIf {
         }
     }
 
-    /// The really filed case about the same problem.
-    fn evidence(&self, case: &ReplayedCase) -> Option<CaseId> {
-        let same = self.filed.iter().find(|filed| filed.case_id == case.case_id);
-        let shifted = || {
-            self.filed
-                .iter()
-                .find(|filed| crate::replay::compare::is_same_problem(filed, case))
-        };
-        same.or_else(shifted).map(|filed| filed.case_id.clone())
-    }
-
     /// The labels of the cameras that are reported: a problem that another one saw is not missed by these.
     fn resolved_labels(&self, cameras: Option<&BTreeSet<CameraId>>) -> Vec<ResolvedLabel> {
         let cases: Vec<&ReplayedCase> = self.filed.iter().chain(&self.current.cases).collect();
         let people = self.people.read().unwrap_or_else(PoisonError::into_inner);
         let labels = score::labels(&people, &self.platform, &cases);
+        let mut by_id: BTreeMap<&str, &ReplayedCase> = BTreeMap::new();
+        for case in cases {
+            by_id.entry(case.case_id.as_str()).or_insert(case);
+        }
         labels
             .iter()
-            .filter_map(|label| ResolvedLabel::among(label, &cases))
+            .filter_map(|label| ResolvedLabel::among(label, &by_id))
             .filter(|label| cameras.is_none_or(|all| all.contains(&CameraId::from(label.camera.as_str()))))
             .collect()
+    }
+}
+
+/// The really filed cases, to be found by what they are about.
+struct FiledCases<'a> {
+    by_id: BTreeMap<&'a CaseId, &'a ReplayedCase>,
+    /// In the order in which they were filed.
+    by_camera: BTreeMap<&'a str, Vec<&'a ReplayedCase>>,
+}
+
+impl<'a> FiledCases<'a> {
+    fn new(filed: &'a [ReplayedCase]) -> Self {
+        let mut by_camera: BTreeMap<&str, Vec<&ReplayedCase>> = BTreeMap::new();
+        for case in filed {
+            by_camera.entry(&case.camera).or_default().push(case);
+        }
+        Self {
+            by_id: filed.iter().map(|case| (&case.case_id, case)).collect(),
+            by_camera,
+        }
+    }
+
+    /// The one about the same problem.
+    fn about(&self, case: &ReplayedCase) -> Option<CaseId> {
+        let of_camera = || self.by_camera.get(case.camera.as_str()).into_iter().flatten();
+        let shifted = || of_camera().copied().find(|filed| is_same_problem(filed, case));
+        let same = self.by_id.get(&case.case_id).copied();
+        same.or_else(shifted).map(|filed| filed.case_id.clone())
     }
 }
 
@@ -576,49 +404,6 @@ fn score(rule: &RuleId, cases: &[&ReplayedCase], labels: &[ResolvedLabel], days:
         recall: Estimate::new(counts.found as u64, counts.problems as u64),
     };
     (score, counts)
-}
-
-fn open(request: &WhatIfRequest<'_>) -> Result<Reader, LedgerError> {
-    let lead = |from: Timestamp| from.checked_sub(LEAD).unwrap_or(Timestamp::MIN);
-    match request.window.from {
-        Some(from) => Reader::open_near(request.ledger, lead(from)),
-        None => Reader::open(request.ledger, None),
-    }
-}
-
-fn is_after(event: &crate::RecordedEvent, window: Window) -> bool {
-    let at = match event {
-        crate::RecordedEvent::Observed(look) => Some(look.at),
-        crate::RecordedEvent::Tick(at) => Some(*at),
-        _ => None,
-    };
-    window.to.zip(at).is_some_and(|(to, at)| at >= to)
-}
-
-/// The cases that the live engine opened, as the configuration that held describes them.
-fn really_filed(request: &WhatIfRequest<'_>, task: Task<'_>) -> Result<Vec<(ReplayedCase, LonLat)>, WhatIfError> {
-    let mut reader = open(request)?;
-    let mut replay = Replay::recorded(request.ledger, Window::default());
-    let mut filed = Vec::new();
-    let mut count = 0_u32;
-    while let Some(entry) = reader.next_entry()? {
-        count = count.wrapping_add(1);
-        if count.is_multiple_of(4096) {
-            task.check()?;
-        }
-        if is_after(&entry.event, request.window) {
-            break;
-        }
-        let opened = entry.opened.clone();
-        for effect in replay.apply(entry) {
-            if let Effect::Open(case) = effect
-                && opened.contains(&case.id)
-            {
-                filed.push((ReplayedCase::from(&*case), case.located.at));
-            }
-        }
-    }
-    Ok(filed)
 }
 
 #[cfg(test)]

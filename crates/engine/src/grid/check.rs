@@ -104,7 +104,7 @@ impl Grid {
     /// changes, not per candidate.
     pub fn check(&self) -> GridDefects {
         let mut found = GridDefects::default();
-        for cell in &self.cells {
+        for cell in self.cells.iter() {
             check_rings(cell, &mut found.rings);
         }
         self.overlaps(&mut found);

@@ -1,5 +1,7 @@
 //! Adjacency of cells.
 
+use std::sync::Arc;
+
 use super::{CellCode, Grid, LonLat, border};
 
 /// Borders this close are shared, metres: the accuracy of a map reading, and more than exports round by.
@@ -41,7 +43,8 @@ impl Grid {
     /// their codes, without `cell`. Computed for the whole grid on the first call (see docs/performance.md), then
     /// looked up.
     pub fn neighbours(&self, cell: CellIndex) -> &[CellIndex] {
-        let Neighbours { starts, all } = self.neighbours.get_or_init(|| Neighbours::of(self));
+        let neighbours = self.neighbours.get_or_init(|| Arc::new(Neighbours::of(self)));
+        let Neighbours { starts, all } = &**neighbours;
         let i = cell.0 as usize;
         match (starts.get(i), starts.get(i + 1)) {
             (Some(from), Some(to)) => &all[*from as usize..*to as usize],

@@ -1,5 +1,7 @@
 //! Evaluates one clear look of one camera under one rule.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use super::WaitingQueue;
@@ -9,6 +11,7 @@ use crate::{
     group::{DetectionGroup, attendants, is_large_enough, is_taken_for_other, merge_nearby},
     presence::{LookInterval, Presence},
     register::CaseRegister,
+    site::SiteExtent,
     stage::{Candidate, Sighting, Stage},
     track::{Track, TransitionContext, affinity, associate, is_duplicate},
     types::{
@@ -99,6 +102,7 @@ pub(super) struct RuleEvaluation<'a> {
     /// label may be there.
     pub(super) shows_absence: bool,
     pub(super) register: &'a mut CaseRegister,
+    pub(super) extents: &'a mut BTreeMap<CameraId, SiteExtent>,
     pub(super) effects: &'a mut Vec<Effect>,
 }
 

@@ -12,7 +12,7 @@ use crate::{
     plus,
     register::RecurrenceAction,
     since,
-    site::{LocatedCandidate, locate},
+    site::{LocatedCandidate, SiteExtent, locate},
     stage::{SecondLook, Sighting, Stage},
     track::Track,
     types::{Case, CaseId, CaseState, Effect, Location, NotFiled, Reason, Recurrence, ScheduleId},
@@ -45,6 +45,10 @@ impl<'a> RuleEvaluation<'a> {
             self.change_stage(track, Stage::HeldBack(None), Reason::NotFiled(NotFiled::OutsideGrid));
             return;
         };
+        match self.extents.get_mut(self.id) {
+            Some(extent) => extent.add(&located),
+            None => drop(self.extents.insert(self.id.clone(), SiteExtent::of(&located))),
+        }
         let (number, text) = (track.number.clone(), track.text.clone());
         let found = LocatedCandidate {
             camera: self.id,

@@ -281,10 +281,11 @@ impl Sweep {
         labels: &[&ResolvedLabel],
     ) -> Vec<CurvePoint> {
         let is_of = |n: Option<CaseNewness>| newness.is_none() || n.is_none() || n == newness;
+        let known = LabelsByCamera::new(labels.iter().copied());
         let wanted: Vec<&ResolvedLabel> = labels.iter().copied().filter(|l| is_of(l.newness)).collect();
         let tried = self.tried.iter().map(|tried| {
             let cases = tried.replay.cases.iter().filter(|c| c.case.rule == rule.id);
-            let cases = cases.filter(|c| match nearest(labels, &c.case) {
+            let cases = cases.filter(|c| match known.nearest(&c.case) {
                 Some(label) => is_of(label.newness),
                 None => is_of(Some(c.newness)),
             });
@@ -353,16 +354,29 @@ pub struct CurvePoint {
 
 impl CurvePoint {
     pub(crate) fn new(score: f32, cases: &[&ReplayedCase], resolved: &[&ResolvedLabel]) -> Self {
-        let is_case_right = |case: &ReplayedCase| nearest(resolved, case).map(|label| label.is_right);
-        let right: Vec<&&ReplayedCase> = cases.iter().filter(|c| is_case_right(c) == Some(true)).collect();
-        let wrong = cases.iter().filter(|c| is_case_right(c) == Some(false)).count();
+        let labels = LabelsByCamera::new(resolved.iter().copied());
+        let mut right: BTreeMap<&str, Vec<&ReplayedCase>> = BTreeMap::new();
+        let (mut right_count, mut wrong) = (0, 0);
+        for case in cases {
+            match labels.nearest(case).map(|label| label.is_right) {
+                Some(true) => {
+                    right_count += 1;
+                    right.entry(&case.camera).or_default().push(case);
+                }
+                Some(false) => wrong += 1,
+                None => {}
+            }
+        }
         let problems: Vec<&&ResolvedLabel> = resolved.iter().filter(|t| t.is_right).collect();
-        let is_found = |t: &ResolvedLabel| right.iter().any(|c| t.gap(c).is_some());
+        let is_found = |t: &ResolvedLabel| {
+            let mut of_camera = right.get(t.camera.as_str()).into_iter().flatten();
+            of_camera.any(|c| t.gap(c).is_some())
+        };
         let found = problems.iter().filter(|t| is_found(t)).count();
         Self {
             score,
             cases: cases.len(),
-            right: right.len(),
+            right: right_count,
             wrong,
             problems: problems.len(),
             found,
@@ -426,12 +440,26 @@ pub(crate) fn choose(
     })
 }
 
-/// The label that is nearest to a case in time; of two equally near ones, the one that says right.
-pub(crate) fn nearest<'a>(labels: &[&'a ResolvedLabel], case: &ReplayedCase) -> Option<&'a ResolvedLabel> {
-    let matching = labels.iter().filter_map(|l| Some((l.gap(case)?, !l.is_right, *l)));
-    matching
-        .min_by_key(|(gap, is_wrong, _)| (*gap, *is_wrong))
-        .map(|(.., label)| label)
+/// Labels, to be found by the camera that they are about.
+pub(crate) struct LabelsByCamera<'a>(BTreeMap<&'a str, Vec<&'a ResolvedLabel>>);
+
+impl<'a> LabelsByCamera<'a> {
+    pub(crate) fn new(labels: impl IntoIterator<Item = &'a ResolvedLabel>) -> Self {
+        let mut by_camera: BTreeMap<&str, Vec<&ResolvedLabel>> = BTreeMap::new();
+        for label in labels {
+            by_camera.entry(&label.camera).or_default().push(label);
+        }
+        Self(by_camera)
+    }
+
+    /// The label that is nearest to a case in time; of two equally near ones, the one that says right.
+    pub(crate) fn nearest(&self, case: &ReplayedCase) -> Option<&'a ResolvedLabel> {
+        let of_camera = self.0.get(case.camera.as_str()).into_iter().flatten();
+        let matching = of_camera.filter_map(|l| Some((l.gap(case)?, !l.is_right, *l)));
+        matching
+            .min_by_key(|(gap, is_wrong, _)| (*gap, *is_wrong))
+            .map(|(.., label)| label)
+    }
 }
 
 /// A label with the camera, rule, time and box that it refers to.
@@ -479,9 +507,9 @@ impl ResolvedLabel {
     }
 
     /// The label, if it is about an object or about one of `cases`. Newness is not told.
-    pub(crate) fn among(label: &CaseLabel, cases: &[&ReplayedCase]) -> Option<Self> {
+    pub(crate) fn among(label: &CaseLabel, cases: &BTreeMap<&str, &ReplayedCase>) -> Option<Self> {
         let case = match &label.subject {
-            LabelSubject::Case(id) => cases.iter().find(|case| case.case_id.as_str() == id)?,
+            LabelSubject::Case(id) => cases.get(id.as_str())?,
             LabelSubject::Object { .. } => return Self::new(label, &BTreeMap::new(), &[]),
         };
         Some(Self {

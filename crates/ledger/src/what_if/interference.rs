@@ -6,9 +6,9 @@ use std::{
     ops::Range,
 };
 
-use jiff::{Timestamp, civil::Date};
+use jiff::civil::Date;
 
-use super::run::{OpenSpan, RunResult};
+use super::result::{OpenSpan, ReadySpan, RunResult};
 use gridwatch_engine::{BBox, CameraId, CaseId, Plan};
 
 /// A case that is open at other times in the two runs.
@@ -42,7 +42,7 @@ pub(super) fn affected(plan: &Plan, all: &RunResult, tried: &RunResult, judged: 
     let categories: BTreeSet<&str> = judged.iter().map(|i| plan.rules[*i].category.code.as_str()).collect();
     let differences = differences(all, tried, &categories);
     let others = all.ready.iter().filter(|span| !judged.contains(&span.rule));
-    let is_met = |span: &&super::run::ReadySpan| {
+    let is_met = |span: &&ReadySpan| {
         differences.iter().any(|difference| {
             *difference.camera == span.camera
                 && difference.looks.start <= span.looks.1
@@ -81,12 +81,15 @@ pub(super) fn is_within_caps(plan: &Plan, all: &RunResult, tried: &RunResult, ju
     let is_judged = |rule: &str| judged.iter().any(|i| plan.rules[*i].id.as_str() == rule);
     let unchanged = all.cases.iter().filter(|case| !is_judged(&case.rule));
     let cases = unchanged.chain(&tried.cases);
-    let confirmed = cases.map(|case| (CameraId::from(case.camera.as_str()), case.confirmed_at));
+    let confirmed = cases.map(|case| (&case.case_id, CameraId::from(case.camera.as_str()), case.confirmed_at));
+    let earlier = all.earlier.iter().map(|(id, (camera, at))| (id, camera.clone(), *at));
+    let mut counted: BTreeSet<&CaseId> = BTreeSet::new();
     let mut days: BTreeMap<(Date, String), u32> = BTreeMap::new();
     let mut box_days: BTreeMap<Date, u32> = BTreeMap::new();
-    let earlier: BTreeSet<&(CameraId, Timestamp)> = all.earlier.iter().collect();
-    let known: BTreeSet<(CameraId, Timestamp)> = confirmed.chain(earlier.into_iter().cloned()).collect();
-    for (camera, at) in known {
+    for (id, camera, at) in confirmed.chain(earlier) {
+        if !counted.insert(id) {
+            continue;
+        }
         let day = at.to_zoned(plan.calendar.zone.clone()).date();
         *days.entry((day, camera.device().to_owned())).or_default() += 1;
         *box_days.entry(day).or_default() += 1;

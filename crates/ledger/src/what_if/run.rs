@@ -2,11 +2,16 @@
 //!
 //! # Why it is exact
 //!
-//! Cameras are judged together, in the order of the records, by the engine that runs live. Two things are left out:
+//! The cameras of a cluster ([`super::clusters`]) are judged together, in the order of the records, by the engine that runs live. Two
+//! things are left out:
 //!
 //! - **Quiet looks.** A look without an object of the rules, by a camera that tracks nothing and has no open case of theirs, only
 //!   dates the camera's newest look. Of consecutive ones of the same kind (clear or not, the same labels not searched for) the last
-//!   gives the same state. Before a record that is neither a look nor a tick, everything that was left out is made up for.
+//!   gives the same state. They are made up for before the camera's next look, and before a record that concerns the state of cameras,
+//!   with what they date only (`Engine::date_look`): meanwhile a case of the camera may have been opened again. If the camera has open
+//!   cases, the time in which their places were empty adds up, too (`Engine::date_empty_look`). That is so for consecutive clear looks
+//!   between which all time is observed, until the first case may be withdrawn (`Engine::quiet_until`). Another camera that sees such
+//!   an object starts that time anew, so before its look they are made up for.
 //! - **Other rules.** Rules affect each other through cases only: of the same category (deduplication, recurrence, withdrawal), of
 //!   another category at the same place in one view, and through the daily caps. The rules of a run include all rules of their
 //!   categories, and all between them in the order of the configuration, so that a case of another rule is known to all of them at a
@@ -16,83 +21,27 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use jiff::Timestamp;
 
-use super::{Task, WhatIfError, table::LookTable};
+use super::{
+    Task, WhatIfError,
+    clusters::Cluster,
+    result::{CaseChangeAt, OpenSpan, ReadySpan, RunResult},
+    table::{LookTable, OtherRecord},
+};
 use crate::{
     Entry, RecordedEvent,
     replay::{Replay, ReplayedCase, Window},
 };
-use gridwatch_engine::{BBox, CameraId, CaseId, Effect, Label, LonLat, NotFiled, OpenCase, Plan, RuleId, View};
+use gridwatch_engine::{
+    BBox, CameraId, CaseId, Effect, Label, NotFiled, Observation, Plan, Rule, RuleId, SiteExtent, View,
+};
 
 /// Looks between two checks for cancellation.
 const CHECK_EVERY: usize = 4096;
-
-/// A case that a rule opened or changed.
-#[derive(Debug, Clone)]
-pub(super) struct CaseChangeAt {
-    /// Index of the look.
-    pub(super) look: u32,
-    /// Position of the rule in the configuration.
-    pub(super) rule: usize,
-    pub(super) is_opened: bool,
-    pub(super) case: OpenCase,
-}
-
-/// Looks of one camera at which a candidate of a rule was ready, so that open cases of other categories mattered to it.
-#[derive(Debug, Clone)]
-pub(super) struct ReadySpan {
-    pub(super) camera: CameraId,
-    pub(super) rule: usize,
-    /// Indices of the first and the last look.
-    pub(super) looks: (u32, u32),
-    /// A box around all places.
-    pub(super) bbox: BBox,
-}
-
-/// The time for which a case was open.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct OpenSpan {
-    pub(super) camera: CameraId,
-    pub(super) category: String,
-    pub(super) bbox: BBox,
-    pub(super) from: u32,
-    /// Index of the first look at which it was not open any more; `u32::MAX`: it stayed open.
-    pub(super) to: u32,
-}
-
-impl OpenSpan {
-    fn new(case: &OpenCase, from: u32) -> Self {
-        Self {
-            camera: case.camera.clone(),
-            category: case.category.clone(),
-            bbox: case.bbox,
-            from,
-            to: u32::MAX,
-        }
-    }
-}
-
-/// The result of a run.
-#[derive(Debug, Default)]
-pub(super) struct RunResult {
-    pub(super) cases: Vec<ReplayedCase>,
-    /// Their ground positions.
-    pub(super) places: BTreeMap<CaseId, LonLat>,
-    pub(super) changes: Vec<CaseChangeAt>,
-    pub(super) ready: Vec<ReadySpan>,
-    pub(super) open: BTreeMap<CaseId, OpenSpan>,
-    /// Why candidates were not filed, for the comparison with other runs.
-    pub(super) not_filed: Vec<(CameraId, RuleId, NotFiled, Timestamp)>,
-    /// Confirmation times of cases from before the run.
-    pub(super) earlier: Vec<(CameraId, Timestamp)>,
-    /// A daily cap was reached.
-    pub(super) is_capped: bool,
-    /// Looks that the engine judged.
-    pub(super) looks_judged: usize,
-}
 
 /// What to run.
 pub(super) struct RunRequest<'a> {
@@ -110,47 +59,80 @@ pub(super) struct RunRequest<'a> {
 /// The progress of a run.
 struct Run<'a> {
     request: &'a RunRequest<'a>,
+    cluster: &'a Cluster,
     replay: Replay,
+    /// The cameras and labels of the table. Ids of its own: threads that count references to the same ids wait for each other.
+    cameras: Vec<CameraId>,
+    labels: Vec<Label>,
     is_used: Vec<bool>,
     /// The labels not searched for that matter, by set.
     not_searched: Vec<Vec<Label>>,
-    /// For each camera whether a look without objects changes more than its newest look.
-    is_busy: Vec<bool>,
-    /// For each camera whether it has an open case of the rules.
-    has_open: Vec<bool>,
-    /// For each camera the newest look that was left out.
-    left_out: Vec<Option<u32>>,
+    /// By the numbers of the cameras.
+    states: Vec<CameraRun>,
+    /// Cameras with looks that were left out while cases were open.
+    empty: BTreeSet<usize>,
+    camera_numbers: BTreeMap<CameraId, usize>,
     categories: BTreeSet<&'a str>,
     rule_positions: BTreeMap<RuleId, usize>,
     /// The ready span of a camera and rule that may go on.
     current: BTreeMap<(CameraId, usize), usize>,
+    /// Why candidates were not filed, by camera, and by position of the rule.
+    not_filed: Vec<BTreeMap<usize, Vec<(NotFiled, Timestamp)>>>,
     result: RunResult,
 }
 
+/// What decides whether a camera's next look can be left out.
+#[derive(Debug, Clone)]
+struct CameraRun {
+    /// It tracks something.
+    is_tracking: bool,
+    /// It has an open case of the rules.
+    has_open: bool,
+    /// If it has one: looks without objects have no effects before this time, in nanoseconds since 1970.
+    quiet_until: i64,
+    /// Its newest look.
+    newest: Option<u32>,
+    /// The newest look that was left out.
+    left_out: Option<u32>,
+    /// Longest time between two looks that all rules take for observed, in nanoseconds.
+    reach: i64,
+}
+
 impl RunRequest<'_> {
-    pub(super) fn run(&self, task: &Task<'_>, progress: impl Fn(f64)) -> Result<RunResult, WhatIfError> {
+    /// Judges the cameras of a cluster.
+    pub(super) fn run(
+        &self,
+        cluster: &Cluster,
+        task: &Task<'_>,
+        progress: impl Fn(usize),
+    ) -> Result<RunResult, WhatIfError> {
         let table = self.table;
-        let rules: Vec<_> = self.rules.iter().map(|i| self.plan.rules[*i].clone()).collect();
-        let objects: Vec<_> = rules.iter().flat_map(|r| r.labels.iter().cloned()).collect();
-        let beside = rules.iter().flat_map(super::table::labels_beside);
+        let cameras: Vec<CameraId> = table.cameras.iter().map(|id| id.as_str().into()).collect();
+        let labels: Vec<Label> = table.labels().iter().map(|label| label.as_str().into()).collect();
+        let plan = self.plan_of(cluster);
+        let objects: Vec<_> = plan.rules.iter().flat_map(|r| r.labels.iter().cloned()).collect();
+        let beside = plan.rules.iter().flat_map(super::table::labels_beside);
         let used: Vec<_> = objects.iter().cloned().chain(beside).collect();
         let bits = table.bits(&objects);
         let not_searched = table.not_searched.iter().map(|set| {
-            let of_rules = set.iter().filter(|label| objects.contains(label));
+            let of_rules = set
+                .iter()
+                .filter_map(|label| objects.iter().find(|object| *object == label));
             of_rules.cloned().collect()
         });
-        let plan = Arc::new(Plan {
-            rules,
-            ..self.plan.clone()
-        });
+        let numbers = cameras.iter().enumerate().map(|(number, id)| (id.clone(), number));
         let mut run = Run {
             request: self,
-            replay: Replay::new(plan, Window::default()),
+            cluster,
+            replay: Replay::new(Arc::new(plan), Window::default()),
             is_used: table.is_among(&used),
             not_searched: not_searched.collect(),
-            is_busy: vec![true; table.cameras.len()],
-            has_open: vec![false; table.cameras.len()],
-            left_out: vec![None; table.cameras.len()],
+            states: cameras.iter().map(|id| self.camera_run(id)).collect(),
+            empty: BTreeSet::new(),
+            camera_numbers: numbers.collect(),
+            not_filed: vec![BTreeMap::new(); cameras.len()],
+            cameras,
+            labels,
             categories: self
                 .rules
                 .iter()
@@ -161,40 +143,83 @@ impl RunRequest<'_> {
                 .rules
                 .iter()
                 .enumerate()
-                .map(|(i, r)| (r.id.clone(), i))
+                .map(|(i, r)| (r.id.as_str().into(), i))
                 .collect(),
             current: BTreeMap::new(),
             result: RunResult::default(),
         };
         run.all(bits, task, progress)?;
-        Ok(run.result)
+        Ok(run.finish())
+    }
+
+    fn camera_run(&self, id: &CameraId) -> CameraRun {
+        let away = self.plan.cameras.get(id).map_or(Duration::ZERO, |camera| camera.away);
+        let reaches = self.rules.iter().map(|rule| self.plan.rules[*rule].max_gap.max(away));
+        let reach = reaches.min().unwrap_or_default();
+        CameraRun {
+            // Until its first look.
+            is_tracking: true,
+            has_open: false,
+            quiet_until: i64::MIN,
+            newest: None,
+            left_out: None,
+            reach: i64::try_from(reach.as_nanos()).unwrap_or(i64::MAX),
+        }
+    }
+
+    /// The cameras of the cluster and the rules of the run, with ids of their own.
+    fn plan_of(&self, cluster: &Cluster) -> Plan {
+        let rule = |position: &usize| {
+            let rule = self.plan.rules[*position].clone();
+            Rule {
+                id: rule.id.as_str().into(),
+                labels: rule.labels.iter().map(|label| label.as_str().into()).collect(),
+                ..rule
+            }
+        };
+        let cameras = self
+            .plan
+            .cameras
+            .iter()
+            .filter(|(id, _)| cluster.contains(self.table, id));
+        Plan {
+            node: self.plan.node.clone(),
+            cameras: cameras
+                .map(|(id, camera)| (id.as_str().into(), camera.clone()))
+                .collect(),
+            rules: self.rules.iter().map(rule).collect(),
+            grid: self.plan.grid.clone(),
+            intake: self.plan.intake.clone(),
+            verification: self.plan.verification.clone(),
+            picture_interval: self.plan.picture_interval,
+            calendar: self.plan.calendar.clone(),
+        }
     }
 }
 
 impl Run<'_> {
-    fn all(&mut self, bits: u64, task: &Task<'_>, progress: impl Fn(f64)) -> Result<(), WhatIfError> {
+    fn all(&mut self, bits: u64, task: &Task<'_>, progress: impl Fn(usize)) -> Result<(), WhatIfError> {
         let request = self.request;
         let (table, first_rule) = (request.table, request.rules.first().copied().unwrap_or(0));
         let mut others = table.others.iter().peekable();
         let mut opened = table.opened.iter().peekable();
         let mut beside = request.others.iter().peekable();
-        for (index, row) in table.looks.iter().enumerate() {
-            let number = index as u32;
-            if index.is_multiple_of(CHECK_EVERY) {
+        let mut after = Vec::new();
+        for (count, number) in self.cluster.looks().enumerate() {
+            if count.is_multiple_of(CHECK_EVERY) {
                 task.check()?;
-                progress(index as f64 / table.looks.len() as f64);
+                progress(CHECK_EVERY.min(count));
             }
-            while let Some((_, entry)) = others.next_if(|(at, _)| *at <= number) {
-                self.other(number, entry);
+            let row = table.looks[number as usize];
+            while let Some(record) = others.next_if(|record| record.look <= number) {
+                self.other(number, record);
             }
-            let is_followed = others
-                .peek()
-                .is_some_and(|(at, entry)| *at == number + 1 && !is_tick(entry));
+            while opened.next_if(|(at, _)| *at < number).is_some() {}
             let mut ids = Vec::new();
             while let Some((_, id)) = opened.next_if(|(at, _)| *at == number) {
                 ids.push(id.clone());
             }
-            let mut after = Vec::new();
+            while beside.next_if(|change| change.look < number).is_some() {}
             while let Some(change) = beside.next_if(|change| change.look == number) {
                 if change.is_opened {
                     self.replay.opened_beside(&change.case.id);
@@ -205,200 +230,301 @@ impl Run<'_> {
                     after.push(change);
                 }
             }
-            let is_quiet = row.labels & bits == 0 && !self.is_busy[usize::from(row.camera)];
-            if is_followed {
-                self.make_up(None);
-                self.look(number, ids);
-            } else if is_quiet && ids.is_empty() {
+            if row.labels & bits == 0 && ids.is_empty() && self.is_quiet(number) {
                 self.leave_out(number);
             } else {
-                self.make_up(Some(row.camera));
                 self.look(number, ids);
             }
-            for change in after {
+            self.states[usize::from(row.camera)].newest = Some(number);
+            for change in after.drain(..) {
                 self.replay.put_case(change.case.clone());
             }
         }
-        for (_, entry) in others {
-            self.make_up(None);
-            self.other(table.looks.len() as u32, entry);
+        for record in others {
+            self.other(table.looks.len() as u32, record);
         }
         Ok(())
     }
 
-    /// Leaves out a quiet look. The one before is made up for if it was of another kind.
-    fn leave_out(&mut self, number: u32) {
-        let looks = &self.request.table.looks;
-        let row = &looks[number as usize];
-        let camera = usize::from(row.camera);
-        if let Some(before) = self.left_out[camera] {
-            let before = &looks[before as usize];
-            let is_same = (before.view == View::Clear) == (row.view == View::Clear)
-                && self.not_searched[usize::from(before.not_searched)]
-                    == self.not_searched[usize::from(row.not_searched)]
-                && before.nanosecond() < row.nanosecond();
-            if !is_same {
-                self.make_up(Some(row.camera));
+    fn finish(mut self) -> RunResult {
+        self.collect_extents();
+        for (camera, of_rules) in self.not_filed.into_iter().enumerate() {
+            for (rule, reasons) in of_rules {
+                let rule = self.request.plan.rules[rule].id.clone();
+                let key = (self.request.table.cameras[camera].clone(), rule);
+                self.result.not_filed.insert(key, reasons);
             }
         }
-        self.left_out[camera] = Some(number);
+        self.result
     }
 
-    /// Judges the looks that were left out, of one camera or of all.
-    fn make_up(&mut self, camera: Option<u16>) {
-        let mut due: Vec<u32> = match camera {
-            Some(camera) => self.left_out[usize::from(camera)].take().into_iter().collect(),
-            None => self.left_out.iter_mut().filter_map(Option::take).collect(),
+    /// True if a look without objects need not be judged now.
+    fn is_quiet(&self, number: u32) -> bool {
+        let looks = &self.request.table.looks;
+        let row = &looks[number as usize];
+        let state = &self.states[usize::from(row.camera)];
+        if state.is_tracking {
+            return false;
+        }
+        !state.has_open
+            || state.newest.is_some_and(|before| {
+                row.view == View::Clear
+                    && row.nanosecond() < state.quiet_until
+                    && row.nanosecond().saturating_sub(looks[before as usize].nanosecond()) <= state.reach
+                    && self.are_of_one_kind(before, number)
+            })
+    }
+
+    /// True if both are clear or blind, both did not search for the same labels of the rules, and the second is newer.
+    fn are_of_one_kind(&self, before: u32, number: u32) -> bool {
+        let looks = &self.request.table.looks;
+        let (before, row) = (&looks[before as usize], &looks[number as usize]);
+        (before.view == View::Clear) == (row.view == View::Clear)
+            && self.not_searched[usize::from(before.not_searched)] == self.not_searched[usize::from(row.not_searched)]
+            && before.nanosecond() < row.nanosecond()
+    }
+
+    /// Leaves out a quiet look. Those before are made up for if they were of another kind.
+    fn leave_out(&mut self, number: u32) {
+        let camera = usize::from(self.request.table.looks[number as usize].camera);
+        let state = &self.states[camera];
+        let has_open = state.has_open;
+        if let Some(before) = state.left_out
+            && (self.empty.contains(&camera) != has_open || !self.are_of_one_kind(before, number))
+        {
+            self.make_up(camera);
+        }
+        self.states[camera].left_out = Some(number);
+        if has_open {
+            self.empty.insert(camera);
+        }
+    }
+
+    /// Takes over what a camera's looks that were left out mean.
+    fn make_up(&mut self, camera: usize) {
+        if let Some(number) = self.states[camera].left_out.take() {
+            let look = self.observation(number, false);
+            let is_of_cases = self.empty.remove(&camera);
+            self.replay.date_look(&look, is_of_cases);
+        }
+    }
+
+    /// The look, with its detections or without.
+    fn observation(&self, number: u32, with_detections: bool) -> Observation {
+        let table = self.request.table;
+        let row = &table.looks[number as usize];
+        let detections = match with_detections {
+            true => table.detections(number as usize, &self.is_used, &self.labels).collect(),
+            false => Vec::new(),
         };
-        due.sort_unstable();
-        for number in due {
-            self.look(number, Vec::new());
+        Observation {
+            camera: self.cameras[usize::from(row.camera)].clone(),
+            at: row.time(),
+            view: row.view,
+            light: row.light,
+            detections,
+            not_searched: self.not_searched[usize::from(row.not_searched)].clone(),
         }
     }
 
     fn look(&mut self, number: u32, opened: Vec<CaseId>) {
-        let table = self.request.table;
-        let row = &table.looks[number as usize];
-        let not_searched = &self.not_searched[usize::from(row.not_searched)];
-        let look = table.look(number as usize, &self.is_used, not_searched);
-        let event = RecordedEvent::Observed(look);
-        let effects = self.replay.apply(Entry { event, opened });
-        self.result.looks_judged += 1;
-        let has_case_changes = self.take(number, &effects);
-        let camera = usize::from(row.camera);
-        let id = &table.cameras[camera];
-        if self.request.finds_ready {
-            self.find_ready(number, id, &effects);
+        let camera = usize::from(self.request.table.looks[number as usize].camera);
+        self.make_up(camera);
+        while let Some(other) = self.empty.first().copied() {
+            self.make_up(other);
         }
-        if has_case_changes {
-            self.find_busy();
-        } else {
-            self.is_busy[camera] = self.has_open[camera] || self.replay.engine().is_tracking(id);
+        let event = RecordedEvent::Observed(self.observation(number, true));
+        let effects = self.replay.apply(Entry { event, opened });
+        let changed = self.take(number, camera, &effects);
+        if self.request.finds_ready {
+            self.find_ready(number, camera, &effects);
+        }
+        for other in changed.into_iter().filter(|other| *other != camera) {
+            self.find_busy(other);
+        }
+        self.find_busy(camera);
+    }
+
+    /// A record that is not a look.
+    fn other(&mut self, number: u32, record: &OtherRecord) {
+        let engine = self.replay.engine();
+        let of_case = match &record.entry.event {
+            RecordedEvent::Tick(_) => {
+                self.apply_other(number, record);
+                return;
+            }
+            // Of a case that was not opened here, or of another cluster.
+            RecordedEvent::Reply(reply) => match engine.case(&reply.case) {
+                Some(case) => Some((case.id.clone(), case.camera.clone())),
+                None => return,
+            },
+            RecordedEvent::EvidenceFailed { case } => match engine.case(case) {
+                Some(case) => Some((case.id.clone(), case.camera.clone())),
+                None => return,
+            },
+            RecordedEvent::KnownCase(case) | RecordedEvent::Restored(case) => {
+                if !self.is_here(&case.camera) {
+                    return;
+                }
+                if let Some(at) = case.confirmed_at {
+                    self.result.earlier.insert(case.id.clone(), (case.camera.clone(), at));
+                }
+                self.result.add_extent(Some(SiteExtent::of(&case.located)));
+                Some((case.id.clone(), case.camera.clone()))
+            }
+            RecordedEvent::HeldBack(held) => {
+                if !self.is_here(&held.case.camera) {
+                    return;
+                }
+                self.result.add_extent(Some(SiteExtent::of(&held.case.located)));
+                None
+            }
+            _ => None,
+        };
+        match of_case {
+            Some((case, camera)) => {
+                let camera = self.camera_numbers.get(&camera).copied();
+                camera.into_iter().for_each(|camera| self.make_up(camera));
+                self.apply_other(number, record);
+                self.follow(number, &case);
+                camera.into_iter().for_each(|camera| self.find_busy(camera));
+            }
+            None => {
+                (0..self.cameras.len()).for_each(|camera| self.make_up(camera));
+                // A start replaces the engine.
+                self.collect_extents();
+                self.apply_other(number, record);
+                self.follow_all(number);
+                (0..self.cameras.len()).for_each(|camera| self.find_busy(camera));
+            }
         }
     }
 
-    fn other(&mut self, number: u32, entry: &Entry) {
-        if let RecordedEvent::KnownCase(case) | RecordedEvent::Restored(case) = &entry.event
-            && let Some(at) = case.confirmed_at
-        {
-            self.result.earlier.push((case.camera.clone(), at));
+    /// Cases of cameras without a look are known to every cluster.
+    fn is_here(&self, camera: &CameraId) -> bool {
+        let number = self.camera_numbers.get(camera);
+        number.is_none_or(|number| self.cluster.has(*number))
+    }
+
+    fn apply_other(&mut self, number: u32, record: &OtherRecord) {
+        if let Some(now) = record.now {
+            self.replay.advance_to(now);
         }
-        let effects = self.replay.apply(entry.clone());
+        let effects = self.replay.apply(record.entry.clone());
         let changes = self.result.changes.len();
-        self.take(number, &effects);
+        for effect in &effects {
+            match effect {
+                Effect::NotFiled { camera, .. } => {
+                    if let Some(camera) = self.camera_numbers.get(camera).copied() {
+                        self.take(number, camera, std::slice::from_ref(effect));
+                    }
+                }
+                effect => drop(self.take(number, 0, std::slice::from_ref(effect))),
+            }
+        }
         // A reply changes the case in every run.
         self.result.changes.truncate(changes);
-        if !is_tick(entry) {
-            self.follow_states(number);
-            self.find_busy();
+    }
+
+    fn collect_extents(&mut self) {
+        for extent in self.replay.engine().extents().values() {
+            self.result.add_extent(Some(*extent));
         }
     }
 
-    /// Takes what the engine did; returns whether a case was opened or changed.
-    fn take(&mut self, number: u32, effects: &[Effect]) -> bool {
-        let mut has_changes = false;
+    /// Takes what the engine did at a look of a camera; returns the cameras whose cases were opened or changed.
+    fn take(&mut self, number: u32, camera: usize, effects: &[Effect]) -> Vec<usize> {
+        let mut changed = Vec::new();
         for effect in effects {
             match effect {
                 Effect::Open(case) => {
-                    has_changes = true;
                     self.result.cases.push(ReplayedCase::from(&**case));
                     self.result.places.insert(case.id.clone(), case.located.at);
-                    self.change(number, &case.id, Some(&case.rule), true);
+                    changed.extend(self.change(number, &case.id, Some(&case.rule), true));
                 }
-                Effect::Revise { case, .. } => {
-                    has_changes = true;
-                    self.change(number, case, None, false);
-                }
-                Effect::NotFiled {
-                    camera,
-                    rule,
-                    reason,
-                    at,
-                } => {
+                Effect::Revise { case, .. } => changed.extend(self.change(number, case, None, false)),
+                Effect::NotFiled { rule, reason, at, .. } => {
                     self.result.is_capped |= *reason == NotFiled::OverDailyCap;
-                    if self
-                        .request
-                        .rules
-                        .iter()
-                        .any(|i| self.request.plan.rules[*i].id == *rule)
+                    if let Some(rule) = self.rule_positions.get(rule)
+                        && self.request.rules.contains(rule)
                     {
-                        self.result.not_filed.push((camera.clone(), rule.clone(), *reason, *at));
+                        self.not_filed[camera].entry(*rule).or_default().push((*reason, *at));
                     }
                 }
                 _ => {}
             }
         }
-        has_changes
+        changed
     }
 
-    fn change(&mut self, number: u32, id: &CaseId, rule: Option<&RuleId>, is_opened: bool) {
-        let Some(case) = self.replay.engine().remembered().find(|case| case.id == *id) else {
-            return;
-        };
+    /// Notes a changed case; returns its camera.
+    fn change(&mut self, number: u32, id: &CaseId, rule: Option<&RuleId>, is_opened: bool) -> Option<usize> {
+        let case = self.replay.engine().case(id)?.clone();
         let rules = &self.request.plan.rules;
         let position = match rule {
             Some(rule) => self.rule_positions.get(rule).copied(),
             None => rules.iter().position(|r| r.category.code == case.category),
         };
-        let case = case.clone();
+        let camera = self.camera_numbers.get(&case.camera).copied();
         if is_opened {
             self.result.open.insert(id.clone(), OpenSpan::new(&case, number));
         }
-        self.follow_state(number, &case);
+        self.follow(number, id);
         self.result.changes.push(CaseChangeAt {
             look: number,
             rule: position.unwrap_or(0),
             is_opened,
             case,
         });
+        camera
     }
 
-    fn follow_state(&mut self, number: u32, case: &OpenCase) {
-        if let Some(span) = self.result.open.get_mut(&case.id) {
-            match case.state.is_open() {
-                true if span.to != u32::MAX => span.to = u32::MAX,
-                false if span.to == u32::MAX => span.to = number,
-                _ => {}
-            }
+    /// After a record or look that may have opened, closed or removed a case.
+    fn follow(&mut self, number: u32, id: &CaseId) {
+        let case = self.replay.engine().case(id).filter(|case| case.state.is_open());
+        match (case, self.result.open.get_mut(id)) {
+            (Some(_), Some(span)) => span.to = u32::MAX,
+            (Some(case), None) => drop(self.result.open.insert(id.clone(), OpenSpan::new(case, number))),
+            (None, Some(span)) if span.to == u32::MAX => span.to = number,
+            (None, _) => {}
         }
     }
 
-    /// After a record that may have closed, opened or removed cases.
-    fn follow_states(&mut self, number: u32) {
+    /// After a record that may have opened, closed or removed any case.
+    fn follow_all(&mut self, number: u32) {
         let engine = self.replay.engine();
-        let open: BTreeMap<&CaseId, &OpenCase> = engine.open_cases().map(|case| (&case.id, case)).collect();
-        for (id, span) in self.result.open.iter_mut().filter(|(_, span)| span.to == u32::MAX) {
-            if !open.contains_key(id) {
-                span.to = number;
-            }
-        }
-        for (id, case) in open {
-            let span = self.result.open.entry(id.clone());
-            span.or_insert_with(|| OpenSpan::new(case, number)).to = u32::MAX;
+        let open = engine.open_cases().map(|case| case.id.clone());
+        let was_open = self.result.open.iter().filter(|(_, span)| span.to == u32::MAX);
+        let ids: BTreeSet<CaseId> = open.chain(was_open.map(|(id, _)| id.clone())).collect();
+        for id in ids {
+            self.follow(number, &id);
         }
     }
 
-    /// Finds out for all cameras whether a look without objects matters.
-    fn find_busy(&mut self) {
-        let engine = self.replay.engine();
-        let of_rules = engine
-            .open_cases()
+    /// Finds out whether a look of the camera without objects matters.
+    fn find_busy(&mut self, camera: usize) {
+        let (engine, id) = (self.replay.engine(), &self.cameras[camera]);
+        let mut of_rules = engine
+            .open_cases_of(id)
             .filter(|case| self.categories.contains(case.category.as_str()));
-        let open: BTreeSet<&CameraId> = of_rules.map(|case| &case.camera).collect();
-        for (camera, id) in self.request.table.cameras.iter().enumerate() {
-            self.has_open[camera] = open.contains(id);
-            self.is_busy[camera] = self.has_open[camera] || engine.is_tracking(id);
+        let state = &mut self.states[camera];
+        state.is_tracking = engine.is_tracking(id);
+        state.has_open = of_rules.next().is_some();
+        if state.has_open {
+            let until = engine.quiet_until(id).as_nanosecond();
+            state.quiet_until = i64::try_from(until).unwrap_or(if until < 0 { i64::MIN } else { i64::MAX });
         }
     }
 
     /// Finds the candidates to which open cases of other categories mattered at this look.
-    fn find_ready(&mut self, number: u32, camera: &CameraId, effects: &[Effect]) {
+    fn find_ready(&mut self, number: u32, camera: usize, effects: &[Effect]) {
         const ANYWHERE: BBox = BBox {
             x1: 0.0,
             y1: 0.0,
             x2: 1.0,
             y2: 1.0,
         };
+        let camera = &self.cameras[camera];
         let candidates = self.replay.engine().candidates_of(camera);
         let ready = candidates
             .filter(|c| c.missing_dwell.is_zero())
@@ -437,8 +563,4 @@ impl Run<'_> {
             }
         }
     }
-}
-
-fn is_tick(entry: &Entry) -> bool {
-    matches!(entry.event, RecordedEvent::Tick(_))
 }

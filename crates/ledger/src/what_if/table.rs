@@ -3,13 +3,13 @@
 
 use std::{collections::BTreeMap, mem::size_of};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::WhatIfError;
-use crate::{Entry, RecordedEvent};
+use crate::{Entry, FileHead, RecordedEvent};
 use gridwatch_engine::{
-    AdvertText, Appearance, BBox, CameraId, CaseId, Detection, Label, Light, Newness, Observation, PhoneNumber, Rule,
-    SecondLookScore, TextReading, View,
+    AdvertText, Appearance, BBox, CameraId, CaseId, Detection, Label, Light, Newness, Observation, PhoneNumber, Plan,
+    Rule, SecondLookScore, TextReading, View,
 };
 
 /// Stands for "none" in the index of a column.
@@ -28,7 +28,7 @@ pub(super) struct LookRow {
     /// Index of the labels that it did not search for.
     pub(super) not_searched: u16,
     pub(super) view: View,
-    light: Light,
+    pub(super) light: Light,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -61,16 +61,33 @@ pub(super) struct LookTable {
     pub(super) looks: Vec<LookRow>,
     detections: Vec<DetectionRow>,
     rare: Vec<RareFields>,
-    /// Records that are not looks, each before the look with this index.
-    pub(super) others: Vec<(u32, Entry)>,
+    /// Records that are not looks, in order.
+    pub(super) others: Vec<OtherRecord>,
     /// Cases that the live engine opened, at the look with this index.
     pub(super) opened: Vec<(u32, CaseId)>,
     other_bytes: usize,
 }
 
+/// A record that is not a look.
+#[derive(Debug)]
+pub(super) struct OtherRecord {
+    /// Index of the look before which it was recorded.
+    pub(super) look: u32,
+    /// The time of the engine before it: that of the newest record that has one, of whatever camera.
+    pub(super) now: Option<Timestamp>,
+    pub(super) entry: Entry,
+}
+
+/// Looks that are older than their camera's newest by less are late, and do not set the engine's time.
+const CLOCK_SET_BACK: SignedDuration = SignedDuration::from_mins(1);
+
 /// Fills a [`LookTable`].
 #[derive(Debug)]
-pub(super) struct TableBuilder {
+pub(super) struct TableBuilder<'a> {
+    plan: &'a Plan,
+    now: Option<Timestamp>,
+    run: Option<(Timestamp, String)>,
+    newest: BTreeMap<CameraId, Timestamp>,
     table: LookTable,
     cameras: BTreeMap<CameraId, u16>,
     labels: BTreeMap<Label, u16>,
@@ -87,10 +104,15 @@ pub(super) fn labels_beside(rule: &Rule) -> Vec<Label> {
     attendants.chain(except).cloned().collect()
 }
 
-impl TableBuilder {
-    /// A table for these rules of at most about `limit` bytes.
-    pub(super) fn new(rules: &[Rule], limit: usize) -> Self {
+impl<'a> TableBuilder<'a> {
+    /// A table for the rules of a plan of at most about `limit` bytes.
+    pub(super) fn new(plan: &'a Plan, limit: usize) -> Self {
+        let rules = &plan.rules;
         Self {
+            plan,
+            now: None,
+            run: None,
+            newest: BTreeMap::new(),
             table: LookTable {
                 not_searched: vec![Vec::new()],
                 ..LookTable::default()
@@ -109,6 +131,7 @@ impl TableBuilder {
         match entry.event {
             RecordedEvent::Observed(look) => {
                 self.table.opened.extend(entry.opened.into_iter().map(|id| (index, id)));
+                self.date(&look);
                 self.look(look)?;
             }
             event => {
@@ -117,9 +140,20 @@ impl TableBuilder {
                     RecordedEvent::Resumed(resumed) => 1000 + 1000 * resumed.pictures.len(),
                     RecordedEvent::Tick(_) => 0,
                     _ => 400,
-                } + size_of::<(u32, Entry)>();
-                let opened = entry.opened;
-                self.table.others.push((index, Entry { event, opened }));
+                } + size_of::<OtherRecord>();
+                let (now, opened) = (self.now, entry.opened);
+                self.now = match &event {
+                    // A new engine; what follows sets its time.
+                    RecordedEvent::Head(head) if !self.is_same_run(head) => None,
+                    RecordedEvent::Head(_) => now,
+                    event => crate::replay::time_of(event).or(now),
+                };
+                let entry = Entry { event, opened };
+                self.table.others.push(OtherRecord {
+                    look: index,
+                    now,
+                    entry,
+                });
             }
         }
         match self.table.bytes() > self.limit {
@@ -132,6 +166,26 @@ impl TableBuilder {
         self.table.looks.shrink_to_fit();
         self.table.detections.shrink_to_fit();
         self.table
+    }
+
+    fn is_same_run(&mut self, head: &FileHead) -> bool {
+        let run = (head.started_at, head.boot.clone());
+        self.run.replace(run.clone()) == Some(run)
+    }
+
+    /// Follows the engine's time.
+    fn date(&mut self, look: &Observation) {
+        if !self.plan.cameras.contains_key(&look.camera) {
+            return;
+        }
+        match self.newest.get_mut(&look.camera) {
+            Some(newest) if look.at <= *newest && newest.duration_since(look.at) < CLOCK_SET_BACK => {}
+            Some(newest) => (*newest, self.now) = (look.at, Some(look.at)),
+            None => {
+                self.newest.insert(look.camera.clone(), look.at);
+                self.now = Some(look.at);
+            }
+        }
     }
 
     fn look(&mut self, look: Observation) -> Result<(), WhatIfError> {
@@ -254,8 +308,13 @@ impl LookTable {
         numbers.fold(0, |bits, number| bits | bit(number as u16))
     }
 
-    /// The look with this index: of its detections those that `is_used`, and of the labels not searched for those in `not_searched`.
-    pub(super) fn look(&self, index: usize, is_used: &[bool], not_searched: &[Label]) -> Observation {
+    /// The detections of the look with this index that are used, with labels of `labels` in the place of the table's.
+    pub(super) fn detections(
+        &self,
+        index: usize,
+        is_used: &[bool],
+        labels: &[Label],
+    ) -> impl Iterator<Item = Detection> {
         let row = &self.looks[index];
         let end = self
             .looks
@@ -263,14 +322,12 @@ impl LookTable {
             .map_or(self.detections.len(), |next| next.first as usize);
         let detections = self.detections[row.first as usize..end].iter();
         let used = detections.filter(|d| is_used[usize::from(d.label)]);
-        Observation {
-            camera: self.cameras[usize::from(row.camera)].clone(),
-            at: row.time(),
-            view: row.view,
-            light: row.light,
-            detections: used.map(|d| self.detection(d)).collect(),
-            not_searched: not_searched.to_vec(),
-        }
+        used.map(|d| self.detection(d, &labels[usize::from(d.label)]))
+    }
+
+    /// The labels of its detections.
+    pub(super) fn labels(&self) -> &[Label] {
+        &self.labels
     }
 
     /// For each label whether it is among `labels`.
@@ -278,10 +335,10 @@ impl LookTable {
         self.labels.iter().map(|label| labels.contains(label)).collect()
     }
 
-    fn detection(&self, row: &DetectionRow) -> Detection {
+    fn detection(&self, row: &DetectionRow, label: &Label) -> Detection {
         let rare = self.rare.get(row.rare as usize);
         Detection {
-            label: self.labels[usize::from(row.label)].clone(),
+            label: label.clone(),
             score: row.score,
             bbox: row.bbox,
             appearance: row.has_appearance.then_some(Appearance(row.appearance)),
