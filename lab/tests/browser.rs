@@ -17,16 +17,52 @@ use gridwatch_base::digest::sha256_hex;
 const SETUP: &str = "crates/console/web/test/setup.sh";
 
 /// The tests below, by the names of their files.
-const TESTS: [&str; 4] = [
+const TESTS: [&str; 10] = [
+    "dying-camera",
+    "first-page",
+    "kill-during-save",
+    "many-cameras",
+    "pages",
     "start",
+    "two-operators",
     "whole-path-by-keyboard",
     "whole-path-by-mouse",
     "whole-path-in-chinese",
 ];
 
 #[test]
+fn dying_camera() {
+    run("dying-camera");
+}
+
+#[test]
+fn first_page() {
+    run("first-page");
+}
+
+#[test]
+fn kill_during_save() {
+    run("kill-during-save");
+}
+
+#[test]
+fn many_cameras() {
+    run("many-cameras");
+}
+
+#[test]
+fn pages() {
+    run("pages");
+}
+
+#[test]
 fn start() {
     run("start");
+}
+
+#[test]
+fn two_operators() {
+    run("two-operators");
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub(crate) use self::{
     users::remove_user,
 };
 
-use self::cases::span;
+use self::cases::{category_of, span};
 use askama::Template;
 use axum::{
     http::{

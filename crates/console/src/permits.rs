@@ -22,6 +22,7 @@ use crate::{
     configuration::{EditOutcome, Part, PartEdit, change, parts},
     error::Rejection,
     identity::Actor,
+    values::is_id,
 };
 
 /// Grounds of one permit, at most.
@@ -347,7 +348,7 @@ fn zone_path(app: &App, actor: &Actor, view: &CameraId, id: &str) -> Result<Elem
 }
 
 fn expect_id(id: &str) -> Result<(), Rejection> {
-    match parts::is_id(id) {
+    match is_id(id) {
         true => Ok(()),
         false => Err(Rejection::BadRequest(
             "an id has 1 to 64 letters, digits, - or _".into(),

@@ -21,6 +21,7 @@ use crate::{
     configuration::{self, EditOutcome, PartEdit, change, parts},
     error::Rejection,
     identity::Actor,
+    values::is_id,
 };
 
 /// Longest address in words.
@@ -79,7 +80,7 @@ pub(crate) struct PresetInput {
 impl PresetInput {
     fn expect_valid(&self) -> Result<(), Rejection> {
         let refuse = |what: &str| Err(Rejection::BadRequest(what.to_owned()));
-        if !parts::is_id(&self.id) {
+        if !is_id(&self.id) {
             return refuse("id: 1 to 64 letters, digits, - or _");
         }
         if self.address.len() > MAX_ADDRESS || self.address.contains(char::is_control) {
@@ -157,7 +158,7 @@ pub(crate) async fn convert(
     id: String,
     tour: String,
 ) -> Result<(CameraId, EditOutcome), Rejection> {
-    if !parts::is_id(&id) {
+    if !is_id(&id) {
         return Err(Rejection::BadRequest("id: 1 to 64 letters, digits, - or _".into()));
     }
     let config = app.config();

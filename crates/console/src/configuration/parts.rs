@@ -141,11 +141,6 @@ pub(crate) fn schedules() -> ElementPath {
     ElementPath::default().key("schedules")
 }
 
-/// Whether a text can be an id of the configuration.
-pub(crate) fn is_id(id: &str) -> bool {
-    (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
-}
-
 /// The id of a schedule, which concerns all cameras.
 fn schedule_id(actor: &Actor, id: &str) -> Result<String, Rejection> {
     if actor.is_restricted() {
