@@ -278,6 +278,20 @@ fn mistakes_are_told_in_words() {
         let answer = viewer.ask(&format!("/api/v1/what-if?{query}"));
         assert!(matches!(answer.status, 400 | 404), "{query}: {}", answer.text());
     }
+    // A program learns of what a form's reader would pass over.
+    for (query, status) in [
+        ("colour=1", 400),
+        ("rule=", 400),
+        ("rule=garbage&rule=garbage", 400),
+        ("curve=colour", 400),
+        ("precision=NaN", 400),
+        ("days=1.5", 400),
+        ("rule=garbage&except_score=0.5", 422),
+        ("rule=garbage&curve=except_score", 422),
+    ] {
+        let answer = viewer.ask(&format!("/api/v1/what-if?{query}"));
+        assert_eq!(answer.status, status, "{query}: {}", answer.text());
+    }
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn a_moved_view_is_shown_and_confirmed_once() {
         .map(|act| &act.outcome)
         .collect();
     assert!(
-        matches!(outcomes[..], [Outcome::Done, Outcome::Failed(_)]),
+        matches!(outcomes[..], [Outcome::Done, Outcome::Refused(_)]),
         "{outcomes:?}"
     );
 }
