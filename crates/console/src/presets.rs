@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     app::App,
-    configuration::{self, EditOutcome, PartEdit, change, parts},
+    configuration::{self, EditOutcome, PartEdit, change},
     error::Rejection,
     identity::Actor,
     values::is_id,

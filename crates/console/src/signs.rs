@@ -64,7 +64,7 @@ pub(crate) struct FoundSign {
     label: String,
     /// Confidence, 0 to 1.
     score: f32,
-    /// True if it is one of the approved signs.
+    /// True if it is one of the approved signs, and its last day is not over.
     approved: bool,
 }
 
@@ -131,7 +131,9 @@ pub(crate) async fn read(
         .collect();
     labels.sort_unstable();
     labels.dedup();
-    let approved = file.as_ref().map(|file| file.signs.approved()).unwrap_or_default();
+    let today = config.plan.calendar.date(Timestamp::now());
+    let mut approved = file.as_ref().map(|file| file.signs.approved()).unwrap_or_default();
+    approved.retain(|sign| sign.valid.includes(today));
     let look = app.daemon.newest_look(view);
     let found = look.iter().flat_map(|look| &look.detections);
     let is_asked = |label: &str| labels.iter().any(|known| known == label);
@@ -155,7 +157,7 @@ pub(crate) async fn read(
         signs: file.map(|file| bodies(&file.signs)).unwrap_or_default(),
         found,
         labels,
-        today: config.plan.calendar.date(Timestamp::now()),
+        today,
     }))
 }
 

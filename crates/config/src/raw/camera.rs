@@ -211,7 +211,7 @@ pub struct Zone {
     /// For a `permitted` zone: the schedule during which objects are permitted here.
     #[serde(default)]
     pub schedule: Option<String>,
-    /// For a `permitted` zone: the first day on which objects are permitted, in local time, such as `2026-05-01`. Unset: since ever.
+    /// For a `permitted` zone: the first day on which objects are permitted, in local time, such as `2026-05-01`. Unset: no first day.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = DAY_PATTERN))]
     pub valid_from: Option<String>,

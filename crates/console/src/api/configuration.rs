@@ -4,7 +4,10 @@
 //! 422 with the faults if a check fails; nothing is written then.
 
 mod files;
+mod permits;
+mod presets;
 mod schedules;
+mod signs;
 
 use std::sync::Arc;
 
@@ -151,6 +154,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
             },
             confirm_view,
         );
+    let routes = presets::routes(signs::routes(permits::routes(routes)));
     let routes = routes
         .api(
             get(
@@ -350,6 +354,14 @@ async fn read(app: &Arc<App>) -> Result<Result<Part, Response>, Rejection> {
             json!({ "faults": FaultAnswer::list(&faults) }),
         )
     }))
+}
+
+/// What a conflict tells: the present revision.
+async fn present_revision(app: &Arc<App>) -> Result<Value, Rejection> {
+    Ok(match read(app).await? {
+        Ok(part) => json!({ "revision": part.revision }),
+        Err(_) => Value::Null,
+    })
 }
 
 /// The zones of a view.

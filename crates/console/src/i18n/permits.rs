@@ -26,7 +26,6 @@ super::texts! {
         always: "不限" / "no limit",
         number: "许可证号" / "Permit number",
         note: "持证人、备注" / "Holder, note",
-        state: "状态" / "State",
         state_open: "许可中" / "Open now",
         state_closed: "有效，不在时段内" / "Valid, outside its hours",
         state_not_yet: "未到起始日期" / "Not yet valid",

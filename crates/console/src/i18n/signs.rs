@@ -10,7 +10,6 @@ super::texts! {
         never: "该点位还没有记录过已批准标牌，相关规则在此不上报。没有任何标牌合法时，也请保存一次。" / "Signs were never recorded in this view, so these rules file nothing here. Save once even if none is lawful.",
         recorded: "最近记录：{at}，模型 {model}" / "Last recorded: {at}, with {model}",
         no_look: "最新画面中没有发现标牌；可以手工框选。" / "The newest look found no signs; they can be drawn by hand.",
-        look_now: "取最新画面" / "Take a new look",
         saved: "已保存：新批准 {added} 块，取消 {removed} 块。" / "Saved: {added} newly approved, {removed} removed.",
         saved_not_in_force: "已保存，但尚未生效：" / "Saved, but not in force:",
         conflict: "未保存：您编辑期间，此文件已被他人或 gridwatch signs 修改。没有覆盖任何内容；请记下您的修改，重新打开本页。" / "Not saved: while you were editing, somebody else or gridwatch signs changed the file. Nothing was overwritten; note what you changed and open this page anew.",

@@ -36,10 +36,12 @@ use crate::{
 
 pub(super) fn routes(routes: Routes) -> Routes {
     let (viewer, operator) = (Access::Role(Role::Viewer), Access::Role(Role::Operator));
+    let routes = routes.taking(proposals::TIME, |routes| {
+        routes.get("/permits/proposals", viewer, propose)
+    });
     routes
         .get("/permits", viewer, show)
         .get("/permits/new", operator, new)
-        .get("/permits/proposals", viewer, propose)
         .get("/permits/{view}/{id}", viewer, one)
         .post("/permits", operator, "console permit add", add)
         .post("/permits/{view}/{id}", operator, "console permit", save)

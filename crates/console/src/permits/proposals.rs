@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use gridwatch_contract::{CaseRecord, EvidenceRole};
@@ -25,6 +26,8 @@ pub(crate) const MAX_DAYS: u32 = 92;
 pub(crate) const DEFAULT_DAYS: u32 = 14;
 /// The categories of vendors and of shops that spill over, whose goods a café's tables look like.
 const CATEGORIES: [&str; 2] = ["0501", "0504"];
+/// Longest search: a quarter of a year of many cameras.
+pub(crate) const TIME: Duration = Duration::from_mins(3);
 /// Share of a case's box, or of the place, that lies in the other.
 const HERE: f64 = 0.3;
 /// Cases that are compared with the places.

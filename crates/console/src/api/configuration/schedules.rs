@@ -92,7 +92,7 @@ pub(super) async fn present_schedule(app: &Arc<App>, id: &str, outcome: &EditOut
 #[serde(deny_unknown_fields)]
 pub(super) struct RevisionQuery {
     /// The revision that the change is based on.
-    revision: String,
+    pub(super) revision: String,
 }
 
 pub(super) async fn remove_schedule(
