@@ -17,12 +17,24 @@ use gridwatch_base::digest::sha256_hex;
 const SETUP: &str = "crates/console/web/test/setup.sh";
 
 /// The tests below, by the names of their files.
-const TESTS: [&str; 4] = [
+const TESTS: [&str; 6] = [
+    "bad-camera",
+    "bad-input",
     "start",
     "whole-path-by-keyboard",
     "whole-path-by-mouse",
     "whole-path-in-chinese",
 ];
+
+#[test]
+fn bad_camera() {
+    run("bad-camera");
+}
+
+#[test]
+fn bad_input() {
+    run("bad-input");
+}
 
 #[test]
 fn start() {

@@ -32,7 +32,7 @@ use crate::{
 
 /// Directory of the logins, in the state directory.
 const LOGINS: &str = "credentials";
-/// Longest address in words.
+/// Longest address in words, in characters.
 const MAX_ADDRESS: usize = 200;
 
 /// What is to be saved of a camera besides what the wizard knows.
@@ -204,7 +204,7 @@ fn element(app: &App, actor: &Actor, wizard: &Wizard, input: &CameraInput) -> Re
     let is_radius = |metres: f64| (1.0..=1000.0).contains(&metres);
     field(Field::Uncertainty, input.uncertainty_m.is_none_or(is_radius))?;
     let address = input.address.trim();
-    let is_address = address.len() <= MAX_ADDRESS && !address.contains(char::is_control);
+    let is_address = address.chars().count() <= MAX_ADDRESS && !address.contains(char::is_control);
     field(Field::Address, is_address)?;
     let look_every = input.look_every.trim();
     field(
