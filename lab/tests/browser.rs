@@ -16,68 +16,31 @@ use gridwatch_base::digest::sha256_hex;
 
 const SETUP: &str = "crates/console/web/test/setup.sh";
 
-/// The tests below, by the names of their files.
-const TESTS: [&str; 10] = [
-    "dying-camera",
-    "first-page",
-    "kill-during-save",
-    "many-cameras",
-    "pages",
-    "start",
-    "two-operators",
-    "whole-path-by-keyboard",
-    "whole-path-by-mouse",
-    "whole-path-in-chinese",
-];
+/// A test for each file of `test/e2e`, and the list of their names.
+macro_rules! tests {
+    ($($function:ident => $file:literal,)*) => {
+        const TESTS: &[&str] = &[$($file,)*];
 
-#[test]
-fn dying_camera() {
-    run("dying-camera");
+        $(#[test]
+        fn $function() {
+            run($file);
+        })*
+    };
 }
 
-#[test]
-fn first_page() {
-    run("first-page");
-}
-
-#[test]
-fn kill_during_save() {
-    run("kill-during-save");
-}
-
-#[test]
-fn many_cameras() {
-    run("many-cameras");
-}
-
-#[test]
-fn pages() {
-    run("pages");
-}
-
-#[test]
-fn start() {
-    run("start");
-}
-
-#[test]
-fn two_operators() {
-    run("two-operators");
-}
-
-#[test]
-fn whole_path_by_keyboard() {
-    run("whole-path-by-keyboard");
-}
-
-#[test]
-fn whole_path_by_mouse() {
-    run("whole-path-by-mouse");
-}
-
-#[test]
-fn whole_path_in_chinese() {
-    run("whole-path-in-chinese");
+tests! {
+    bad_camera => "bad-camera",
+    bad_input => "bad-input",
+    dying_camera => "dying-camera",
+    first_page => "first-page",
+    kill_during_save => "kill-during-save",
+    many_cameras => "many-cameras",
+    pages => "pages",
+    start => "start",
+    two_operators => "two-operators",
+    whole_path_by_keyboard => "whole-path-by-keyboard",
+    whole_path_by_mouse => "whole-path-by-mouse",
+    whole_path_in_chinese => "whole-path-in-chinese",
 }
 
 fn web() -> PathBuf {
@@ -139,5 +102,5 @@ fn each_browser_test_is_run_here() {
     let found: BTreeSet<_> = files
         .filter_map(|name| Some(name.to_str()?.strip_suffix(".test.ts")?.to_owned()))
         .collect();
-    assert_eq!(found, TESTS.map(str::to_owned).into());
+    assert_eq!(found, TESTS.iter().map(|&name| name.to_owned()).collect());
 }

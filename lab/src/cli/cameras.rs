@@ -23,11 +23,11 @@ use gridwatch_farm::{self as farm, Auth, AuthMethod, Farm, FarmConfig, MountConf
 ///
 /// Each clip is served in an endless loop, as it is, at rtsp://127.0.0.1:PORT/NAME, where NAME is the file's name without its
 /// ending. Prints the URLs once the cameras answer. Ctrl-C stops them.
-///
-///   gridwatch-lab cameras                        the three cameras of the demo
-///   gridwatch-lab cameras street.mp4 --count 8   eight cameras that show the same street
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = "\
+Examples:
+  gridwatch-lab cameras                        the three cameras of the demo
+  gridwatch-lab cameras street.mp4 --count 8   eight cameras that show the same street")]
 pub struct CamerasArgs {
     /// Clips: MP4 files with H.264 or H.265. Default: those of the demo.
     #[arg(value_name = "CLIP")]

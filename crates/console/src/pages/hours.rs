@@ -56,14 +56,28 @@ struct HoursTemplate<'a> {
     revision: String,
     texts: String,
     schedules: Vec<ScheduleRow>,
+    /// The id of a new schedule that was not saved.
+    new_id: String,
 }
 
 /// What was entered and not saved.
 struct Entered {
     id: String,
-    /// `None`: it was to be removed.
+    /// `None`: it was to be added or removed.
     windows: Option<Vec<Value>>,
+    is_new: bool,
     is_conflict: bool,
+}
+
+impl Entered {
+    fn of(id: String) -> Self {
+        Self {
+            id,
+            windows: None,
+            is_new: false,
+            is_conflict: false,
+        }
+    }
 }
 
 async fn template<'a>(
@@ -79,6 +93,7 @@ async fn template<'a>(
         revision: String::new(),
         texts: web_texts::of(page.language, &["edit.", "hours."]),
         schedules: Vec::new(),
+        new_id: String::new(),
         page,
     };
     let part = match Part::read(app).await? {
@@ -106,6 +121,9 @@ async fn template<'a>(
             is_conflict: mine.is_some_and(|entered| entered.is_conflict && entered.windows.is_some()),
         });
     }
+    shown.new_id = entered
+        .filter(|entered| entered.is_new)
+        .map_or_else(String::new, |entered| entered.id);
     shown.revision = part.revision;
     Ok(shown)
 }
@@ -151,7 +169,11 @@ async fn save(
     let (Path(id), Form(form)) = (path?, form?);
     let windows = parts::list_in("windows", &form.windows)?;
     let outcome = parts::save_windows(&app, &actor, &id, form.revision, windows.clone()).await?;
-    answer(&app, &page, id, Some(windows), outcome).await
+    let entered = Entered {
+        windows: Some(windows),
+        ..Entered::of(id)
+    };
+    answer(&app, &page, entered, outcome).await
 }
 
 #[derive(Deserialize)]
@@ -171,7 +193,11 @@ async fn add(
     // A schedule needs a window; office hours are the least surprising ones.
     let windows = vec![json!({ "days": ["workday"], "from": "08:00", "to": "18:00" })];
     let outcome = parts::add_schedule(&app, &actor, &id, revision, windows).await?;
-    answer(&app, &page, id, None, outcome).await
+    let entered = Entered {
+        is_new: true,
+        ..Entered::of(id)
+    };
+    answer(&app, &page, entered, outcome).await
 }
 
 #[derive(Deserialize)]
@@ -188,17 +214,11 @@ async fn remove(
 ) -> Result<Response, Rejection> {
     let (Path(id), Form(form)) = (path?, form?);
     let outcome = parts::remove_schedule(&app, &actor, &id, form.revision).await?;
-    answer(&app, &page, id, None, outcome).await
+    answer(&app, &page, Entered::of(id), outcome).await
 }
 
-async fn answer(
-    app: &Arc<App>,
-    page: &Page,
-    id: String,
-    windows: Option<Vec<Value>>,
-    outcome: EditOutcome,
-) -> Result<Response, Rejection> {
-    let details = ActDetails::new("schedule", &id);
+async fn answer(app: &Arc<App>, page: &Page, entered: Entered, outcome: EditOutcome) -> Result<Response, Rejection> {
+    let details = ActDetails::new("schedule", &entered.id);
     if let EditOutcome::Saved(saved, _) = &outcome {
         let target = format!("/hours?saved={}", saved.version);
         return Ok(details.with("version", saved.version).on(page.redirect(&target)));
@@ -206,9 +226,8 @@ async fn answer(
     let notice = notices::not_saved(page, &outcome)?.unwrap_or_default();
     let (status, why) = notices::refusal(&outcome).unwrap_or((StatusCode::OK, ""));
     let entered = Entered {
-        id,
-        windows,
         is_conflict: status == StatusCode::CONFLICT,
+        ..entered
     };
     let mut response = page.show_with(status, &template(app, page, notice, Some(entered)).await?)?;
     response.extensions_mut().insert(NotDone(why.into()));

@@ -364,11 +364,11 @@ export class GroundCalibration extends HTMLElement {
     const both = isWhole ? (parseGround(x.value) ?? (x.value.trim() === "" ? parseGround(y.value) : null)) : null;
     const [lon, lat] = both ?? [parseNumber(x.value), parseNumber(y.value)];
     const ground: Ground | null = lon !== null && lat !== null && isGroundInRange([lon, lat], this.crs) ? [lon, lat] : null;
-    const isBad = (input: HTMLInputElement, value: number | null) =>
+    const isBad = (input: HTMLInputElement, value: Ground | null) =>
       input.value.trim() !== "" &&
-      (value === null ? isWhole || parseGround(input.value) === null : lon !== null && lat !== null && ground === null);
-    x.setAttribute("aria-invalid", String(isBad(x, lon)));
-    y.setAttribute("aria-invalid", String(isBad(y, lat)));
+      (value === null ? isWhole || parseGround(input.value) === null : !isGroundInRange(value, this.crs));
+    x.setAttribute("aria-invalid", String(isBad(x, lon === null ? null : [lon, 0])));
+    y.setAttribute("aria-invalid", String(isBad(y, lat === null ? null : [0, lat])));
     if (x.matches("[aria-invalid=true]") || y.matches("[aria-invalid=true]")) this.unreadable.add(key);
     else this.unreadable.delete(key);
     this.change(key, (pair) => ({ ...pair, ground }), `ground:${key}`);
@@ -388,7 +388,7 @@ export class GroundCalibration extends HTMLElement {
       // What is typed stays as it is typed while it means the same: `34.70`.
       if (parseNumber(x.value) !== pair.ground[0]) x.value = String(pair.ground[0]);
       if (parseNumber(y.value) !== pair.ground[1]) y.value = String(pair.ground[1]);
-    } else if (parseNumber(x.value) !== null && parseNumber(y.value) !== null && x.getAttribute("aria-invalid") !== "true") {
+    } else if (![x, y].some((input) => parseNumber(input.value) === null || input.getAttribute("aria-invalid") === "true")) {
       // Undone: the pair has no ground point any more.
       x.value = "";
       y.value = "";

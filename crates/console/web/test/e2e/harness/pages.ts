@@ -41,8 +41,9 @@ export class Pages {
     this.open.push(page);
     page.on("pageerror", (error) => this.faults.push(String(error)));
     page.on("console", (message) => {
-      // The answers are looked at below, with their addresses.
-      if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) this.faults.push(message.text());
+      // Error answers, which the browser and htmx report here, are looked at below with their addresses.
+      const isAnswer = /^(Failed to load resource|Response Status Error Code)/.test(message.text());
+      if (message.type() === "error" && !isAnswer) this.faults.push(message.text());
     });
     page.on("requestfailed", (request) => {
       const why = request.failure()?.errorText ?? "";
