@@ -30,13 +30,14 @@ it("the first page comes over a link of 1 Mb/s in little", { skip: skipReason() 
     });
     await page.goto(stage.origin, { waitUntil: "load" });
     const needed = await waitFor("its pictures have come", () => {
-      // The stream of events never ends, and a window without a tab shows no icon.
-      const requests = traffic.of(/./).filter(({ path }) => !/\/(events|icon\.svg)$/.test(path));
-      return requests.filter(({ path }) => path.endsWith("/thumbnail")).length === CAMERAS.length && requests.every(({ bytes }) => bytes > 0) && requests;
+      // The stream of events never ends, and a window without a tab shows no icon. Later looks have pictures of their own.
+      const first = traffic.of(/./).filter(({ path }) => !/\/(events|icon\.svg|thumbnail)$/.test(path));
+      first.push(...traffic.of(/\/thumbnail$/).slice(0, CAMERAS.length));
+      return first.filter(({ path }) => path.endsWith("/thumbnail")).length === CAMERAS.length && first.every(({ bytes }) => bytes > 0) && first;
     });
     const times = await page.evaluate(() => {
       const [paint] = performance.getEntriesByName("first-contentful-paint");
-      const pictures = performance.getEntriesByType("resource").filter(({ name }) => name.includes("/thumbnail"));
+      const pictures = performance.getEntriesByType("resource").filter(({ name }) => name.includes("/thumbnail")).slice(0, 3);
       return { paint: paint?.startTime ?? 0, pictures: Math.max(...(pictures as PerformanceResourceTiming[]).map(({ responseEnd }) => responseEnd)) };
     });
     const sum = (part: RegExp) => needed.filter(({ path }) => part.test(path)).reduce((bytes, request) => bytes + request.bytes, 0);

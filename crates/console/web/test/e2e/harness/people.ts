@@ -33,8 +33,13 @@ export class Program {
   ) {}
 
   static of(stage: Stage): Program {
-    const token = users(stage, ["token", "add", "tests", "--role", "admin", "--days", "1"], "").trim();
+    const token = users(stage, ["token", "add", "dashboard", "--role", "admin", "--days", "1"], "").trim();
     return new Program(stage.origin, token);
+  }
+
+  /** The text of a page of the console. */
+  async page(path: string): Promise<string> {
+    return (await fetch(this.origin + path, { headers: { authorization: `Bearer ${this.token}` } })).text();
   }
 
   /** The answer's body. Throws on an answer of 400 and above. */
