@@ -75,7 +75,8 @@ fn a_permit_is_added_on_grounds_of_two_cameras_changed_ended_and_removed() {
         (&json!("street-a"), &json!("street-b"))
     );
     assert_eq!(permits["permits"][0]["schedule"], "market", "{permits}");
-    let plan = &served.config().plan;
+    let config = served.config();
+    let plan = &config.plan;
     assert_eq!(
         plan.cameras[&"street-b".into()]
             .zones

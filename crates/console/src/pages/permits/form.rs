@@ -363,6 +363,14 @@ impl<'a> FormTemplate<'a> {
                 false => others.join(", "),
             };
         }
+        // Hours that nothing else has are shown in the grid at once.
+        let is_own = self.may_edit && self.may_have_own_hours && self.shared_with.is_empty();
+        if let Some(permit) = self.permit.as_ref().filter(|_| is_own) {
+            let schedules = self.schedules.iter_mut();
+            for choice in schedules.filter(|choice| choice.value == permit.schedule) {
+                choice.is_chosen = false;
+            }
+        }
         let windows: Value = serde_json::from_str(&given.windows).unwrap_or_else(|_| json!([]));
         self.windows = web_texts::in_page(&json!({ "windows": windows }));
         self.revision = part.revision;

@@ -134,7 +134,7 @@ export class SignEditor extends HTMLElement {
   }
 
   private tools(history: History<readonly Sign[]>, canvas: SignCanvas): HTMLElement {
-    const draw = this.button("snap", "sign.draw", () => {
+    const draw = this.button("box", "sign.draw", () => {
       this.isDrawing = !this.isDrawing;
       if (this.isDrawing) this.status.say(this.t("sign.draw_now"));
     });
