@@ -13,8 +13,8 @@ const EN = textsOf("en");
 
 /** The first answer, compressed: 64 tiles say much the same. */
 const MAX_HTML_BYTES = 40_000;
-/** Of the document: a tile has some 70, among them its zones and boxes, and texts. */
-const MAX_NODES = CAMERAS * 80 + 400;
+/** Of the document: a tile has some 20, among them its zones and boxes. */
+const MAX_ELEMENTS = CAMERAS * 35 + 200;
 /** Of a tile that is sent anew, uncompressed. */
 const MAX_TILE_BYTES = 6_000;
 
@@ -56,8 +56,8 @@ it("64 cameras stand on one wall without strain", { skip: skipReason() }, async 
       const inSight = await page.locator(".tile").evaluateAll((tiles) => tiles.filter((tile) => tile.getBoundingClientRect().top < innerHeight).length);
       const pictures = traffic.of(/\/thumbnail$/).length;
       assert.ok(inSight < CAMERAS && pictures < CAMERAS, `${pictures} pictures for ${inSight} tiles in sight`);
-      const { Nodes: nodes } = await metrics(devtools);
-      assert.ok(nodes! <= MAX_NODES, `${nodes} nodes`);
+      const elements = await page.evaluate(() => document.querySelectorAll("*").length);
+      assert.ok(elements <= MAX_ELEMENTS, `${elements} elements`);
 
       // Tiles are replaced one by one as looks come, and whoever works on one is not disturbed.
       await page.evaluate(countUpdates);
@@ -69,6 +69,7 @@ it("64 cameras stand on one wall without strain", { skip: skipReason() }, async 
       const early = await settledMetrics(devtools);
       await updates(4);
       const late = await settledMetrics(devtools);
+      console.log(`nodes: ${early.Nodes} became ${late.Nodes}; the order has changed ${traffic.of(/^\/wall$/).length} times`);
       assert.equal(await page.evaluate(() => document.activeElement?.id), "tile-street-b-5", "the focus stays");
       assert.ok(late.Nodes! <= early.Nodes! * 1.2 + 200, `nodes: ${early.Nodes} became ${late.Nodes}`);
       assert.ok(late.JSEventListeners! <= early.JSEventListeners! * 1.2 + 50, `listeners: ${early.JSEventListeners} became ${late.JSEventListeners}`);
@@ -77,7 +78,7 @@ it("64 cameras stand on one wall without strain", { skip: skipReason() }, async 
       const { bytes, events } = await page.evaluate(() => window.received);
       assert.ok(bytes / events <= MAX_TILE_BYTES, `${Math.round(bytes / events)} bytes a tile`);
       console.log(
-        `${htmlBytes} bytes of HTML, ${nodes} nodes, ${pictures} pictures at first; ${events} tiles sent anew with ${Math.round(bytes / events)} bytes each; ` +
+        `${htmlBytes} bytes of HTML, ${elements} elements, ${pictures} pictures at first; ${events} tiles sent anew with ${Math.round(bytes / events)} bytes each; ` +
           `heap ${(early.JSHeapUsedSize! / 1e6).toFixed(1)} then ${(late.JSHeapUsedSize! / 1e6).toFixed(1)} MB`,
       );
 
@@ -123,6 +124,7 @@ async function metrics(devtools: CDPSession): Promise<Record<string, number>> {
 
 /** After what nobody uses has been collected. */
 async function settledMetrics(devtools: CDPSession): Promise<Record<string, number>> {
-  await devtools.send("HeapProfiler.collectGarbage");
+  // Nodes and scripts hold each other: one round frees only some of them.
+  for (let round = 0; round < 4; round += 1) await devtools.send("HeapProfiler.collectGarbage");
   return metrics(devtools);
 }

@@ -196,14 +196,17 @@ async function searchCameras(page: Page): Promise<void> {
 }
 
 async function probe(page: Page, camera: string): Promise<void> {
-  await page.locator('input[name="target"]').fill(camera);
-  await page.locator('form[action$="/probe"] button.primary').click();
-  await page.locator("form#save").waitFor();
-  await page.locator("#probe:not([hx-get])").waitFor();
-  // A box that is busy with other pictures says so; then it is asked again.
-  if ((await page.locator("#probe figure img").count()) > 0) return;
-  await page.locator("details.again summary").click();
-  await probe(page, camera);
+  const start = page.url();
+  for (let tries = 0; tries < 5; tries += 1) {
+    await page.goto(start);
+    await page.locator('input[name="target"]').fill(camera);
+    await page.locator('form[action$="/probe"] button.primary').click();
+    await page.locator("form#save").waitFor();
+    await page.locator("#probe:not([hx-get])").waitFor();
+    // A box that is busy with other pictures says so; then it is asked again.
+    if ((await page.locator("#probe figure img").count()) > 0) return;
+  }
+  throw new Error("no picture of the camera came");
 }
 
 async function chooseZone(page: Page): Promise<void> {
