@@ -27,6 +27,18 @@ document.addEventListener("htmx:sseError", (event) => {
   }
 });
 
+// The extension removes the listener of a part that is gone when its next event comes, and of a camera that is down none comes: until then
+// it would hold that part, and with it the whole wall of which it was one.
+document.addEventListener("htmx:beforeCleanupElement", ({ target }) => {
+  const listener = target["htmx-internal-data"]?.sseEventListener;
+  const name = target.getAttribute?.("sse-swap");
+  if (listener && name) {
+    for (const source of sources) {
+      source.removeEventListener(name, listener);
+    }
+  }
+});
+
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) {
     close();

@@ -5,10 +5,10 @@ import type { BrowserContextOptions, Page } from "playwright-core";
 import { logIn } from "./harness/people";
 import { onStage } from "./harness/stage";
 import { ROOT, skipReason } from "./harness/tools";
-import { TOUR_STAGE, furnish, visit, visits } from "./tour";
+import { TOUR_STAGE, furnish, settled, visit, visits } from "./tour";
 
 const OUT = join(ROOT, "docs", "images", "console");
-const WIDTH = 1280;
+const WINDOW = { width: 1280, height: 900 };
 const PHONE = { width: 390, height: 844 };
 /** Longer pages are cut: their beginning shows what they are about. */
 const MAX_HEIGHT = 1100;
@@ -56,16 +56,19 @@ await onStage("shots", TOUR_STAGE, async (stage) => {
   const shoot = async (page: Page, name: string, maxHeight = MAX_HEIGHT) => {
     const devtools = await page.context().newCDPSession(page);
     const { width, height } = await page.evaluate(() => ({ width: innerWidth, height: document.documentElement.scrollHeight }));
-    const clip = { x: 0, y: 0, width, height: Math.min(height, maxHeight), scale: 1 };
+    // In a window as high as the picture, as what is out of sight is not painted.
+    await page.setViewportSize({ width, height: Math.min(height, maxHeight) });
+    await settled(page);
+    await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
     // The driver itself has no WebP.
-    const { data } = await devtools.send("Page.captureScreenshot", { format: "webp", quality: QUALITY, clip, captureBeyondViewport: true });
+    const { data } = await devtools.send("Page.captureScreenshot", { format: "webp", quality: QUALITY });
     await devtools.detach();
     const file = join(OUT, `${name}.webp`);
     writeFileSync(file, Buffer.from(data, "base64"));
     total += statSync(file).size;
-    console.log(`${name}.webp: ${width} x ${clip.height}, ${statSync(file).size} bytes`);
+    console.log(`${name}.webp: ${width} x ${Math.min(height, maxHeight)}, ${statSync(file).size} bytes`);
   };
-  const options: BrowserContextOptions = { locale: "en-GB", colorScheme: "light", viewport: { width: WIDTH, height: 900 } };
+  const options: BrowserContextOptions = { locale: "en-GB", colorScheme: "light", viewport: WINDOW };
   const guest = await stage.pages.goto("/login", options);
   const user = await logIn(stage, "wang", options);
   const all = visits(sights);
@@ -83,6 +86,7 @@ await onStage("shots", TOUR_STAGE, async (stage) => {
     // Pictures that came into sight only now.
     await page.waitForFunction((height) => [...document.images].every((image) => image.complete || image.getBoundingClientRect().top > height), MAX_HEIGHT);
     await shoot(page, name);
+    await page.setViewportSize(WINDOW);
   }
   const phone = await logIn(stage, "wang", { ...options, locale: "zh-CN", colorScheme: "dark", viewport: PHONE });
   await visit(phone, stage.origin, all.find(({ name }) => name === "wall")!);

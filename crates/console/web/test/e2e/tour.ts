@@ -66,6 +66,11 @@ export async function furnish(stage: Stage): Promise<Sights> {
   const running = await program.send<{ sha256: string }>("GET", "configuration");
   writeFileSync(stage.config, seldom);
   await waitFor("the box looks less often", async () => (await program.send<{ sha256: string }>("GET", "configuration")).sha256 !== running.sha256);
+  const changed = Date.now();
+  await waitFor("each camera has been looked at since", async () => {
+    const views = await program.send<{ look?: { at: string } }[]>("GET", "views");
+    return views.every(({ look }) => look !== undefined && Date.parse(look.at) > changed);
+  });
   await waitFor("problems are filed again", async () => (await program.page("/")).includes('class="banner good"'));
   return { cases: [...cases].reverse(), camera: stage.farm.url("street-b") };
 }
