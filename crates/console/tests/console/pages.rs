@@ -17,7 +17,7 @@ fn the_wall_shows_problems_first_with_boxes_and_zones() {
         .map(|view| page.text().find(&format!("id=\"tile-{view}\"")).unwrap())
         .into();
     assert!(places.is_sorted(), "{places:?}");
-    assert!(page.contains("画面被遮挡") && page.contains("未结案卷 2") && page.contains("共 3 路，2 路需要处理"));
+    assert!(page.contains("画面被遮挡") && page.contains("未结案卷：2") && page.contains("共 3 路，2 路需要处理"));
     assert!(
         page.contains("<rect class=\"box counts\" x=\"0.25\" y=\"0.5\" width=\"0.25\" height=\"0.25\"/>"),
         "{}",
