@@ -49,7 +49,8 @@ fn refused_as_blind(config: &str, version: &str, labels: &[&str]) {
 }
 
 fn short_trials(file: &mut raw::File) {
-    file.registry.trial_looks = 20;
+    // Two of the three cameras show garbage, not in each look, and it takes 10 looks with it to refuse a version for missing it.
+    file.registry.trial_looks = 40;
     // Debug builds on a shared machine: speed is not under test here.
     file.registry.slower_at_most = 100.0;
 }
