@@ -56,7 +56,7 @@ document.addEventListener("htmx:sseBeforeMessage", (event) => {
   const look = new DOMParser().parseFromString(event.detail.data, "text/html").body;
   const [shown, next] = [place, look].map((part) => part.querySelector("img[src]"));
   // Out of sight, the browser itself loads pictures when they come into sight.
-  if (!next || !shown?.complete || shown.getAttribute("src") === next.getAttribute("src") || !isInSight(shown)) {
+  if (!next || !shown || shown.getAttribute("src") === next.getAttribute("src") || !isInSight(shown)) {
     loading.delete(place);
     return;
   }
@@ -64,11 +64,26 @@ document.addEventListener("htmx:sseBeforeMessage", (event) => {
   const job = loading.get(place);
   if (job) {
     job.newest = look;
-  } else {
+  } else if (shown.complete) {
     loading.set(place, { newest: null });
     load(place, look);
+  } else {
+    // The first picture is on its way: replaced now, it would never be seen where looks come faster than pictures.
+    const job = { newest: look };
+    loading.set(place, job);
+    for (const end of ["load", "error"]) {
+      shown.addEventListener(end, () => loadNewest(place, job), { once: true });
+    }
   }
 });
+
+function loadNewest(place, job) {
+  const { newest } = job;
+  if (newest && loading.get(place) === job && place.isConnected) {
+    job.newest = null;
+    load(place, newest);
+  }
+}
 
 function load(place, look) {
   const job = loading.get(place);

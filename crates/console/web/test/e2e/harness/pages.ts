@@ -33,7 +33,8 @@ export class Pages {
     context.setDefaultTimeout(LIMIT_MS);
     context.on("page", (page) => this.watch(page));
     const page = await context.newPage();
-    await page.goto(this.origin + path);
+    // A picture that takes longer than the interval of looks keeps a page from being loaded completely.
+    await page.goto(this.origin + path, { waitUntil: "domcontentloaded" });
     return page;
   }
 
