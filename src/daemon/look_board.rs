@@ -134,11 +134,14 @@ impl LookBoard {
         let view = &observation.camera;
         let candidates: Vec<_> = engine.candidates_of(view).collect();
         let open: Vec<_> = engine.open_cases().filter(|case| case.camera == *view).collect();
+        // What another camera filed at a shared site counts here, too; it is listed with that camera.
+        let at_cases: Vec<_> = engine.boxes_at_cases(view).map(|(_, bbox)| bbox).collect();
         let counts = |d: &Detection| {
             candidates
                 .iter()
                 .any(|c| c.rule.labels.contains(&d.label) && c.bbox.is_same_thing_as(&d.bbox))
                 || open.iter().any(|case| case.bbox.is_same_thing_as(&d.bbox))
+                || at_cases.iter().any(|bbox| bbox.is_same_thing_as(&d.bbox))
         };
         let finding = |d: &Detection| Finding {
             label: d.label.clone(),

@@ -17,18 +17,30 @@ use gridwatch_config as config;
 const SOURCE_IDLE: Duration = Duration::from_secs(20);
 
 /// A running receiver; stops on drop.
-#[expect(dead_code, reason = "held for their drop")]
 pub(crate) enum CameraSource {
     Rtsp(Receiver),
-    Gst(GstSource),
+    Gst(#[expect(dead_code, reason = "held for its drop")] GstSource),
 }
 
-/// True if a receiver made for one camera does for the other. A login that was corrected is tried at once, though it would be read anew.
+impl CameraSource {
+    /// Changes the look period of a stream that is kept ([`is_same_stream`]).
+    pub(super) fn set_look_every(&self, period: Duration) {
+        match self {
+            Self::Rtsp(receiver) => receiver.set_look_every(period),
+            // One with another period is made anew.
+            Self::Gst(_) => {}
+        }
+    }
+}
+
+/// True if a receiver made for one camera does for the other. The built-in client takes another look period as it runs; a GStreamer pipeline,
+/// which may run in another process, thins out its frames as it was started. A login that was corrected is tried at once, though it would be read anew.
 pub(super) fn is_same_stream(a: &config::Camera, b: &config::Camera) -> bool {
     let settings = |c: &config::Camera| {
         let login = (c.credentials.clone(), c.credential_source.clone(), c.auth);
         let trust = (c.ca_file.clone(), c.pin_sha256.clone());
-        (c.url.clone(), login, trust, c.transport, c.source, c.look_every)
+        let pace = (!is_built_in(c)).then_some(c.look_every);
+        (c.url.clone(), login, trust, c.transport, c.source, pace)
     };
     settings(a) == settings(b)
 }

@@ -197,6 +197,11 @@ impl Reloader {
         running
             .sources
             .retain(|id, (slot, _)| slots.get(id).is_some_and(|kept| Arc::ptr_eq(kept, slot)));
+        for camera in &config.cameras {
+            if let Some((_, source)) = running.sources.get(&camera.id) {
+                source.set_look_every(camera.look_every);
+            }
+        }
         if let Err(error) = self.receive(&config, slots, running) {
             tracing::error!(%error, "Cannot receive from a camera; restart the daemon");
         }

@@ -2,6 +2,11 @@
 
 use std::{
     fs,
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt, chown},
+        process::CommandExt,
+    },
+    path::Path,
     process::{Command, Output},
 };
 
@@ -159,4 +164,91 @@ fn a_damaged_file_is_restored_with_the_state_directory() {
     let output = kept.run(&["restore", "2", "--state", &state]);
     assert!(output.status.success(), "{output:?}");
     assert_eq!(kept.text(), good);
+}
+
+/// A user who owns nothing: permissions do not bind root, so the command runs as this one if the tests run as root.
+const NOBODY: u32 = 65_534;
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_named_with_the_remedy_and_no_version_is_kept() {
+    let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
+    let dir = tempfile::tempdir().unwrap();
+    let open = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    open(dir.path());
+    let root = dir.path().join("root");
+    for folder in ["configs/grid", "configs/categories", "models/yolox_nano_416_coco"] {
+        copy_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &root.join(folder));
+    }
+    let folder = dir.path().join("etc");
+    fs::create_dir(&folder).unwrap();
+    let (main, state) = (folder.join("edge.toml"), dir.path().join("state"));
+    let text = fs::read_to_string("tests/golden/good.toml").unwrap();
+    let text = text
+        .replace("@ROOT@", root.to_str().unwrap())
+        .replace(
+            "state_dir = \"state\"",
+            &format!("state_dir = {:?}", state.to_str().unwrap()),
+        )
+        .replace("{ file = \"gate.secret\" }", "{ env = \"GRIDWATCH_TEST_UNSET\" }");
+    fs::write(&main, text).unwrap();
+    let mut editor = Editor::open_offline(&main).unwrap();
+    editor.set("cameras[gate].look_every", &json!("5s")).unwrap();
+    let revision = editor.revision().to_owned();
+    let request = SaveRequest {
+        expected_revision: &revision,
+        who: "wang",
+        why: "",
+    };
+    editor.save(&request).unwrap();
+    let program = dir.path().join("gridwatch");
+    if fs::hard_link(env!("CARGO_BIN_EXE_gridwatch"), &program).is_err() {
+        fs::copy(env!("CARGO_BIN_EXE_gridwatch"), &program).unwrap();
+    }
+    fs::set_permissions(&main, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o555)).unwrap();
+    if is_root {
+        own(&state);
+    }
+    let versions = || fs::read_to_string(state.join("configurations/index.json")).unwrap();
+    let before = versions();
+
+    let mut command = Command::new(&program);
+    command
+        .args(["config", "restore", "1", "--config"])
+        .arg(&main)
+        .current_dir("/");
+    if is_root {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let output = command.output().unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{error}");
+    for part in [
+        &format!("make files in {}", folder.display()),
+        "chown",
+        "ReadWritePaths=",
+    ] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    assert_eq!(versions(), before);
+}
+
+/// Gives a folder and all that is in it to [`NOBODY`].
+fn own(path: &Path) {
+    chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    if path.is_dir() {
+        fs::read_dir(path)
+            .unwrap()
+            .for_each(|entry| own(&entry.unwrap().path()));
+    }
 }

@@ -63,5 +63,6 @@ mod support_bundle;
 mod take_over;
 mod token;
 mod tune;
+mod unit;
 mod users;
 mod view;

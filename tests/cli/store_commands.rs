@@ -3,7 +3,7 @@
 use std::{fs, path::Path, process::Command};
 
 use crate::filing::file;
-use gridwatch_store::Store;
+use gridwatch_store::{Store, StoreError};
 
 /// Exit code, standard output and standard error.
 fn store(state: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -97,6 +97,17 @@ fn no_database_appears_in_a_folder_of_something_else() {
     assert!(!missing.exists());
     fs::create_dir(&missing).unwrap();
     assert_eq!(store(&missing, &["new"]).0, Some(0), "an empty folder");
+    let first = Store::open(&missing).map(|store| store.public_key());
+    assert!(matches!(first, Ok(Some(_))), "the first start makes the key: {first:?}");
+    fs::remove_dir_all(missing.join("keys")).unwrap();
+    let lost = Store::open(&missing).map(drop);
+    assert!(matches!(lost, Err(StoreError::KeyLost { .. })), "{lost:?}");
+    assert_eq!(store(&missing, &["new"]).0, Some(0));
+    let lost = Store::open(&missing).map(drop);
+    assert!(
+        matches!(lost, Err(StoreError::KeyLost { .. })),
+        "there was a database: {lost:?}"
+    );
 }
 
 #[test]

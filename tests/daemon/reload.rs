@@ -97,6 +97,21 @@ async fn a_changed_file_takes_effect_and_nothing_that_goes_on_is_lost() {
     let (_, report) = reload(&daemon, &[]);
     assert_eq!(report["outcome"], "unchanged", "{report}");
 
+    // Another pace needs no other connection.
+    edit(&daemon, |file| file.cameras[0].look_every = secs(1));
+    daemon.until("the other pace", |d| {
+        d.log().contains("cameras[street-a].look_every").then_some(())
+    });
+    let seen = looks(&daemon, "street-a");
+    daemon.until("looks at the other pace", |d| {
+        (looks(d, "street-a") >= seen + 2.0).then_some(())
+    });
+    let connections = |log: &str| {
+        let live = log.lines().filter(|l| l.contains("Camera live"));
+        live.filter(|l| l.contains("street-a")).count()
+    };
+    assert_eq!(connections(&daemon.log()), 1, "{}", daemon.log());
+
     // The camera with the open case is taken away.
     edit(&daemon, |file| file.cameras.retain(|c| c.id != "street-a"));
     daemon.until("the removal", |d| {
@@ -118,7 +133,7 @@ async fn a_changed_file_takes_effect_and_nothing_that_goes_on_is_lost() {
         .output()
         .unwrap();
     let acts = String::from_utf8(acts.stdout).unwrap();
-    assert_eq!(acts.matches("reload: file changed").count(), 2, "{acts}");
+    assert_eq!(acts.matches("reload: file changed").count(), 3, "{acts}");
     assert!(daemon.stop().success());
 }
 

@@ -7,6 +7,10 @@ const MIN_LIMIT: Duration = Duration::from_secs(15);
 /// Weight of the newest interval in the moving average; it follows a changed GOP within a few keyframes.
 const NEWEST_WEIGHT: f64 = 0.3;
 
+fn limit_for(look_every: Duration) -> Duration {
+    MIN_LIMIT.max(2 * look_every)
+}
+
 /// The keyframe interval of one connection. Times are since the connection began.
 #[derive(Debug, Clone)]
 pub(super) struct KeyframeCadence {
@@ -20,11 +24,16 @@ impl KeyframeCadence {
     /// For a camera with the look period `look_every`.
     pub(super) fn new(look_every: Duration) -> Self {
         Self {
-            limit: MIN_LIMIT.max(2 * look_every),
+            limit: limit_for(look_every),
             last_keyframe: None,
             interval: None,
             too_rare: false,
         }
+    }
+
+    /// Judges by another look period from the next update on.
+    pub(super) fn set_look_every(&mut self, look_every: Duration) {
+        self.limit = limit_for(look_every);
     }
 
     /// Records that a complete keyframe, or anything else, arrived at `now`. Returns true while keyframes are too rare.
@@ -89,6 +98,17 @@ mod tests {
         assert!(c.update(s(15.1), false));
         assert!(KeyframeCadence::new(s(60.0)).update(s(121.0), false));
         assert!(!KeyframeCadence::new(s(60.0)).update(s(119.0), false));
+    }
+
+    #[test]
+    fn another_look_period_counts_at_once() {
+        let mut c = KeyframeCadence::new(s(60.0));
+        c.update(s(0.0), true);
+        assert!(!c.update(s(100.0), false));
+        c.set_look_every(s(1.0));
+        assert!(c.update(s(100.1), false));
+        c.set_look_every(s(60.0));
+        assert!(!c.update(s(101.0), true));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -51,8 +51,6 @@ pub(super) struct FullDecoder {
 /// What the decoder's thread needs.
 pub(super) struct FullDecodeSettings {
     pub(super) codec: Codec,
-    /// Least time between two stored pictures.
-    pub(super) every: Duration,
     /// Annex B. A stream without keyframes may never send them in band.
     pub(super) parameter_sets: Vec<u8>,
     pub(super) mode: DecodeMode,
@@ -143,7 +141,9 @@ impl DecoderThread {
             at_us: u64::try_from(since.as_micros()).unwrap_or(0),
             is_keyframe: unit.is_keyframe,
             is_damaged: unit.is_damaged || self.has_gap,
-            wants_picture: self.stored_at.is_none_or(|at| at.elapsed() >= self.settings.every),
+            wants_picture: self
+                .stored_at
+                .is_none_or(|at| at.elapsed() >= self.slot.look_every() / 4),
         };
         let unit = Keyframe {
             camera: self.slot.camera().clone(),

@@ -212,6 +212,7 @@ pub struct Receiver {
 impl Receiver {
     /// Starts receiving into `slot` on the given runtime.
     pub fn spawn(settings: ReceiverSettings, slot: Arc<Slot>, runtime: &tokio::runtime::Handle) -> Self {
+        slot.set_look_every(settings.look_every);
         let supervisor = Supervisor {
             log: Arc::new(CameraLog::new(settings.camera.clone())),
             settings: Arc::new(settings),
@@ -222,6 +223,11 @@ impl Receiver {
         let live = slot.live().open(VideoSource::Pending);
         let task = runtime.spawn(supervisor.run());
         Self { slot, task, live }
+    }
+
+    /// Changes the look period; the connection goes on.
+    pub fn set_look_every(&self, period: Duration) {
+        self.slot.set_look_every(period);
     }
 
     /// The slot that it fills.

@@ -203,6 +203,8 @@ pub struct Slot {
     /// Milliseconds since 1970; 0 before the first access unit.
     last_frame_at: AtomicU64,
     decode_failures: AtomicU32,
+    /// Milliseconds.
+    look_every: AtomicU64,
     live: Arc<LiveHub>,
     inner: Mutex<Inner>,
 }
@@ -239,6 +241,7 @@ impl Slot {
             reconnects: AtomicU64::new(0),
             last_frame_at: AtomicU64::new(0),
             decode_failures: AtomicU32::new(0),
+            look_every: AtomicU64::new(0),
             live: Arc::new(LiveHub::new()),
             inner: Mutex::new(Inner {
                 latest: None,
@@ -253,6 +256,16 @@ impl Slot {
     /// The camera's id.
     pub fn camera(&self) -> &CameraId {
         &self.camera
+    }
+
+    /// The look period of its receiver, which may change while that runs.
+    pub(crate) fn look_every(&self) -> Duration {
+        Duration::from_millis(self.look_every.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_look_every(&self, period: Duration) {
+        let millis = u64::try_from(period.as_millis()).unwrap_or(u64::MAX);
+        self.look_every.store(millis, Ordering::Relaxed);
     }
 
     /// What its receiver and its live views share.

@@ -98,6 +98,19 @@ pub enum EditError {
     /// No version of this number is kept.
     #[error("there is no version {0}; `gridwatch config history` lists those that are kept")]
     UnknownVersion(u64),
+    /// This user may not make files in the directory of the configuration, where a new version is written before it replaces the old one.
+    /// Nothing was written.
+    #[error(
+        "the configuration cannot be saved: this user may not make files in {} ({source}); give that folder and the files in it to the \
+         user of the service (chown), and under systemd name it in ReadWritePaths=",
+        dir.display()
+    )]
+    Unwritable {
+        /// The directory.
+        dir: PathBuf,
+        /// The error of the system.
+        source: io::Error,
+    },
     /// A file or directory cannot be read or written.
     #[error("cannot {doing} {}: {source}", path.display())]
     Io {

@@ -351,6 +351,13 @@ impl From<EditError> for Rejection {
             EditError::UnknownVersion(_) => Self::NotFound,
             EditError::Unknown { .. } => Self::Missing(error.to_string()),
             EditError::Exists { .. } => Self::Conflict(error.to_string()),
+            EditError::Unwritable { dir, .. } => {
+                tracing::error!(%error, "The console cannot write the configuration");
+                Self::Unwritable {
+                    dir: dir.display().to_string(),
+                    why: error.to_string(),
+                }
+            }
             EditError::Io { .. } | EditError::Owner { .. } => {
                 tracing::error!(%error, "The console cannot write the configuration");
                 Self::Unavailable(error.to_string())
@@ -362,9 +369,28 @@ impl From<EditError> for Rejection {
 
 #[cfg(test)]
 mod tests {
-    use gridwatch_config::diff::{Applies, ChangeKind};
+    use gridwatch_config::{
+        Language,
+        diff::{Applies, ChangeKind},
+    };
 
     use super::*;
+    use crate::i18n::Texts;
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_named_with_the_remedy() {
+        let rejection = Rejection::from(EditError::Unwritable {
+            dir: "/etc/gridwatch".into(),
+            source: std::io::ErrorKind::ReadOnlyFilesystem.into(),
+        });
+        for language in [Language::Zh, Language::En] {
+            let text = rejection.text(Texts::of(language));
+            assert!(
+                text.contains("ReadWritePaths=/etc/gridwatch") && text.contains("chown"),
+                "{text}"
+            );
+        }
+    }
 
     #[test]
     fn a_change_of_another_part_does_not_concern_one() {

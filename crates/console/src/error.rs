@@ -114,6 +114,9 @@ pub(crate) enum Rejection {
     TooMany(Duration),
     #[error("temporarily not possible: {0}")]
     Unavailable(String),
+    /// The service may not write the folder of the configuration.
+    #[error("{why}")]
+    Unwritable { dir: String, why: String },
     #[error("the request took too long")]
     TimedOut,
     #[error("done, but not in the audit log: {0}")]
@@ -160,7 +163,7 @@ impl Rejection {
             Self::Picture(PictureError::Failed(_)) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unavailable(_) | Self::TimedOut => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable(_) | Self::Unwritable { .. } | Self::TimedOut => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unrecorded(_) | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -223,6 +226,7 @@ impl Rejection {
                 common.too_many.with("seconds", seconds).to_string()
             }
             Self::Unavailable(what) => common.unavailable.with("what", what).to_string(),
+            Self::Unwritable { dir, .. } => common.unwritable.with("dir", dir).to_string(),
             Self::TimedOut => common.timed_out.to_string(),
             Self::Unrecorded(what) => common.unrecorded.with("what", what).to_string(),
             Self::Internal => common.internal.to_string(),

@@ -277,6 +277,17 @@ impl Engine {
         self.register.open_of(camera)
     }
 
+    /// The boxes in the newest look of `camera` of what belongs to an open case, with the case: its own ones, and those that another camera
+    /// filed at a shared site.
+    pub fn boxes_at_cases(&self, camera: &CameraId) -> impl Iterator<Item = (&CaseId, BBox)> {
+        let state = self.cameras.get(camera);
+        let tracks = state.into_iter().flat_map(|state| state.tracks.values().flatten());
+        tracks.filter_map(|track| match track.stage() {
+            Stage::AtCase(case) if self.register.is_open(case) => Some((case, track.bbox)),
+            _ => None,
+        })
+    }
+
     /// For a replay that leaves out inputs: `at` is the time of the newest one.
     pub fn advance_to(&mut self, at: Timestamp) {
         self.now = at;

@@ -88,6 +88,37 @@ fn cameras_that_may_see_the_same_place_share_a_case() {
     }
 }
 
+#[test]
+fn a_case_is_in_front_of_each_camera_that_sees_it_until_it_is_closed() {
+    let far = metres_from_here(500.0, 0.0);
+    let cameras = [
+        ("gate", fixed()),
+        ("kerb", fixed_at(metres_from_here(9.0, 0.0))),
+        ("lane", fixed_at(far)),
+    ];
+    let mut harness = Harness::new(plan(cameras, vec![rule()]));
+    harness.heap_stays("gate", 0, 60);
+    harness.heap_stays("kerb", 0, 60);
+    let id = harness.opened()[0].id.clone();
+    let seen = |harness: &Harness, camera: &str| -> Vec<_> {
+        let camera = camera.into();
+        let found = harness.engine.boxes_at_cases(&camera);
+        found.map(|(case, bbox)| (case.clone(), bbox)).collect()
+    };
+    for camera in ["gate", "kerb"] {
+        assert_eq!(seen(&harness, camera), [(id.clone(), HEAP)], "{camera}");
+    }
+    assert_eq!(seen(&harness, "lane"), []);
+    harness.apply(Input::Reply(Reply {
+        case: id,
+        state: CaseState::Closed,
+        at: at(70.0),
+        reason: None,
+        due: None,
+    }));
+    assert_eq!(seen(&harness, "kerb"), []);
+}
+
 fn rubble() -> Rule {
     let mut rubble = Rule {
         id: "rubble".into(),

@@ -66,6 +66,15 @@ pub(super) fn newest_time(db: &Connection) -> Result<Option<Timestamp>, StoreErr
     Ok(newest.and_then(|at| at.parse().ok()))
 }
 
+/// Whether the chain has a line that is not about an act of a person: about a key or a case.
+pub(super) fn has_more_than_acts(db: &Connection) -> Result<bool, StoreError> {
+    let event = event_column(db)?;
+    let mut query = db.prepare(&format!(
+        "SELECT 1 FROM chain WHERE json_extract({event}, '$.kind') != 'act' LIMIT 1"
+    ))?;
+    Ok(query.exists([])?)
+}
+
 /// The public keys of a chain in base64, newest first.
 pub(super) fn keys(db: &Connection) -> Result<Vec<String>, StoreError> {
     let event = event_column(db)?;

@@ -283,6 +283,7 @@ fn is_blank(path: &Path) -> Result<bool, StoreError> {
 }
 
 /// Fails if the signing key is missing from a state directory that had one, and is not in a token: the database has a chain, or there is evidence.
+/// A chain of acts only was begun by a command before the daemon's first start, when there was no key yet (`gridwatch store new` in a new folder).
 pub(super) fn expect_key(db: &Connection, dir: &Path, keys: &KeyRing) -> Result<(), StoreError> {
     let path = keys.signing_file();
     if path.exists() || *keys.signing_place() != SigningKeyPlace::Own {
@@ -290,7 +291,11 @@ pub(super) fn expect_key(db: &Connection, dir: &Path, keys: &KeyRing) -> Result<
     }
     let mut found = evidence_remains(dir);
     if schema::version(db)? >= schema::WITH_CHAIN && chain::head(db)?.is_some() {
-        found.insert(0, "a chain of custody in its database".into());
+        if chain::has_more_than_acts(db)? {
+            found.insert(0, "a chain of custody in its database".into());
+        } else if !moved_aside(dir).is_empty() {
+            found.insert(0, "a database that was moved aside".into());
+        }
     }
     match found.is_empty() {
         true => Ok(()),

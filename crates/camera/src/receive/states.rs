@@ -98,6 +98,11 @@ impl StreamJudge {
         }
     }
 
+    /// Changes how long keyframes may take.
+    pub(super) fn set_limit(&mut self, limit: Duration) {
+        self.limit = limit;
+    }
+
     /// A keyframe arrived.
     pub(super) fn keyframe(&mut self, is_complete: bool, now: Instant) {
         if is_complete {

@@ -76,7 +76,7 @@ impl<'a> StreamHandler<'a> {
         codec: VideoCodec,
         now: Instant,
     ) -> Self {
-        let cadence = KeyframeCadence::new(settings.look_every);
+        let cadence = KeyframeCadence::new(slot.look_every());
         Self {
             judge: StreamJudge::new(cadence.limit(), now),
             settings,
@@ -149,6 +149,8 @@ impl<'a> StreamHandler<'a> {
     /// Looks at the state, and begins or ends the fallback.
     pub(super) fn tick(&mut self, client: &mut Client, now: Instant) {
         self.next_tick = now + TICK;
+        self.cadence.set_look_every(self.slot.look_every());
+        self.judge.set_limit(self.cadence.limit());
         self.cadence.update(now - self.began, false);
         self.update_fallback(client, now);
         if self.watched_since.is_some() && self.cadence.is_too_rare() {
@@ -247,7 +249,7 @@ impl<'a> StreamHandler<'a> {
 
     /// Decodes the picture, unless one was decoded a moment ago: cameras send more pictures than are looked at.
     fn decode_jpeg(&mut self, unit: AccessUnit, now: Instant) {
-        let every = self.settings.look_every / 4;
+        let every = self.slot.look_every() / 4;
         let is_due = self
             .jpeg
             .started_at
@@ -350,7 +352,6 @@ impl<'a> StreamHandler<'a> {
             None => {
                 let settings = FullDecodeSettings {
                     codec,
-                    every: self.settings.look_every / 4,
                     parameter_sets: client.parameter_sets(),
                     mode: self.settings.full_decoding.clone(),
                 };

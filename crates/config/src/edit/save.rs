@@ -150,6 +150,12 @@ impl Commit<'_> {
                 changes: Vec::new(),
             });
         }
+        for file in new.iter() {
+            let old = now.get(&file.name).map(ConfigFile::sha256);
+            if old.is_some_and(|old| old != file.sha256()) {
+                write::expect_writable(&path_of(self.main, &file.name))?;
+            }
+        }
         // Before the files are written: whatever is there after a crash is a version.
         let version = store.record(&new, Some((who, why)))?;
         write_files(self.main, &now, &new)?;

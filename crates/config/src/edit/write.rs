@@ -64,6 +64,17 @@ impl Ownership {
     }
 }
 
+/// Whether [`replace`] can make its file beside the one at `path`, tried before anything is recorded.
+pub(super) fn expect_writable(path: &Path) -> Result<(), EditError> {
+    let target = fs::canonicalize(path).map_err(EditError::io("find", path))?;
+    let ownership = Ownership::of(&target.metadata().map_err(EditError::io("read", path))?);
+    let temporary = temporary(&target);
+    remove(&temporary)?;
+    let written = write(&temporary, b"", ownership, path);
+    remove(&temporary)?;
+    written
+}
+
 /// Replaces the file at `path` with `bytes`, durably: a new file in the same directory, fsync, rename, fsync of the directory. A symbolic
 /// link stays, and what it leads to is replaced. Owner and mode are those of the old file; of a new one, `otherwise`.
 pub(super) fn replace(path: &Path, bytes: &[u8], otherwise: Ownership) -> Result<(), EditError> {
@@ -95,7 +106,13 @@ fn write(temporary: &Path, bytes: &[u8], ownership: Ownership, path: &Path) -> R
         .create_new(true)
         .mode(PRIVATE)
         .open(temporary)
-        .map_err(EditError::io("write beside", path))?;
+        .map_err(|source| match source.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => EditError::Unwritable {
+                dir: directory(temporary).into(),
+                source,
+            },
+            _ => EditError::io("write beside", path)(source),
+        })?;
     file.write_all(bytes).map_err(EditError::io("write beside", path))?;
     let metadata = file.metadata().map_err(EditError::io("read", path))?;
     let Ownership { uid, gid, mode } = ownership;
@@ -120,7 +137,13 @@ fn temporary(path: &Path) -> PathBuf {
 /// Removes a file, if it is there.
 pub(super) fn remove(path: &Path) -> Result<(), EditError> {
     match fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(EditError::io("remove", path)(e)),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(match e.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => EditError::Unwritable {
+                dir: directory(path).into(),
+                source: e,
+            },
+            _ => EditError::io("remove", path)(e),
+        }),
         _ => Ok(()),
     }
 }

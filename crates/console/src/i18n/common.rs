@@ -39,6 +39,7 @@ super::texts! {
         bad_request: "提交的内容有误：{what}" / "The input is not valid: {what}",
         too_large: "提交的内容太大。" / "The input is too large.",
         too_many: "操作太频繁，请 {seconds} 秒后再试。" / "Too many requests; try again in {seconds} seconds.",
+        unwritable: "配置无法保存：服务的用户不能在文件夹 {dir} 中新建文件。请把该文件夹及其中的文件交给服务的用户（chown），并在 systemd 单元中写明 ReadWritePaths={dir}；步骤见 edge-deploy/README.md。" / "The configuration cannot be saved: the service's user may not make files in the folder {dir}. Give the folder and the files in it to that user (chown), and name it in the systemd unit: ReadWritePaths={dir}. edge-deploy/README.md has the steps.",
         unavailable: "暂时无法完成：{what}" / "Not possible at the moment: {what}",
         internal: "系统内部出错，已记入日志。" / "An internal error occurred; it is in the log.",
         timed_out: "处理超时，请稍后再试。" / "It took too long; try again later.",
