@@ -320,7 +320,7 @@ fn wrong_logins_and_dead_hosts_are_told_with_what_to_do() {
     // The page of the wizard offers to try another login, and does not fill in the old one.
     let page = browser.get(&path);
     assert!(
-        page.contains("<details class=\"again\" open>") && page.contains(&camera.url()),
+        page.contains("<details class=\"again\" id=\"again\" open>") && page.contains(&camera.url()),
         "{}",
         page.text()
     );

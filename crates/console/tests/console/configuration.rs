@@ -34,7 +34,7 @@ fn versions_are_listed_compared_and_restored() {
     assert_eq!(save_zone(&mut operator, "two"), version + 1);
     let page = operator.get("/configuration");
     assert!(
-        page.contains("zones of street-a") && page.contains("在盒子上直接修改") && page.contains("配置文件已全部生效"),
+        page.contains("street-a 布控区域") && page.contains("在盒子上直接修改") && page.contains("配置文件已全部生效"),
         "{}",
         page.text()
     );

@@ -49,6 +49,9 @@ fn every_operation_on_a_view_of_others_is_as_if_there_were_none() {
     let body = |path: &str| match path.rsplit('/').next() {
         Some("zones") => json!({ "revision": revision, "zones": [] }),
         Some("calibration") => json!({ "revision": revision, "points": [] }),
+        Some("signs") => json!({ "revision": revision, "signs": [] }),
+        Some("preset" | "presets") => json!({ "revision": revision, "id": "west", "lon": 121.5, "lat": 31.2 }),
+        Some("{id}") => json!({ "revision": revision }),
         Some("fit") => json!({ "points": [pair, pair, pair, pair] }),
         _ => json!({}),
     };
@@ -64,7 +67,10 @@ fn every_operation_on_a_view_of_others_is_as_if_there_were_none() {
             "street-a%00",
             "%C0%AE",
         ] {
-            let path = route.path.replace("{view}", view);
+            let mut path = route.path.replace("{view}", view).replace("{id}", "permit");
+            if route.method == "DELETE" {
+                path += "?revision=x";
+            }
             let answer = send(&mut browser, &route.method, &path, &body(route.path));
             assert!(
                 matches!(answer.status, 400 | 404),

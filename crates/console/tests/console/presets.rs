@@ -103,7 +103,7 @@ fn a_fixed_camera_gets_presets_which_are_recorded_renamed_and_removed() {
     fields[1] = ("id", "west");
     assert_eq!(
         served.post(&mut operator, "/", list, &fields).status,
-        400,
+        409,
         "it is there"
     );
     let seen = state(&mut operator, "street-b.west");

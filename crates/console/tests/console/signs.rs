@@ -139,7 +139,7 @@ fn another_change_and_bad_input_leave_the_file_as_it_is() {
         ),
         (
             json!([{ "index": 7, "box": [0.1, 0.1, 0.3, 0.2], "label": "sign" }]),
-            400,
+            422,
         ),
         (
             json!([{ "index": 0, "box": [0.1, 0.1, 0.3, 0.2], "label": "sign", "colour": "red" }]),

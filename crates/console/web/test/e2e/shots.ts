@@ -22,7 +22,9 @@ const SHOTS = [
   "camera",
   "zone-chosen",
   "calibration",
+  "signs",
   "view",
+  "presets",
   "looks",
   "add-camera",
   "add-camera-probed",
@@ -34,6 +36,7 @@ const SHOTS = [
   "thresholds-tried",
   "review",
   "hours",
+  "permits",
   "configuration",
   "configuration-changes",
   "system",
@@ -90,6 +93,10 @@ await onStage("shots", TOUR_STAGE, async (stage) => {
   }
   const phone = await logIn(stage, "wang", { ...options, locale: "zh-CN", colorScheme: "dark", viewport: PHONE });
   await visit(phone, stage.origin, all.find(({ name }) => name === "wall")!);
+  await phone.waitForFunction(() => {
+    for (const image of document.images) image.loading = "eager";
+    return [...document.images].every((image) => image.complete && image.naturalWidth > 0);
+  });
   await shoot(phone, "wall-phone-zh", PHONE.height);
   console.log(`${total} bytes`);
 });

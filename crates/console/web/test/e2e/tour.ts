@@ -102,7 +102,11 @@ export function visits({ cases, camera }: Sights): Visit[] {
     { name: "zones", ...view("/zones") },
     { name: "zone-chosen", ...view("/zones"), prepare: chooseZone },
     { name: "calibration", ...view("/calibration") },
+    { name: "signs", ...view("/signs") },
     { name: "view", ...view("/aim") },
+    { name: "presets", ...view("/presets") },
+    // A fixed camera has none.
+    { name: "remove-preset", ...view("/preset/remove"), status: 404 },
     { name: "looks", ...view("/looks", "square-c") },
     { name: "remove-camera", ...view("/remove") },
     { name: "add-camera", route: "/cameras/add" },
@@ -118,6 +122,10 @@ export function visits({ cases, camera }: Sights): Visit[] {
     { name: "thresholds", route: "/thresholds" },
     { name: "thresholds-tried", route: "/thresholds", path: "/thresholds?rule=garbage&days=7", prepare: tryThreshold },
     { name: "review", route: "/review" },
+    { name: "permits", route: "/permits" },
+    { name: "permit-new", route: "/permits/new" },
+    { name: "permit", route: "/permits/{view}/{id}", path: "/permits/street-b/kerb" },
+    { name: "permit-proposals", route: "/permits/proposals" },
     { name: "hours", route: "/hours" },
     { name: "configuration", route: "/configuration" },
     { name: "configuration-changes", route: "/configuration/changes", path: "/configuration/changes?from=1&to=current" },
@@ -180,7 +188,7 @@ export async function settled(page: Page): Promise<void> {
     const isInSight = (image: HTMLImageElement) => image.getBoundingClientRect().top < window.innerHeight;
     const isComplete = [...document.images].every((image) => image.complete || !isInSight(image));
     // The picture of an editor is an SVG image, whose text says so while it loads.
-    const isUpgraded = [...document.querySelectorAll("zone-editor, ground-calibration, week-grid")].every((element) => element.children.length > 1);
+    const isUpgraded = [...document.querySelectorAll("zone-editor, ground-calibration, week-grid, sign-editor")].every((element) => element.children.length > 1);
     return document.readyState !== "loading" && !isLoading && isComplete && isUpgraded;
   });
 }
