@@ -182,7 +182,7 @@ async fn status(State(app): State<Arc<App>>) -> Json<StatusAnswer> {
         node_id: app.config().node.to_string(),
         readiness: app.daemon.readiness(),
         config_sha256: configuration.sha256,
-        config_refused: configuration.refused,
+        config_refused: configuration.refused.iter().map(ToString::to_string).collect(),
     })
 }
 

@@ -12,6 +12,7 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
+use gridwatch_base::message::Message;
 use gridwatch_config::{Language, Role};
 use gridwatch_engine::Label;
 use jiff::{Timestamp, tz::TimeZone};
@@ -140,6 +141,11 @@ impl Page {
             Some(None) => self.t.common.local_user.to_string(),
             None => String::new(),
         }
+    }
+
+    /// A sentence of another crate.
+    pub(crate) fn message(&self, message: &Message) -> String {
+        i18n::messages::message(message, self.language)
     }
 
     /// A time in the city's zone, to the second.

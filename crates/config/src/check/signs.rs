@@ -8,7 +8,8 @@ use super::{Checker, FieldPath, models::ModelFacts, prefixed, section};
 use crate::{Fault, Faults, Preset, raw, schema::MESSAGES};
 use gridwatch_base::{
     document::{Document, schema},
-    file,
+    file, message,
+    message::Message,
 };
 use gridwatch_engine::{AdvertText, ApprovedSign, BBox, Label, PhoneNumber, Rule};
 
@@ -47,11 +48,14 @@ fn parse(document: Result<(Document, Vec<Fault>), Vec<Fault>>) -> Result<(Docume
     let signs = serde_json::from_value::<raw::Signs>(sanitized.value).ok();
     if let Some(signs) = &signs {
         let mut fault =
-            |at: FieldPath, message: String, remedy: &str| faults.push(document.fault(&at, message, remedy));
+            |at: FieldPath, message: Message, remedy: &'static str| faults.push(document.fault(&at, message, remedy));
         let whole = FieldPath::default();
         let recorded = whole.key("recorded");
         if !sanitized.invalid.contains(&recorded) && signs.recorded.parse::<Timestamp>().is_err() {
-            let message = format!("{:?} is not a timestamp", signs.recorded);
+            let message = message!(
+                "{recorded} is not a timestamp",
+                recorded = format!("{:?}", signs.recorded)
+            );
             fault(
                 recorded,
                 message,
@@ -63,12 +67,15 @@ fn parse(document: Result<(Document, Vec<Fault>), Vec<Fault>>) -> Result<(Docume
             if let Some(day) = sign.added.as_ref().filter(|day| day.parse::<Date>().is_err()) {
                 fault(
                     at.key("added"),
-                    format!("{day:?} is not a date"),
+                    message!("{day} is not a date", day = format!("{:?}", day)),
                     "use YYYY-MM-DD, such as 2026-11-22",
                 );
             }
             if sign.bbox().is_none() {
-                let message = format!("{:?} is not a box within the image", sign.corners);
+                let message = message!(
+                    "{corners} is not a box within the image",
+                    corners = format!("{:?}", sign.corners)
+                );
                 fault(
                     at.key("box"),
                     message,
@@ -107,7 +114,11 @@ impl Checker<'_> {
         if file.camera != camera {
             let fault = document.fault(
                 &FieldPath::default().key("camera"),
-                format!("is {:?}, but the file is used for {camera:?}", file.camera),
+                message!(
+                    "is {camera}, but the file is used for {camera2}",
+                    camera = format!("{:?}", file.camera),
+                    camera2 = format!("{:?}", camera)
+                ),
                 "give each view its own file; boxes recorded in another view would approve the wrong signs",
             );
             self.draft.faults.push(prefixed(&at, fault));
@@ -151,8 +162,14 @@ impl Checker<'_> {
                 if !here.is_empty() {
                     warnings.push((
                         at,
-                        format!("missing: nothing is filed for this view under {}", here.join(", ")),
-                        format!("record the approved signs: gridwatch signs record {view} --config FILE"),
+                        message!(
+                            "missing: nothing is filed for this view under {here}",
+                            here = (here.join(", ")).to_string()
+                        ),
+                        message!(
+                            "record the approved signs: gridwatch signs record {view} --config FILE",
+                            view = view.to_string()
+                        ),
                     ));
                 }
                 continue;
@@ -163,11 +180,11 @@ impl Checker<'_> {
             if let Some(unused) = unused {
                 warnings.push((
                     at,
-                    format!(
-                        "approves {:?}, but no rule with except_approved covers that label",
-                        unused.label
+                    message!(
+                        "approves {label}, but no rule with except_approved covers that label",
+                        label = format!("{:?}", unused.label)
                     ),
-                    "set except_approved = true in the rule it is meant for, or remove the sign".to_owned(),
+                    "set except_approved = true in the rule it is meant for, or remove the sign".into(),
                 ));
             }
         }

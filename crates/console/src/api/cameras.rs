@@ -548,7 +548,7 @@ async fn add_camera(
             id: added.id,
             version: added.version,
             file: added.file,
-            problems: added.problems,
+            problems: added.problems.iter().map(ToString::to_string).collect(),
         })),
         Err(fault) => details.on(match &fault {
             AddFault::Exists | AddFault::Conflict { .. } => Rejection::Conflict(fault.to_string()),
@@ -613,7 +613,7 @@ async fn remove_camera(
                     open_cases: gone.open_cases.iter().map(ToString::to_string).collect(),
                 })
                 .collect(),
-            problems: removed.problems,
+            problems: removed.problems.iter().map(ToString::to_string).collect(),
         })),
         Err(fault) => details.on(match &fault {
             RemoveFault::Conflict { .. } => Rejection::Conflict(fault.to_string()),
