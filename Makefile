@@ -6,10 +6,10 @@ RUST_NEEDED := 1.92
 INSTALL_DENY := cargo install cargo-deny@0.20.2 --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help setup rust demo build test api-fuzzer soak fuzz lint advisories sbom bench doc clips
+.PHONY: help setup rust demo build test api-fuzzer browser console-shots soak fuzz lint advisories sbom bench doc clips
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install dependencies (Debian packages, ONNX Runtime); takes seconds if they are installed
 	@edge-deploy/setup.sh --build
@@ -53,6 +53,13 @@ test: rust setup ## Run all tests, with cargo nextest if it is installed
 
 api-fuzzer: ## Install the fuzzer of the JSON API (Python) outside the repository; without it its tests are skipped
 	@crates/console/tests/schemathesis/setup.sh
+
+browser: setup ## Install what the browser tests need (Chromium, Node, node modules); without it they are skipped
+	@crates/console/web/test/setup.sh
+
+console-shots: setup browser ## Make the pictures of docs/console.md anew, with the demo's cameras
+	$(CARGO) build --locked -p gridwatch -p gridwatch-lab
+	cd crates/console/web && node scripts/console-shots.mjs
 
 MINUTES ?= 30
 soak: rust setup ## Fault injection for MINUTES=30: kills, broker failures, cut connections, full disks; prints the counts

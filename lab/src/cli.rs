@@ -1,6 +1,7 @@
 //! The command line of `gridwatch-lab`, one module per command. Exit codes are those of `gridwatch`.
 
 pub mod bench;
+pub mod cameras;
 pub mod demo;
 pub mod sbom;
 pub mod simulate;
@@ -44,6 +45,7 @@ pub struct Cli {
 )]
 pub enum Command {
     Demo(demo::DemoArgs),
+    Cameras(cameras::CamerasArgs),
     Bench(bench::BenchArgs),
     Simulate(simulate::SimulateArgs),
     Streets(streets::StreetsArgs),
@@ -57,6 +59,7 @@ impl Command {
     fn run(self) -> Result<ExitCode, Failure> {
         match self {
             Self::Demo(args) => demo::run(args),
+            Self::Cameras(args) => cameras::run(args),
             Self::Bench(args) => bench::run(args),
             Self::Simulate(args) => simulate::run(args),
             Self::Streets(args) => streets::run(&args),

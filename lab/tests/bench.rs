@@ -34,6 +34,8 @@ fn a_short_bench_reports_looks_cpu_and_memory() {
         &report["looks"],
         &report["memory_mb_per_camera"],
         &report["cpu_ms_per_camera_s"]["all"],
+        &report["wall"]["memory_mb_per_camera"],
+        &report["wall"]["pictures"],
     ] {
         assert!(measured.as_f64().unwrap() > 0.0, "{report}");
     }

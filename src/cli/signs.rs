@@ -44,7 +44,7 @@ enum Command {
 
 /// List the approved signs of a camera.
 ///
-/// Prints for each sign its number, label, position, the date it was added and its note.
+/// Prints for each sign its number, label, position, the date it was added, its note, and its permit and last day if it has them.
 #[derive(Debug, clap::Args)]
 struct SignsListArgs {
     #[command(flatten)]
@@ -145,14 +145,20 @@ fn table(signs: &raw::Signs, file: &Path) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "{:>4}  {:<12} x {x1:.3} to {x2:.3}, y {y1:.3} to {y2:.3}  {:<10}  {}",
+            "{:>4}  {:<12} x {x1:.3} to {x2:.3}, y {y1:.3} to {y2:.3}  {:<10}  {}{}{}",
             i + 1,
             sign.label,
             sign.added.as_deref().unwrap_or_default(),
-            sign.note.as_deref().unwrap_or_default()
+            sign.note.as_deref().unwrap_or_default(),
+            optional(", permit ", sign.permit.as_deref()),
+            optional(", until ", sign.valid_until.as_deref()),
         );
     }
     text
+}
+
+fn optional(name: &str, value: Option<&str>) -> String {
+    value.map(|value| format!("{name}{value}")).unwrap_or_default()
 }
 
 fn read(file: &Path) -> Result<raw::Signs, Failure> {

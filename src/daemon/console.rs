@@ -40,14 +40,14 @@ use super::{
 };
 use crate::{audit, first_picture, telemetry};
 
-/// Full pictures that are made at the same time or wait for it: each may take a second of the evidence worker, which cases need, too.
+/// Pictures that are being made or wait for the evidence worker: a full one may take a second of it, and cases need it, too.
 const MAX_PICTURES: usize = 4;
 
 /// A picture of a camera that is not configured yet must be ready within this time.
 const TRIAL_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Longest wait of a thumbnail for its turn.
-const THUMBNAIL_WAIT: Duration = Duration::from_secs(15);
+/// Longest wait of a picture for its turn.
+const PICTURE_WAIT: Duration = Duration::from_secs(15);
 
 /// A look that was asked for must come within this time.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(20);
@@ -107,15 +107,9 @@ impl ConsoleAccess {
 
     /// A picture of a look, made by the evidence worker.
     async fn make_picture(&self, view: &CameraId, look: Source, what: PictureKind) -> Result<Picture, PictureError> {
-        let _place = match what {
-            // The first page shows all cameras, each with a picture of a few milliseconds.
-            PictureKind::Thumbnail => {
-                let place = tokio::time::timeout(THUMBNAIL_WAIT, self.pictures.acquire()).await;
-                place.ok().and_then(Result::ok)
-            }
-            PictureKind::Full(_) => self.pictures.try_acquire().ok(),
-        }
-        .ok_or(PictureError::Busy)?;
+        // The first page shows all cameras, and a camera's page may be open in several browsers: they take their turns.
+        let place = tokio::time::timeout(PICTURE_WAIT, self.pictures.acquire()).await;
+        let _place = place.ok().and_then(Result::ok).ok_or(PictureError::Busy)?;
         let (answer, made) = oneshot::channel();
         let at = look.picture.captured_at();
         let request = EvidenceRequest {

@@ -89,8 +89,11 @@ pub(super) fn blind(cameras: &[CameraSight], zone: &TimeZone, now: Timestamp) ->
         .collect()
 }
 
-/// What stands against filing if all `total` cameras are `blind`, or a larger share of them than `max_share`.
+/// What stands against filing if there are no cameras, all `total` are `blind`, or a larger share of them than `max_share`.
 pub(super) fn cameras_blocker(blind: &[Message], total: usize, max_share: f64) -> Option<Message> {
+    if total == 0 {
+        return Some("no cameras are configured: nothing is watched".into());
+    }
     let are_all = blind.len() >= total;
     if !are_all && blind.len() as f64 <= max_share * total as f64 {
         return None;
@@ -276,7 +279,12 @@ mod tests {
         );
         assert!(cameras_blocker(&reasons, 4, 1.0).is_none(), "the fourth one sees");
         let blocker = cameras_blocker(&reasons, 3, 1.0).unwrap();
-        assert!(reasons.iter().all(|reason| blocker.contains(reason)), "{blocker}");
+        assert!(
+            reasons.iter().all(|reason| blocker.contains(reason.as_str())),
+            "{blocker}"
+        );
+        let blocker = cameras_blocker(&[], 0, 1.0).unwrap();
+        assert!(blocker.starts_with("no cameras are configured"), "{blocker}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 
 use gridwatch_config as config;
-use gridwatch_engine::{Beyond, Rule, ZoneKind, calendar::Calendar};
+use gridwatch_engine::{Beyond, Rule, Validity, ZoneKind, calendar::Calendar};
 use jiff::Timestamp;
 
 /// Loads `good.toml` with additional schedules, rule fields and zones.
@@ -108,6 +108,9 @@ fn rules_and_zones_refer_to_schedules() {
     assert_eq!((pause.schedule.as_str(), pause.after.as_secs()), ("collection", 2700));
     let zones = config.plan.cameras.values().flat_map(|c| &c.zones);
     let kinds: Vec<ZoneKind> = zones.map(|z| z.kind.clone()).collect();
-    let permitted = ZoneKind::Permitted { during: "night".into() };
+    let permitted = ZoneKind::Permitted {
+        during: "night".into(),
+        valid: Validity::ALWAYS,
+    };
     assert_eq!(kinds, [ZoneKind::Watch, permitted, ZoneKind::Container, ZoneKind::Shop]);
 }

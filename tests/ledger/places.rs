@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use crate::engine_support::{bbox, fixed, plan, rule};
 use gridwatch_engine::{
-    BBox, CameraPlan, Detection, Label, Light, Observation, Plan, Point, Rule, View, Zone, ZoneKind,
+    BBox, CameraPlan, Detection, Label, Light, Observation, Plan, Point, Rule, Validity, View, Zone, ZoneKind,
     calendar::{self, Calendar, DayKind, Days, Schedule},
 };
 use gridwatch_ledger::places::{DayType, PlaceFinder, PlaceNote, RegularPlace, Regularity};
@@ -242,10 +242,14 @@ fn ground_that_is_permitted_then_or_excluded_is_left_out() {
         rules: Vec::new(),
     };
     let mornings = |_: Date, minute: i64| Some((450..620).contains(&minute).then(table).into_iter().collect());
+    let permitted = |during: &str| ZoneKind::Permitted {
+        during: during.into(),
+        valid: Validity::ALWAYS,
+    };
     for (kind, expected) in [
         (ZoneKind::Exclude, 0),
-        (ZoneKind::Permitted { during: "early".into() }, 0),
-        (ZoneKind::Permitted { during: "never".into() }, 1),
+        (permitted("early"), 0),
+        (permitted("never"), 1),
         (ZoneKind::Watch, 1),
     ] {
         let camera = CameraPlan {

@@ -72,6 +72,18 @@ impl Message {
         })
     }
 
+    /// The sentence that stands first in it, such as what is concerned; the whole one if it starts with a text of its own.
+    pub fn leading(&self) -> Self {
+        let first = self.source.as_ref().and_then(|(template, args)| {
+            let (name, _) = template.strip_prefix('{')?.split_once('}')?;
+            args.iter().find(|(known, _)| *known == name)
+        });
+        match first {
+            Some((_, MessageArg::Message(message))) => message.clone(),
+            _ => self.clone(),
+        }
+    }
+
     /// True if `table` has a template for it, so that it need not be shown in English.
     pub fn is_in(&self, table: &impl Fn(&'static str) -> Option<&'static str>) -> bool {
         self.source
@@ -246,6 +258,8 @@ mod tests {
             "5 路中 2 路：摄像机 gate 断线；摄像机 {n} 断线"
         );
         assert!(both.is_in(&chinese));
+        let named = message!("{name}: {why}", name = Message::from("cameras"), why = both.clone());
+        assert_eq!((named.leading(), both.leading()), (Message::from("cameras"), both));
         let other = Message::from("use { lon = …, lat = … }");
         assert_eq!(other.in_language(&chinese), "use { lon = …, lat = … }");
         assert!(!other.is_in(&chinese) && !Message::from(String::from("camera {id} is down")).is_in(&chinese));

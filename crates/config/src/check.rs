@@ -13,6 +13,7 @@ mod console;
 mod draft;
 mod evidence;
 mod grid_gaps;
+mod grid_messages;
 mod ledger;
 mod masking;
 mod misplaced;
@@ -37,7 +38,11 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub(super) use self::{adverts::read as read_adverts, signs::read as read_signs, survey::read as read_survey};
+pub(super) use self::{
+    adverts::read as read_adverts,
+    signs::{parse as parse_signs, read as read_signs},
+    survey::read as read_survey,
+};
 pub use self::{
     draft::{Draft, ReplayConfig},
     survey::Survey,

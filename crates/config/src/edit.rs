@@ -8,6 +8,7 @@
 mod fields;
 pub(crate) mod journal;
 mod save;
+mod signs;
 mod texts;
 mod versions;
 mod write;
@@ -23,6 +24,7 @@ use toml_edit::DocumentMut;
 
 pub use self::{
     save::{SaveRequest, Saved},
+    signs::{EditedSign, MAX_SIGNS, SavedSigns, SignsFile, SignsSave, copy_signs, save_signs},
     texts::TextEditor,
     versions::{Version, VersionFile, VersionFiles, Versions},
 };

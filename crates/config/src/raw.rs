@@ -27,7 +27,7 @@ mod rule;
 mod signs;
 mod span;
 
-pub(super) use calendar::{DATES_PATTERN, DAYS_PATTERN, SEASON_PATTERN, TIME_PATTERN};
+pub(super) use calendar::{DATES_PATTERN, DAY_PATTERN, DAYS_PATTERN, SEASON_PATTERN, TIME_PATTERN};
 pub(super) use span::SPAN_PATTERN;
 pub use {
     adverts::{Adverts, BannerShape, MessengerForm, MessengerWords, TradeWords},
@@ -125,8 +125,8 @@ pub struct File {
     /// Rules that decide when a detection is a problem.
     #[schemars(length(min = 1), extend("x-ordered" = true))]
     pub rules: Vec<Rule>,
-    /// The cameras.
-    #[schemars(length(min = 1))]
+    /// The cameras. There may be none yet: they can be added on the console.
+    #[serde(default)]
     pub cameras: Vec<Camera>,
 }
 

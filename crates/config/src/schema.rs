@@ -9,8 +9,8 @@
 use serde_json::Value;
 
 use super::raw::{
-    self, CREDENTIAL_PATTERN, DATES_PATTERN, DAYS_PATTERN, ENV_PATTERN, GB_ID_PATTERN, ID_PATTERN, PIN_PATTERN,
-    SEASON_PATTERN, SPAN_PATTERN, TIME_PATTERN, VIEW_PATTERN,
+    self, CREDENTIAL_PATTERN, DATES_PATTERN, DAY_PATTERN, DAYS_PATTERN, ENV_PATTERN, GB_ID_PATTERN, ID_PATTERN,
+    PIN_PATTERN, SEASON_PATTERN, SPAN_PATTERN, TIME_PATTERN, VIEW_PATTERN,
 };
 use gridwatch_base::document::{
     FieldPath, Step,
@@ -95,6 +95,12 @@ pub(super) const MESSAGES: Messages = Messages {
             message: "invalid date",
             remedy: "use YYYY-MM-DD, or a range such as 2026-10-01..2026-10-07",
             placeholder: "",
+        },
+        Pattern {
+            pattern: DAY_PATTERN,
+            message: "invalid date",
+            remedy: "use YYYY-MM-DD, such as 2026-10-31",
+            placeholder: "2000-01-01",
         },
         Pattern {
             pattern: GB_ID_PATTERN,

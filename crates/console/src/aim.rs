@@ -76,7 +76,7 @@ pub(crate) async fn read(app: &Arc<App>, actor: &Actor, view: &CameraId) -> Resu
 pub(crate) async fn confirm(app: &Arc<App>, actor: &Actor, view: &CameraId) -> Result<(), Rejection> {
     let (files, is_watched) = files(app, actor, view)?;
     if !is_watched {
-        return Err(Rejection::BadRequest(
+        return Err(Rejection::Conflict(
             "the camera moves by itself (fixed = false), so it has no view to confirm".into(),
         ));
     }
@@ -90,7 +90,7 @@ pub(crate) async fn confirm(app: &Arc<App>, actor: &Actor, view: &CameraId) -> R
     });
     match done.await?? {
         true => Ok(()),
-        false => Err(Rejection::Unavailable(
+        false => Err(Rejection::Conflict(
             "an earlier request waits for the next look at this view".into(),
         )),
     }

@@ -34,6 +34,7 @@ use crate::{
     openapi::{Answer, Operation, schema},
     pages,
     routes::{ActDetails, Routes},
+    values::Whole,
 };
 
 /// Cases in an answer, at most.
@@ -172,15 +173,15 @@ struct StatusAnswer {
     readiness: Readiness,
     /// SHA-256 of the configuration in force.
     config_sha256: String,
-    /// Faults of a newer file that was refused.
+    /// Faults of a newer file that was refused; not for users of a group, as they may be of other cameras.
     config_refused: Vec<String>,
 }
 
-async fn status(State(app): State<Arc<App>>) -> Json<StatusAnswer> {
-    let configuration = app.daemon.configuration();
+async fn status(State(app): State<Arc<App>>, actor: Actor) -> Json<StatusAnswer> {
+    let (readiness, configuration) = actor.standing(&*app.daemon);
     Json(StatusAnswer {
         node_id: app.config().node.to_string(),
-        readiness: app.daemon.readiness(),
+        readiness,
         config_sha256: configuration.sha256,
         config_refused: configuration.refused.iter().map(ToString::to_string).collect(),
     })
@@ -298,6 +299,7 @@ async fn view(
 
 /// Which picture.
 #[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 struct PictureQuery {
     /// True: without masks, for the roles that may see those. Each is in the audit log.
     #[serde(default)]
@@ -330,6 +332,7 @@ async fn look_now(
 
 /// Selects cases.
 #[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 struct CasesQuery {
     /// Only cases in this state.
     state: Option<CaseState>,
@@ -353,9 +356,8 @@ struct CasesQuery {
     review: Option<Reviewed>,
     /// Only cases after the one with this id.
     after: Option<String>,
-    /// At most this many, 1 to 500. Default 100.
-    #[schemars(range(min = 1, max = MAX_CASES))]
-    limit: Option<u32>,
+    /// At most this many. Default 100.
+    limit: Option<Whole<1, MAX_CASES>>,
 }
 
 /// Selects cases by their reviews.
@@ -398,10 +400,7 @@ async fn list_cases(
     query: Result<Query<CasesQuery>, QueryRejection>,
 ) -> Result<Json<Vec<CaseRecord>>, Rejection> {
     let Query(query) = query?;
-    let limit = query.limit.unwrap_or(100);
-    if !(1..=MAX_CASES).contains(&limit) {
-        return Err(Rejection::BadRequest(format!("limit: use 1 to {MAX_CASES}")));
-    }
+    let limit = query.limit.map_or(100, Whole::get);
     let query = query.to_store(&actor, limit);
     Ok(Json(cases::list(&app, &actor, query).await?))
 }

@@ -167,12 +167,52 @@ where
     F: Fn(&mut Editor) -> Result<(), EditError> + Send + 'static,
 {
     let (who, state_dir) = (name_of(actor), app.state_dir.clone());
+    let own = actor.is_restricted().then(|| edit.part.clone());
+    let part = own.clone();
     let done = blocking(app, move |main| match save(main, &who, &edit) {
-        Err(EditError::Conflict { found, changes, .. }) => Err(Ok(Conflict::new(main, &state_dir, &found, changes))),
+        Err(EditError::Conflict { found, mut changes, .. }) => {
+            retain_own(changes.as_mut(), part.as_ref());
+            Err(Ok(Conflict::new(main, &state_dir, &found, changes)))
+        }
         Err(other) => Err(Err(other)),
         Ok(saved) => Ok(saved),
     });
-    finish(app, done.await?).await
+    let mut outcome = finish(app, done.await?).await?;
+    if let EditOutcome::Saved(_, reload) = &mut outcome {
+        retain_own(Some(&mut reload.changes), own.as_ref());
+    }
+    Ok(outcome)
+}
+
+/// Leaves only the changes of a part of the configuration: the others may be of cameras that a user of a group does not see.
+fn retain_own(changes: Option<&mut Vec<Change>>, part: Option<&ElementPath>) {
+    if let (Some(changes), Some(part)) = (changes, part) {
+        changes.retain(|change| concerns(change, part));
+    }
+}
+
+/// What a change would do: its faults, or what would differ. Nothing is written.
+pub(crate) async fn preview<F>(app: &Arc<App>, edit: PartEdit<F>) -> Result<history::Checked, Rejection>
+where
+    F: Fn(&mut Editor) -> Result<(), EditError> + Send + 'static,
+{
+    let checked = blocking(app, move |main| -> Result<history::Checked, EditError> {
+        let mut editor = Editor::open(main)?;
+        (edit.edit)(&mut editor)?;
+        Ok(history::Checked {
+            faults: editor.check().faults,
+            warnings: Vec::new(),
+            changes: editor.changes(),
+        })
+    });
+    match checked.await? {
+        Err(EditError::Faults(faults)) => Ok(history::Checked {
+            faults: faults.0,
+            warnings: Vec::new(),
+            changes: Vec::new(),
+        }),
+        other => Ok(other?),
+    }
 }
 
 /// What became of a save, with the daemon's answer to a reload.
@@ -306,11 +346,13 @@ impl From<EditError> for Rejection {
         match &error {
             EditError::Busy => Self::Unavailable(error.to_string()),
             EditError::UnknownVersion(_) => Self::NotFound,
+            EditError::Unknown { .. } => Self::Missing(error.to_string()),
+            EditError::Exists { .. } => Self::Conflict(error.to_string()),
             EditError::Io { .. } | EditError::Owner { .. } => {
                 tracing::error!(%error, "The console cannot write the configuration");
                 Self::Unavailable(error.to_string())
             }
-            _ => Self::BadRequest(error.to_string()),
+            _ => Self::Unfit(error.to_string()),
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::{io, path::PathBuf, time::Duration};
 
 use axum::{
-    extract::rejection::{FormRejection, JsonRejection, PathRejection, QueryRejection},
+    extract::rejection::{BytesRejection, FormRejection, JsonRejection, PathRejection, QueryRejection},
     http::StatusCode,
     response::{IntoResponse, Response},
 };
@@ -69,6 +69,9 @@ impl ConsoleError {
 pub(crate) enum Rejection {
     #[error("not found, or not visible to you")]
     NotFound,
+    /// What was asked for by a description rather than an id.
+    #[error("{0}")]
+    Missing(String),
     #[error("this path does not take this method")]
     Method,
     #[error("deleted for its age, or its file is missing")]
@@ -93,6 +96,9 @@ pub(crate) enum Rejection {
     UnknownIdentity(String),
     #[error("invalid input: {0}")]
     BadRequest(String),
+    /// The input is as the API is described, and does not fit this box.
+    #[error("{0}")]
+    Unfit(String),
     #[error("{1}")]
     Account(AccountFault, String),
     #[error(transparent)]
@@ -126,7 +132,7 @@ impl Rejection {
 
     pub(crate) fn status(&self) -> StatusCode {
         match self {
-            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::Missing(_) => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Gone => StatusCode::GONE,
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
@@ -139,6 +145,7 @@ impl Rejection {
             | Self::UnknownIdentity(_) => StatusCode::FORBIDDEN,
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::Unfit(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::Account(fault, _) => match fault {
                 AccountFault::Exists | AccountFault::LastAdmin | AccountFault::FirstUser | AccountFault::TooMany => {
@@ -188,7 +195,7 @@ impl Rejection {
             Self::UnknownHost => self.to_string(),
             Self::UnknownProxy => common.proxied.to_string(),
             Self::UnknownIdentity(user) => common.unknown_identity.with("user", user).to_string(),
-            Self::Conflict(what) => what.clone(),
+            Self::Conflict(what) | Self::Missing(what) | Self::Unfit(what) => what.clone(),
             Self::BadRequest(what) => common.bad_request.with("what", what).to_string(),
             Self::Account(fault, _) => match fault {
                 AccountFault::Exists => t.account.exists.to_string(),
@@ -307,4 +314,10 @@ macro_rules! from_extractor {
         }
     )*};
 }
-from_extractor!(FormRejection, JsonRejection, PathRejection, QueryRejection);
+from_extractor!(
+    BytesRejection,
+    FormRejection,
+    JsonRejection,
+    PathRejection,
+    QueryRejection
+);

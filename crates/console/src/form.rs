@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use gridwatch_base::secret::{Secret, Zeroizing};
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::{Deserialize, Deserializer};
 use tokio::task;
 
 use crate::error::Rejection;
@@ -31,20 +31,6 @@ impl<'de> Deserialize<'de> for Password {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Zeroizing::new(String::deserialize(deserializer)?);
         Ok(Self(Secret::new(&text)))
-    }
-}
-
-/// A whole number in a JSON body, or nothing. To JSON, `30.0` is the number `30`, and some programs write it like this.
-pub(crate) fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
-    let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else {
-        return Ok(None);
-    };
-    // Exact: f64 has all u32.
-    let value = number.as_f64().filter(|value| value.fract() == 0.0);
-    let value = value.filter(|value| (0.0..=f64::from(u32::MAX)).contains(value));
-    match value {
-        Some(value) => Ok(Some(value as u32)),
-        None => Err(D::Error::custom(format!("{number} is not a whole number from 0"))),
     }
 }
 

@@ -12,8 +12,11 @@ mod ledger;
 mod live;
 pub(crate) mod messages;
 mod names;
+mod permits;
+mod presets;
 pub(crate) mod reasons;
 mod review;
+mod signs;
 mod system;
 mod wall;
 
@@ -24,8 +27,8 @@ use gridwatch_config::Language;
 
 pub(crate) use self::{
     account::AccountTexts, add::AddTexts, cases::CaseTexts, common::CommonTexts, configuration::ConfigurationTexts,
-    ledger::LedgerTexts, live::LiveTexts, names::NameTexts, reasons::ReasonTexts, review::ReviewTexts,
-    system::SystemTexts, wall::WallTexts,
+    ledger::LedgerTexts, live::LiveTexts, names::NameTexts, permits::PermitTexts, presets::PresetTexts,
+    reasons::ReasonTexts, review::ReviewTexts, signs::SignTexts, system::SystemTexts, wall::WallTexts,
 };
 use crate::cookies;
 
@@ -104,6 +107,9 @@ pub(crate) struct Texts {
     pub(crate) system: SystemTexts,
     pub(crate) ledger: LedgerTexts,
     pub(crate) reasons: ReasonTexts,
+    pub(crate) permits: PermitTexts,
+    pub(crate) signs: SignTexts,
+    pub(crate) presets: PresetTexts,
 }
 
 static ZH: Texts = Texts {
@@ -119,6 +125,9 @@ static ZH: Texts = Texts {
     system: SystemTexts::ZH,
     ledger: LedgerTexts::ZH,
     reasons: ReasonTexts::ZH,
+    permits: PermitTexts::ZH,
+    signs: SignTexts::ZH,
+    presets: PresetTexts::ZH,
 };
 
 static EN: Texts = Texts {
@@ -134,6 +143,9 @@ static EN: Texts = Texts {
     system: SystemTexts::EN,
     ledger: LedgerTexts::EN,
     reasons: ReasonTexts::EN,
+    permits: PermitTexts::EN,
+    signs: SignTexts::EN,
+    presets: PresetTexts::EN,
 };
 
 impl Texts {
@@ -203,6 +215,9 @@ mod tests {
             SystemTexts::ALL,
             LedgerTexts::ALL,
             ReasonTexts::ALL,
+            PermitTexts::ALL,
+            SignTexts::ALL,
+            PresetTexts::ALL,
         ]
         .into_iter()
         .flatten()

@@ -14,7 +14,7 @@ use crate::{
     app::App,
     client::Client,
     cookies,
-    daemon::{Means, Person},
+    daemon::{ConfigurationStatus, Daemon, Means, Person, Readiness},
 };
 
 /// Who sends a request.
@@ -49,6 +49,19 @@ impl Actor {
     /// True if they may not see all cameras, and so not what concerns all.
     pub(crate) fn is_restricted(&self) -> bool {
         !self.groups.is_empty()
+    }
+
+    /// The readiness and the state of the configuration as they may see them: without the details and faults, which name cameras.
+    pub(crate) fn standing(&self, daemon: &dyn Daemon) -> (Readiness, ConfigurationStatus) {
+        let (mut readiness, mut configuration) = (daemon.readiness(), daemon.configuration());
+        if self.is_restricted() {
+            for blocker in &mut readiness.blockers {
+                *blocker = blocker.leading();
+            }
+            configuration.refused.clear();
+            configuration.awaits_restart.clear();
+        }
+        (readiness, configuration)
     }
 
     /// Ids of the cameras that they may see, for queries; `None`: all, also those that the configuration does not have any more.

@@ -35,13 +35,17 @@ mod openapi;
 mod overlay;
 mod page;
 mod pages;
+mod permits;
+mod presets;
 mod random;
 mod reviews;
 mod routes;
 mod server;
 mod sessions;
+mod signs;
 mod system;
 mod tls;
+mod values;
 mod web_texts;
 
 use std::{future::Future, sync::Arc};

@@ -8,9 +8,11 @@ use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use crate::{
+    api::configuration::Number,
     app::App,
     error::Rejection,
     routes::{Problem, Route, Routes},
+    values::Id,
 };
 
 /// An operation of the JSON API.
@@ -103,12 +105,12 @@ fn document(operations: impl Iterator<Item = Operation>) -> Value {
     }
     let problem = generator.subschema_for::<Problem>();
     let schemas = generator.take_definitions(true);
-    json!({
+    let mut document = json!({
         "openapi": "3.1.0",
         "info": {
             "title": "gridwatch console",
             "version": "1",
-            "description": "What the console's pages show, for programs. Errors are problem documents (RFC 9457).",
+            "description": "What the console's pages show, for programs. Errors are problem documents (RFC 9457). Status 400: the input is not as described here; 422: it is, and does not fit this box, such as a zone whose borders cross; 409: something else stands against it, such as a change by somebody else.",
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "servers": [{ "url": "../../", "description": "The console that served this document" }],
@@ -128,7 +130,34 @@ fn document(operations: impl Iterator<Item = Operation>) -> Value {
                 },
             },
         },
-    })
+    });
+    bound_integers(&mut document);
+    document
+}
+
+/// States the range of integers, which `schemars` leaves to a format.
+fn bound_integers(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(bound_integers),
+        Value::Object(members) => {
+            let range = match members.get("format").and_then(Value::as_str) {
+                Some("uint8") => (json!(0), json!(u8::MAX)),
+                Some("uint16") => (json!(0), json!(u16::MAX)),
+                Some("uint32") => (json!(0), json!(u32::MAX)),
+                Some("uint" | "uint64") => (json!(0), json!(u64::MAX)),
+                Some("int32") => (json!(i32::MIN), json!(i32::MAX)),
+                Some("int" | "int64") => (json!(i64::MIN), json!(i64::MAX)),
+                _ => (Value::Null, Value::Null),
+            };
+            if let (Value::Number(_), Value::Number(_)) = &range {
+                members.remove("format");
+                members.entry("minimum").or_insert(range.0);
+                members.entry("maximum").or_insert(range.1);
+            }
+            members.values_mut().for_each(bound_integers);
+        }
+        _ => {}
+    }
 }
 
 fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
@@ -148,9 +177,9 @@ fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
         Answer::Nothing => json!({ "204": { "description": "Done" } }),
     };
     let mut responses = success;
-    let mut statuses = vec!["400", "401", "403", "404", "421", "500", "503"];
+    let mut statuses = vec!["400", "401", "403", "404", "409", "421", "422", "429", "500", "503"];
     if operation.act.is_some() {
-        statuses.extend(["409", "413", "415", "422", "429"]);
+        statuses.push("413");
     }
     if matches!(operation.answer, Answer::Jpeg) {
         statuses.push("410");
@@ -159,7 +188,10 @@ fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
         responses[status] = json!({ "$ref": "#/components/responses/Problem" });
     }
     let mut parameters: Vec<Value> = path_parameters(operation.path)
-        .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
+        .map(|name| {
+            let schema = path_parameter(operation.path)(generator);
+            json!({ "name": name, "in": "path", "required": true, "schema": schema })
+        })
         .collect();
     if let Some(query) = operation.query {
         parameters.extend(query_parameters(query, generator));
@@ -183,6 +215,15 @@ fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     described
 }
 
+/// Schema of the parameters of a path: the type that its handler reads them as. Other texts than these are not found.
+fn path_parameter(path: &str) -> SchemaOf {
+    match path {
+        "/api/v1/schedules/{id}" => schema::<Id>,
+        "/api/v1/configuration/versions/{id}/restore" => schema::<Number>,
+        _ => |_| schemars::json_schema!({ "type": "string", "minLength": 1 }),
+    }
+}
+
 /// Names of the parts in braces of a path.
 fn path_parameters(path: &str) -> impl Iterator<Item = &str> {
     path.split('/')
@@ -200,15 +241,36 @@ fn query_parameters(query: SchemaOf, generator: &mut SchemaGenerator) -> Vec<Val
     let properties = object
         .as_ref()
         .and_then(|object| object.get("properties")?.as_object().cloned());
+    let required = object
+        .as_ref()
+        .and_then(|object| object.get("required")?.as_array().cloned());
+    let required = required.unwrap_or_default();
     let properties = properties.unwrap_or_default().into_iter();
-    let parameters = properties.map(|(name, mut schema)| {
+    let parameters = properties.map(|(name, schema)| {
+        let Value::Object(mut schema) = schema else {
+            return json!({ "name": name, "in": "query", "schema": schema });
+        };
         let description = schema.get("description").cloned().unwrap_or_default();
         // A parameter that is given has a value.
         if let Some(kinds) = schema.get_mut("type").filter(|kind| kind.is_array()) {
             let first = kinds.as_array().and_then(|kinds| kinds.first().cloned());
             *kinds = first.unwrap_or_default();
         }
-        json!({ "name": name, "in": "query", "required": false, "description": description, "schema": schema })
+        if let Some(kinds) = schema.get_mut("anyOf").and_then(Value::as_array_mut) {
+            kinds.retain(|kind| kind["type"] != "null");
+            if let [only] = kinds.as_slice() {
+                let only = only.clone();
+                schema.remove("anyOf");
+                if let Value::Object(members) = only {
+                    schema.extend(members);
+                }
+            }
+        }
+        if let Some(values) = schema.get_mut("enum").and_then(Value::as_array_mut) {
+            values.retain(|value| !value.is_null());
+        }
+        let is_required = required.iter().any(|required| *required == *name);
+        json!({ "name": name, "in": "query", "required": is_required, "description": description, "schema": schema })
     });
     parameters.collect()
 }
@@ -222,6 +284,8 @@ mod tests {
     struct Filter {
         /// At most this many.
         limit: Option<u32>,
+        /// Which.
+        id: Id,
     }
 
     #[test]
@@ -244,7 +308,24 @@ mod tests {
         let document = document(std::iter::once(operation));
         let parameters = &document["paths"]["/api/v1/things/{id}"]["get"]["parameters"];
         assert_eq!(parameters[0]["name"], "id");
-        assert_eq!(parameters[1]["name"], "limit");
-        assert_eq!(parameters[1]["schema"]["type"], "integer");
+        let parameter = |name: &str| {
+            let all = parameters.as_array().unwrap();
+            all.iter().find(|parameter| parameter["name"] == name).unwrap()
+        };
+        let (limit, id) = (parameter("limit"), &parameters[1]);
+        assert_eq!(limit["required"], false);
+        assert_eq!(
+            (
+                &limit["schema"]["type"],
+                &limit["schema"]["minimum"],
+                &limit["schema"]["maximum"]
+            ),
+            (&json!("integer"), &json!(0), &json!(u32::MAX))
+        );
+        assert_eq!(
+            (&id["name"], &id["in"], &id["required"]),
+            (&json!("id"), &json!("query"), &json!(true))
+        );
+        assert_eq!(id["schema"]["pattern"], "^[A-Za-z0-9_-]{1,64}$");
     }
 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use gridwatch_config::{Config, find_view};
 use gridwatch_engine::{CameraId, Point, ZoneKind};
+use jiff::Timestamp;
 
 use crate::{
     daemon::{Finding, Look},
@@ -15,6 +16,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
     pub(crate) zones: Vec<ZoneShape>,
+    pub(crate) signs: Vec<SignShape>,
     pub(crate) boxes: Vec<BoxShape>,
 }
 
@@ -28,6 +30,20 @@ pub(crate) struct ZoneShape {
     pub(crate) name: Phrase,
     /// `x,y` of the corners, in fractions of the picture.
     pub(crate) points: String,
+}
+
+/// An approved sign: struck out.
+#[derive(Debug)]
+pub(crate) struct SignShape {
+    pub(crate) x1: f32,
+    pub(crate) y1: f32,
+    pub(crate) x2: f32,
+    pub(crate) y2: f32,
+    pub(crate) width: f32,
+    pub(crate) height: f32,
+    /// Its last day is over, so that it counts as a new one.
+    pub(crate) is_expired: bool,
+    pub(crate) name: Phrase,
 }
 
 /// A detection's box.
@@ -69,9 +85,28 @@ impl Overlay {
             name: names.zone_privacy,
             points: points(polygon),
         });
+        let today = config.plan.calendar.date(Timestamp::now());
+        let signs = plan.into_iter().flat_map(|plan| plan.approved.iter().flatten());
+        let signs = signs.map(|sign| {
+            let is_expired = !sign.valid.includes(today);
+            SignShape {
+                x1: sign.bbox.x1,
+                y1: sign.bbox.y1,
+                x2: sign.bbox.x2,
+                y2: sign.bbox.y2,
+                width: sign.bbox.x2 - sign.bbox.x1,
+                height: sign.bbox.y2 - sign.bbox.y1,
+                is_expired,
+                name: match is_expired {
+                    true => page.t.signs.overlay_expired,
+                    false => page.t.signs.overlay_approved,
+                },
+            }
+        });
         let found = look.map_or(&[][..], |look| &look.detections);
         Self {
             zones: zones.chain(privacy).collect(),
+            signs: signs.collect(),
             ..Self::of_findings(page, found)
         }
     }
@@ -89,6 +124,7 @@ impl Overlay {
         });
         Self {
             zones: Vec::new(),
+            signs: Vec::new(),
             boxes: boxes.collect(),
         }
     }

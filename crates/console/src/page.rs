@@ -80,6 +80,10 @@ impl Page {
         let config = app.config();
         let language = i18n::language(headers, config.language);
         let theme = cookies::get(headers, cookies::THEME).and_then(|word| Theme::parse(&word));
+        let (readiness, configuration) = match &actor {
+            Some(actor) => actor.standing(&*app.daemon),
+            None => (app.daemon.readiness(), app.daemon.configuration()),
+        };
         Self {
             t: Texts::of(language),
             language,
@@ -90,8 +94,8 @@ impl Page {
             actor,
             path: path.to_owned(),
             node: config.node.to_string(),
-            readiness: app.daemon.readiness(),
-            configuration: app.daemon.configuration(),
+            readiness,
+            configuration,
             zone: config.timezone.clone(),
         }
     }
@@ -140,6 +144,14 @@ impl Page {
             Some(Some(name)) => name.clone(),
             Some(None) => self.t.common.local_user.to_string(),
             None => String::new(),
+        }
+    }
+
+    /// The language of sentences in an answer of the API: that of the page for its scripts, English for programs with a token.
+    pub(crate) fn answer_language(&self) -> Language {
+        match self.actor.as_ref().map(|actor| &actor.means) {
+            Some(crate::daemon::Means::Token(_)) => Language::En,
+            _ => self.language,
         }
     }
 

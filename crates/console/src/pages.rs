@@ -17,8 +17,11 @@ mod live;
 mod login;
 mod looks;
 mod notices;
+mod permits;
 mod preferences;
+mod presets;
 mod review;
+mod signs;
 mod system;
 mod thresholds;
 mod users;
@@ -29,15 +32,15 @@ pub(crate) use self::{
     account::change_own_password,
     add::{reason as probe_refusal, wizard_picture},
     camera::full_picture,
-    candidates::{CandidateAsked, CandidatesQuery},
+    candidates::{CandidateAsked, CandidatesFilter},
     cases::evidence_picture,
-    looks::{LooksQuery, older, question},
+    looks::{older, question},
     review::{Agreement, undone},
     thresholds::{ApplyFault, Asked, apply, curve, revision, whatif},
     users::remove_user,
 };
 
-use self::cases::span;
+use self::cases::{category_of, span};
 use askama::Template;
 use axum::{
     http::{
@@ -74,6 +77,9 @@ pub(crate) fn routes(routes: Routes) -> Routes {
     let routes = calibration::routes(routes);
     let routes = hours::routes(routes);
     let routes = aim::routes(routes);
+    let routes = permits::routes(routes);
+    let routes = signs::routes(routes);
+    let routes = presets::routes(routes);
     let routes = system::routes(routes);
     configuration::routes(routes)
 }

@@ -3,6 +3,10 @@
 //! A camera cannot see whether a sign is lawful, but it can see that a sign is new compared with the approved baseline.
 //! This module decides whether a box is one of the approved signs.
 
+use std::borrow::Cow;
+
+use jiff::{Timestamp, civil::Date};
+
 use super::types::{ApprovedSign, BBox, CameraPlan, Detection, Label, NotFiled, Plan, Rule};
 
 /// IoU at which a box is taken for the approved sign at that place; a poster that covers less than half of an approved
@@ -23,6 +27,7 @@ pub(super) fn approval(
     camera: &CameraPlan,
     detection: &Detection,
     bbox: &BBox,
+    at: Timestamp,
 ) -> Option<NotFiled> {
     if !rule.except_approved {
         return None;
@@ -30,6 +35,8 @@ pub(super) fn approval(
     let Some(signs) = &camera.approved else {
         return Some(NotFiled::NoBaseline);
     };
+    let today = plan.calendar.date(at);
+    let signs = valid_on(signs, today);
     let is_lawful = match &detection.number {
         // Approved: on an approved shop board, or a recorded number anywhere in the view. Any other number is not, even
         // where an approved one hung.
@@ -37,20 +44,30 @@ pub(super) fn approval(
             Some(lawful) => lawful == number,
             None => share_within(bbox, &sign.bbox) >= COVERED,
         }),
-        None => is_approved(signs, &detection.label, bbox),
+        None => is_approved(&signs, &detection.label, bbox),
     };
-    (is_lawful || bears_approved_text(plan, detection)).then_some(NotFiled::ApprovedSign)
+    (is_lawful || bears_approved_text(plan, detection, today)).then_some(NotFiled::ApprovedSign)
+}
+
+/// The signs that are approved on a day. One that has expired is treated as if it had never been approved.
+fn valid_on(signs: &[ApprovedSign], day: Date) -> Cow<'_, [ApprovedSign]> {
+    let is_valid = |sign: &&ApprovedSign| sign.valid.includes(day);
+    match signs.iter().all(|sign| is_valid(&sign)) {
+        true => Cow::Borrowed(signs),
+        false => signs.iter().filter(is_valid).cloned().collect(),
+    }
 }
 
 /// True if the detection bears the text of a sign that is approved in the view of any camera: a shop's name is as lawful
 /// on its van as above its door. Another phone number under the same text is not approved.
-fn bears_approved_text(plan: &Plan, detection: &Detection) -> bool {
+fn bears_approved_text(plan: &Plan, detection: &Detection, today: Date) -> bool {
     let Some(read) = &detection.text else { return false };
     let signs = plan
         .cameras
         .values()
         .flat_map(|camera| camera.approved.iter().flatten());
     signs
+        .filter(|sign| sign.valid.includes(today))
         .filter(|sign| !matches!((&sign.number, &detection.number), (Some(a), Some(b)) if a != b))
         .filter_map(|sign| sign.text.as_ref())
         .any(|lawful| lawful.is_same_as(&read.text))

@@ -19,7 +19,10 @@ use jiff::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{plus, since, types::ScheduleId};
+use super::{
+    plus, since,
+    types::{ScheduleId, Validity},
+};
 
 /// Minutes per day on the local clock.
 pub const DAY: u16 = 24 * 60;
@@ -216,7 +219,17 @@ impl Default for Calendar {
 impl Calendar {
     /// Whether the schedule is open at `at`.
     pub fn is_open(&self, schedule: &ScheduleId, at: Timestamp) -> bool {
-        self.schedules.get(schedule).is_some_and(|s| self.is_in(s, at))
+        self.is_open_on(schedule, &Validity::ALWAYS, at)
+    }
+
+    /// Whether the schedule is open at `at` by a window that begins on one of the days.
+    pub fn is_open_on(&self, schedule: &ScheduleId, days: &Validity, at: Timestamp) -> bool {
+        self.schedules.get(schedule).is_some_and(|s| self.is_in(s, days, at))
+    }
+
+    /// The local day of a moment.
+    pub fn date(&self, at: Timestamp) -> Date {
+        self.zone.to_datetime(at).date()
     }
 
     /// The ranges in which the schedule is open between two moments: in order, disjoint, ends exclusive.
@@ -227,7 +240,7 @@ impl Calendar {
         let mut open: Vec<Range<Timestamp>> = Vec::new();
         let mut start = from;
         for end in self.edges(schedule, from, to).into_iter().chain([to]) {
-            if self.is_in(schedule, start) {
+            if self.is_in(schedule, &Validity::ALWAYS, start) {
                 match open.last_mut().filter(|before| before.end == start) {
                     Some(before) => before.end = end,
                     None => open.push(start..end),
@@ -297,12 +310,14 @@ impl Calendar {
         worked
     }
 
-    /// Whether the local time is in one of the windows.
-    fn is_in(&self, schedule: &Schedule, at: Timestamp) -> bool {
+    /// Whether the local time is in one of the windows that begin on one of `days`.
+    fn is_in(&self, schedule: &Schedule, days: &Validity, at: Timestamp) -> bool {
         let wall = self.zone.to_datetime(at);
         let minute = u16::from(wall.hour().unsigned_abs()) * 60 + u16::from(wall.minute().unsigned_abs());
         let begins = |w: &Window, date: Date| {
-            w.days.includes(date.weekday(), self.days.get(&date).copied()) && w.season.is_none_or(|s| s.includes(date))
+            days.includes(date)
+                && w.days.includes(date.weekday(), self.days.get(&date).copied())
+                && w.season.is_none_or(|s| s.includes(date))
         };
         let today = wall.date();
         schedule.windows.iter().any(|w| {

@@ -7,6 +7,7 @@
 mod border;
 mod check;
 mod neighbours;
+mod quoted;
 mod stored;
 
 use std::{
@@ -336,7 +337,7 @@ impl Grid {
         let file: FeatureCollection = match geojson.parse() {
             Ok(file) => file,
             Err(e) => {
-                faults.push(GridFault::NotGeoJson(e.to_string()));
+                faults.push(GridFault::NotGeoJson(quoted::without_values(&e.to_string())));
                 return Err(faults);
             }
         };

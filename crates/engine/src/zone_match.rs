@@ -26,7 +26,7 @@ pub(super) struct ZoneMatch<'a> {
 /// 2. if the rule has `beyond = "shop"`: `None` inside a shop zone, or if none is drawn;
 /// 3. outside every watch zone, if any is drawn: `None`;
 /// 4. otherwise it counts, under the first watch zone that contains it, unless it also lies in a permitted zone that is
-///    open. A permitted zone outside the watch zones has no effect.
+///    open on one of its days. A permitted zone outside the watch zones has no effect.
 pub(super) fn match_zones<'a>(
     zones: &'a [Zone],
     rule: &Rule,
@@ -57,8 +57,8 @@ pub(super) fn match_zones<'a>(
                     zone = Some(&z.id);
                 }
             }
-            ZoneKind::Permitted { during } if !is_permitted && is_in() => {
-                is_permitted = calendar.is_open(during, at);
+            ZoneKind::Permitted { during, valid } if !is_permitted && is_in() => {
+                is_permitted = calendar.is_open_on(during, valid, at);
                 if is_permitted || permit.is_none() {
                     permit = Some(during);
                 }
@@ -101,7 +101,10 @@ impl Rule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::calendar::{DAY, Days, Schedule, Window};
+    use crate::{
+        calendar::{DAY, Days, Schedule, Window},
+        types::Validity,
+    };
 
     fn zone(id: &str, kind: ZoneKind, x1: f64, x2: f64, rules: &[&str]) -> Zone {
         let polygon = [(x1, 0.5), (x2, 0.5), (x2, 1.0), (x1, 1.0)]
@@ -200,7 +203,10 @@ mod tests {
 
     #[test]
     fn permitted_ground_is_watched_ground_with_hours() {
-        let permitted = |during: &str| ZoneKind::Permitted { during: during.into() };
+        let permitted = |during: &str| ZoneKind::Permitted {
+            during: during.into(),
+            valid: Validity::ALWAYS,
+        };
         let zones = [
             zone("pavement", ZoneKind::Watch, 0.0, 0.8, &[]),
             zone("closed", permitted("closed"), 0.2, 0.5, &[]),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::engine_support::*;
 use gridwatch_engine::{
-    ApprovedSign, BBox, CameraPlan, Detection, LonLat, NotFiled, Place, PlaceMethod, Rule, Stands, ZoneKind,
+    ApprovedSign, BBox, CameraPlan, Detection, LonLat, NotFiled, Place, PlaceMethod, Rule, Stands, Validity, ZoneKind,
     is_approved,
 };
 
@@ -52,6 +52,7 @@ fn approved(signs: &[BBox]) -> Option<Vec<ApprovedSign>> {
         text: None,
         label: "sign".into(),
         bbox: *bbox,
+        valid: Validity::ALWAYS,
     };
     Some(signs.iter().map(sign).collect())
 }
@@ -94,6 +95,20 @@ fn an_approved_sign_is_not_filed_and_is_counted_at_each_look() {
     let looks = (DWELL_S / LOOK_EVERY_S) as usize + 10;
     assert_eq!(harness.not_filed(), vec![NotFiled::ApprovedSign; 2 * looks]);
     harness.close();
+}
+
+#[test]
+fn a_sign_whose_permit_has_expired_is_new() {
+    let today = at(0.0).to_zoned(jiff::tz::TimeZone::UTC).date();
+    let opened = |until| {
+        let mut camera = camera(&[BOARD]);
+        for sign in camera.approved.iter_mut().flatten() {
+            sign.valid.until = Some(until);
+        }
+        watch(camera, |_| vec![sign(BOARD)]).opened().len()
+    };
+    assert_eq!(opened(today), 0, "the last day is included");
+    assert_eq!(opened(today.yesterday().unwrap()), 1);
 }
 
 /// The box of a sign across the street is off by a few pixels from look to look.

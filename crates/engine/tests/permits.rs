@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::engine_support::{HEAP, Harness, at, bbox, fixed, garbage, plan, rule, zone};
 use gridwatch_engine::{
-    Effect, Input, NotFiled, Plan, Rule, ZoneKind,
+    Effect, Input, NotFiled, Plan, Rule, Validity, ZoneKind,
     calendar::{Days, Hours, Pause, Schedule, Window},
 };
 use proptest::prelude::*;
@@ -46,12 +46,60 @@ fn active() -> Hours {
 }
 
 fn market() -> Harness {
-    let during = ZoneKind::Permitted { during: "hours".into() };
+    market_on(Validity::ALWAYS)
+}
+
+/// The tests' clock starts on 28 May 2026.
+fn market_on(valid: Validity) -> Harness {
+    let during = ZoneKind::Permitted {
+        during: "hours".into(),
+        valid,
+    };
     let zones = vec![
         zone("pavement", ZoneKind::Watch, (0.0, 1.0), (0.0, 1.0)),
         zone("stalls", during, (0.3, 0.7), (0.4, 1.0)),
     ];
     Harness::new(plan_with(10, Hours::default(), zones))
+}
+
+#[test]
+fn a_permit_holds_on_its_days_only() {
+    let today = at(0.0).to_zoned(jiff::tz::TimeZone::UTC).date();
+    let (yesterday, tomorrow) = (today.yesterday().unwrap(), today.tomorrow().unwrap());
+    let on = |from, until| {
+        let mut harness = market_on(Validity { from, until });
+        harness.heap_stays("gate", 200, 790);
+        harness.opened().len()
+    };
+    assert_eq!(on(Some(today), Some(today)), 0, "both days are included");
+    assert_eq!(on(None, Some(yesterday)), 1, "expired");
+    assert_eq!(on(Some(tomorrow), None), 1, "not yet");
+    assert_eq!(on(Some(yesterday), Some(tomorrow)), 0);
+}
+
+/// A night market on its last day lasts until its stalls close after midnight.
+#[test]
+fn a_window_belongs_to_the_day_on_which_it_begins() {
+    let mut plan = plan_with(10, Hours::default(), Vec::new());
+    let night = Window {
+        days: Days::DAILY,
+        from: 18 * 60,
+        to: 26 * 60,
+        season: None,
+    };
+    let schedule = Schedule { windows: vec![night] };
+    plan.calendar.schedules.insert("night".into(), schedule);
+    let last = jiff::civil::date(2026, 5, 28);
+    let valid = Validity {
+        from: Some(last),
+        until: Some(last),
+    };
+    let open = |time: &str| {
+        let at: jiff::Timestamp = format!("{time}Z").parse().unwrap();
+        plan.calendar.is_open_on(&"night".into(), &valid, at)
+    };
+    assert!(open("2026-05-28T18:00:00") && open("2026-05-29T01:59:00"));
+    assert!(!open("2026-05-28T01:00:00") && !open("2026-05-29T18:00:00"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::engine_support::*;
 use gridwatch_engine::{
     ApprovedSign, BBox, CameraPlan, Detection, Input, Label, Light, NotFiled, Observation, PhoneNumber, Rule, Stands,
-    TextReading, View,
+    TextReading, Validity, View,
 };
 
 const READ_EVERY_S: u32 = 600;
@@ -186,12 +186,14 @@ fn approved_numbers_and_numbers_on_approved_boards_are_not_filed() {
             bbox: place(3),
             number: Some(LOCKSMITH.into()),
             text: None,
+            valid: Validity::ALWAYS,
         },
         ApprovedSign {
             label: "sign".into(),
             bbox: board,
             number: None,
             text: None,
+            valid: Validity::ALWAYS,
         },
     ];
     let mut harness = watch(wall(approved), |_| {
@@ -277,6 +279,7 @@ fn a_text_that_is_approved_in_the_view_of_any_camera_is_not_filed() {
         bbox: bbox(0.2, 0.05, 0.6, 0.25),
         number: number.map(Into::into),
         text: Some(text.into()),
+        valid: Validity::ALWAYS,
     };
     let signs = vec![
         shop("老王开锁服务部微信laowang88", None),

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use gridwatch_engine::{
     Appeared, ApprovedSign, Attended, Beyond, CameraPlan, ExceptLabels, FixedPlace, Intake, LonLat, Place, Plan, Point,
-    Rule, Scores, Stands, StoredPlan, Verification, ZoneKind,
+    Rule, Scores, Stands, StoredPlan, Validity, Verification, ZoneKind,
     calendar::{Calendar, DayKind, Days, Hours, Pause, Schedule, Season, Window},
     geometry::{Calibration, Lens, LocalPlane},
     grid::Grid,
@@ -27,6 +27,7 @@ fn everything() -> Plan {
                 "market",
                 ZoneKind::Permitted {
                     during: "market".into(),
+                    valid: Validity::ALWAYS,
                 },
                 (0.1, 0.2),
                 (0.3, 0.4),
@@ -40,6 +41,7 @@ fn everything() -> Plan {
         bbox: HEAP,
         number: Some("13800138000".into()),
         text: Some("兴隆五金".into()),
+        valid: Validity::ALWAYS,
     };
     let gate = CameraPlan {
         look_every: Duration::from_millis(7_500),

@@ -5,6 +5,8 @@
 //! address in its settings means. Other hosts are asked only if the person confirmed them.
 
 mod client;
+mod error;
+mod examination;
 mod read;
 
 use std::{
@@ -13,15 +15,16 @@ use std::{
 };
 
 use futures::future::join_all;
-use gridwatch_base::{error::Class, secret::Credentials, text::printable};
+use gridwatch_base::secret::Credentials;
 use gridwatch_camera::receive::Trust;
 use jiff::Timestamp;
 use serde::Serialize;
 use url::Url;
 
-use crate::{http, xml::cut};
-use client::Client;
-pub(crate) use read::fuzz;
+pub use self::error::OnvifError;
+pub(crate) use self::read::fuzz;
+use self::{client::Client, examination::Examination};
+use crate::http;
 
 /// Profiles that are read; a recorder with 16 channels has 32.
 pub const MAX_PROFILES: usize = 64;
@@ -65,105 +68,6 @@ impl Default for DeviceOptions {
             call_limit: Duration::from_secs(5),
             limit: Duration::from_secs(25),
             confirmed_hosts: Vec::new(),
-        }
-    }
-}
-
-/// Why a device cannot be asked. No text contains credentials.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum OnvifError {
-    /// Not an address of a device service.
-    #[error(
-        "not the address of a device: {0}; use a host name or IP address, or http://HOST:PORT/onvif/device_service"
-    )]
-    Address(String),
-    /// No connection, or no answer.
-    #[error("{host}: {what}; check that it is on, and that ONVIF is enabled in its menu")]
-    Unreachable {
-        /// Host and port.
-        host: String,
-        /// The cause.
-        what: String,
-    },
-    /// None of the usual ports answered.
-    #[error("{host} has no ONVIF service on the ports {}; enable ONVIF in its menu, or name the port", PORTS.map(|p| p.to_string()).join(", "))]
-    NotFound {
-        /// The host.
-        host: String,
-    },
-    /// The answer is not one of ONVIF.
-    #[error("{host} does not answer as an ONVIF device: {what}")]
-    NotOnvif {
-        /// Host and port.
-        host: String,
-        /// The fault.
-        what: String,
-    },
-    /// Redirects are not followed, as they could lead the login astray.
-    #[error("{host} redirects to {to}; name that address if it is the camera's")]
-    Redirected {
-        /// Host and port.
-        host: String,
-        /// The target.
-        to: String,
-    },
-    /// The device refuses the call.
-    #[error("{host} refuses {call}: {reason}")]
-    Fault {
-        /// Host and port.
-        host: String,
-        /// The call.
-        call: &'static str,
-        /// What the device says.
-        reason: String,
-    },
-    /// The device asks for a login.
-    #[error("{host} asks for a user and a password")]
-    LoginRequired {
-        /// Host and port.
-        host: String,
-    },
-    /// User or password are wrong.
-    #[error(
-        "{host} refuses user or password (tried {tried}); many cameras keep users of their own for ONVIF: add one in its menu, \
-         or correct the password"
-    )]
-    LoginRefused {
-        /// Host and port.
-        host: String,
-        /// What was tried.
-        tried: String,
-    },
-    /// The device wants the password itself.
-    #[error(
-        "{host} asks for the password in the clear (Basic), which was not sent; enable Digest in its menu, or allow it"
-    )]
-    PasswordInClear {
-        /// Host and port.
-        host: String,
-    },
-    /// The time for all calls is over.
-    #[error("{host}: not asked {call}: the time is over")]
-    TimeOver {
-        /// Host and port.
-        host: String,
-        /// The call that was left out.
-        call: &'static str,
-    },
-}
-
-impl OnvifError {
-    /// How the caller should handle the error.
-    pub fn class(&self) -> Class {
-        match self {
-            Self::Address(_)
-            | Self::Redirected { .. }
-            | Self::LoginRequired { .. }
-            | Self::LoginRefused { .. }
-            | Self::PasswordInClear { .. } => Class::Config,
-            Self::Unreachable { .. } | Self::NotFound { .. } | Self::TimeOver { .. } => Class::Transient,
-            Self::NotOnvif { .. } | Self::Fault { .. } => Class::Data,
         }
     }
 }
@@ -402,195 +306,6 @@ pub async fn examine(address: &Url, options: &DeviceOptions) -> Result<DeviceRep
     }
     report.login = client.login();
     Ok(report)
-}
-
-struct Examination<'a, 'b> {
-    client: &'a mut Client<'b>,
-    report: &'a mut DeviceReport,
-    end: Instant,
-}
-
-/// Errors after which no further call is made.
-fn is_final(error: &OnvifError) -> bool {
-    matches!(
-        error,
-        OnvifError::LoginRequired { .. }
-            | OnvifError::LoginRefused { .. }
-            | OnvifError::PasswordInClear { .. }
-            | OnvifError::TimeOver { .. }
-    )
-}
-
-impl Examination<'_, '_> {
-    async fn run(&mut self) -> Result<(), OnvifError> {
-        let own = self.report.address.clone();
-        match self.client.call(&own, DEVICE, "GetDeviceInformation", "").await {
-            Ok(answer) => self.report.information = Some(read::information(&answer)),
-            Err(error) => self.failed("GetDeviceInformation", error)?,
-        }
-        let (media, media_2) = self.media_services(&own).await?;
-        let mut service = None;
-        for (url, is_2) in [(media_2, true), (media, false)] {
-            let Some(url) = url else { continue };
-            self.in_time("GetProfiles")?;
-            let (namespace, body) = if is_2 {
-                (MEDIA_2, "<Type>All</Type>")
-            } else {
-                (MEDIA, "")
-            };
-            match self.client.call(&url, namespace, "GetProfiles", body).await {
-                Ok(answer) => {
-                    self.report.profiles = read::profiles(&answer);
-                    service = Some((url, is_2));
-                    if !self.report.profiles.is_empty() {
-                        break;
-                    }
-                }
-                Err(error) => self.failed("GetProfiles", error)?,
-            }
-        }
-        let Some((url, is_2)) = service else { return Ok(()) };
-        let count = self.report.profiles.len();
-        if count > MAX_STREAMS {
-            self.report
-                .problems
-                .push(DeviceProblem::TooManyProfiles { limit: MAX_STREAMS });
-        }
-        for i in 0..count.min(MAX_STREAMS) {
-            let token = self.report.profiles[i].token.clone();
-            self.report.profiles[i].stream = self.address(&url, is_2, "GetStreamUri", &token).await?;
-            self.report.profiles[i].snapshot = self.address(&url, is_2, "GetSnapshotUri", &token).await?;
-        }
-        Ok(())
-    }
-
-    /// Where the media services are: by GetServices, by GetCapabilities, or at the device service itself.
-    async fn media_services(&mut self, own: &Url) -> Result<(Option<Url>, Option<Url>), OnvifError> {
-        self.in_time("GetServices")?;
-        let body = "<IncludeCapability>false</IncludeCapability>";
-        let found = match self.client.call(own, DEVICE, "GetServices", body).await {
-            Ok(answer) => [read::service(&answer, MEDIA), read::service(&answer, MEDIA_2)],
-            Err(error) if is_final(&error) => return Err(error),
-            // Devices of before 2011 have no GetServices.
-            Err(_) => [None, None],
-        };
-        let [media, media_2] = found.map(|url| url.map(|url| self.at_own_host(&url, "media service")));
-        if media.is_some() || media_2.is_some() {
-            return Ok((media, media_2));
-        }
-        self.in_time("GetCapabilities")?;
-        let media = match self
-            .client
-            .call(own, DEVICE, "GetCapabilities", "<Category>Media</Category>")
-            .await
-        {
-            Ok(answer) => read::media_capability(&answer).map(|url| self.at_own_host(&url, "media service")),
-            Err(error) => {
-                self.failed("GetCapabilities", error)?;
-                None
-            }
-        };
-        Ok((Some(media.unwrap_or_else(|| own.clone())), None))
-    }
-
-    async fn address(
-        &mut self,
-        service: &Url,
-        is_2: bool,
-        call: &'static str,
-        token: &str,
-    ) -> Result<Option<NamedAddress>, OnvifError> {
-        self.in_time(call)?;
-        let (namespace, body) = read::address_request(is_2, call, token);
-        let text = match self.client.call(service, namespace, call, &body).await {
-            Ok(answer) => read::address(&answer),
-            // Many devices have no snapshots.
-            Err(error) if call == "GetSnapshotUri" && !is_final(&error) => None,
-            Err(error) => {
-                self.failed(call, error)?;
-                None
-            }
-        };
-        Ok(text.and_then(|text| self.named(&text, call)))
-    }
-
-    /// An address in a reply, moved to the named host if it lies elsewhere.
-    fn named(&mut self, text: &str, call: &'static str) -> Option<NamedAddress> {
-        let is_stream = call == "GetStreamUri";
-        let schemes: &[&str] = if is_stream {
-            &["rtsp", "rtsps"]
-        } else {
-            &["http", "https"]
-        };
-        let mut url = Url::parse(text).ok().filter(|url| schemes.contains(&url.scheme()))?;
-        url.host_str().filter(|host| !host.is_empty())?;
-        // These fail only for URLs without a host.
-        let _ = url.set_username("");
-        let _ = url.set_password(None);
-        let named = http::host(&url).to_owned();
-        if self.client.is_own_host(&named) {
-            return Some(NamedAddress { url, elsewhere: None });
-        }
-        url.set_host(self.report.address.host_str()).ok()?;
-        if !is_stream {
-            // The port is that of the web service, which may be forwarded.
-            let _ = url.set_port(self.report.address.port());
-        }
-        let named = self.elsewhere(if is_stream { "stream" } else { "snapshot" }, &named);
-        Some(NamedAddress {
-            url,
-            elsewhere: Some(named),
-        })
-    }
-
-    fn at_own_host(&mut self, named: &Url, what: &'static str) -> Url {
-        let own = &self.report.address;
-        let is_downgrade = own.scheme() == "https" && named.scheme() != "https";
-        if self.client.is_own_host(http::host(named)) && !is_downgrade {
-            return named.clone();
-        }
-        let mut url = own.clone();
-        url.set_path(named.path());
-        url.set_query(named.query());
-        if !self.client.is_own_host(http::host(named)) {
-            self.elsewhere(what, http::host(named));
-        }
-        url
-    }
-
-    fn elsewhere(&mut self, what: &'static str, host: &str) -> String {
-        let host = printable(cut(host, 128));
-        let problem = DeviceProblem::Elsewhere {
-            what,
-            host: host.clone(),
-        };
-        if !self.report.problems.contains(&problem) && self.report.problems.len() < MAX_PROFILES {
-            self.report.problems.push(problem);
-        }
-        host
-    }
-
-    /// Notes an error; passes on those after which nothing more is asked.
-    fn failed(&mut self, call: &'static str, error: OnvifError) -> Result<(), OnvifError> {
-        if is_final(&error) {
-            return Err(error);
-        }
-        if self.report.problems.len() < MAX_PROFILES {
-            let error = error.to_string();
-            self.report.problems.push(DeviceProblem::CallFailed { call, error });
-        }
-        Ok(())
-    }
-
-    fn in_time(&self, call: &'static str) -> Result<(), OnvifError> {
-        if Instant::now() < self.end {
-            return Ok(());
-        }
-        Err(OnvifError::TimeOver {
-            host: client::name(&self.report.address),
-            call,
-        })
-    }
 }
 
 #[cfg(test)]

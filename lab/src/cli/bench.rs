@@ -4,6 +4,7 @@
 mod changes;
 mod measure;
 mod views;
+mod wall;
 
 use std::{
     io::{BufRead, BufReader},
@@ -16,7 +17,10 @@ use std::{
 use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
 
-use self::measure::{Cpu, Scrape};
+use self::{
+    measure::{Cpu, Scrape},
+    wall::OpenWall,
+};
 use crate::cli::farm_failure;
 use crate::cli::stage::{self, Broker, OwnedChild};
 use gridwatch::cli::{Failure, share::share};
@@ -41,8 +45,8 @@ enum BenchCommand {
     #[command(
         long_about = "Serves COUNT cameras over RTSP from a separate process (one clip, 1080p25 H.264 at 4 Mb/s, GOP 50, \
         looped, not re-encoded), runs the daemon on them as `gridwatch run` does, with both models, and measures the \
-        daemon and its decode workers. Then ffmpeg gets the same cameras: it decodes every frame and scales it, at 5 frames \
-        a second.\n\n\
+        daemon and its decode workers; then again while the console's wall is open. Then ffmpeg gets the same cameras: it \
+        decodes every frame and scales it, at 5 frames a second.\n\n\
         CPU is user plus system time in ms per camera and second. With --json the last line is one JSON object."
     )]
     Cameras(CamerasArgs),
@@ -73,7 +77,7 @@ struct CamerasArgs {
     /// Number of cameras.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
     count: u16,
-    /// Seconds to measure, counted from when every camera has had its first look.
+    /// Seconds to measure, counted from when every camera has had its first look; as long again with the wall open.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
     /// Interval between a camera's looks (`10s`; a bare number is seconds).
@@ -116,6 +120,7 @@ struct CameraBenchReport {
     /// Number of decode workers, and the memory of the largest that no other process has. Not part of `memory_mb_per_camera`.
     decode_workers: usize,
     memory_mb_per_worker: f64,
+    wall: WallReport,
     lateness_ms: Lateness,
     stretch: f64,
     comparator: Option<Comparator>,
@@ -129,6 +134,16 @@ struct CpuReport {
     decode: f64,
     detect: f64,
     all: f64,
+}
+
+/// What one browser on the console's wall adds.
+#[derive(Debug, Serialize)]
+struct WallReport {
+    /// In percent of a core; the difference of two measurements, so that it can be below 0.
+    cpu_percent: f64,
+    /// The whole, not what is added.
+    memory_mb_per_camera: f64,
+    pictures: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -209,11 +224,13 @@ fn bench_cameras(args: &CamerasArgs) -> Result<ExitCode, Failure> {
     );
     let (mut farm, port) = start_farm(args.count, &clip)?;
     let broker = Broker::start(dir.path())?;
-    let metrics_port = stage::free_port().map_err(|e| Failure::new(Class::Transient, e.to_string()))?;
+    let free_port = || stage::free_port().map_err(|e| Failure::new(Class::Transient, e.to_string()));
+    let (metrics_port, console_port) = (free_port()?, free_port()?);
     let ports = Ports {
         rtsp: port,
         mqtt: broker.port,
         metrics: metrics_port,
+        console: console_port,
     };
     let config = write_config(args, &share, dir.path(), ports)?;
     let mut daemon = start_daemon(&config, dir.path())?;
@@ -238,6 +255,8 @@ fn bench_cameras(args: &CamerasArgs) -> Result<ExitCode, Failure> {
     let workers = measure::children(pid);
     let worker_memory = workers.iter().filter_map(|worker| measure::unique_mb(*worker).ok());
     let worker_memory = worker_memory.fold(0.0, f64::max);
+    let without = cpu_b.since(cpu_a).all_ms / seconds;
+    let wall = measure_wall(args, pid, console_port, without).map_err(daemon_exited)?;
     drop(daemon);
 
     let comparator = (args.comparator > 0).then(|| compare(args, port)).transpose()?;
@@ -258,6 +277,7 @@ fn bench_cameras(args: &CamerasArgs) -> Result<ExitCode, Failure> {
         memory_mb_per_camera: memory / f64::from(args.count),
         decode_workers: workers.len(),
         memory_mb_per_worker: worker_memory,
+        wall,
         lateness_ms: Lateness {
             p50: scrape_b.lateness_ms(&scrape_a, 0.5),
             p99: scrape_b.lateness_ms(&scrape_a, 0.99),
@@ -268,6 +288,25 @@ fn bench_cameras(args: &CamerasArgs) -> Result<ExitCode, Failure> {
     };
     print(&report, args.json)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Measures the daemon while a wall is open; `without` is its CPU time without one, in ms per second.
+fn measure_wall(args: &CamerasArgs, pid: u32, console: u16, without: f64) -> std::io::Result<WallReport> {
+    eprintln!("Measuring for {} s with the console's wall open …", args.seconds);
+    let wall = OpenWall::open(console)?;
+    let (cpu, start, shown) = (measure::cpu_with_workers(pid)?, Instant::now(), wall.pictures());
+    std::thread::sleep(Duration::from_secs(args.seconds));
+    let seconds = start.elapsed().as_secs_f64();
+    let with = measure::cpu_with_workers(pid)?.since(cpu).all_ms / seconds;
+    let pictures = wall.pictures() - shown;
+    let memory = measure::resident_mb(pid)?;
+    wall.close()?;
+    Ok(WallReport {
+        // 10 ms per second are 1 percent of a core.
+        cpu_percent: (with - without) / 10.0,
+        memory_mb_per_camera: memory / f64::from(args.count),
+        pictures,
+    })
 }
 
 /// The clip of docs/performance.md, encoded once into the cache.
@@ -351,11 +390,12 @@ fn start_daemon(config: &Path, dir: &Path) -> Result<OwnedChild, Failure> {
         })
 }
 
-/// The ports on loopback of the farm, the broker and the daemon's metrics.
+/// The ports on loopback of the farm, the broker, and the daemon's metrics and console.
 struct Ports {
     rtsp: u16,
     mqtt: u16,
     metrics: u16,
+    console: u16,
 }
 
 /// Writes a configuration with the demo's grid, rules and models, and the bench's cameras.
@@ -363,13 +403,18 @@ fn write_config(
     args: &CamerasArgs,
     share: &Path,
     dir: &Path,
-    Ports { rtsp, mqtt, metrics }: Ports,
+    Ports {
+        rtsp,
+        mqtt,
+        metrics,
+        console,
+    }: Ports,
 ) -> Result<PathBuf, Failure> {
     stage::derive_config(share, dir, |file| {
         file.node.state_dir = dir.join("state");
         file.broker.url = format!("mqtt://127.0.0.1:{mqtt}");
         file.telemetry.listen = format!("127.0.0.1:{metrics}");
-        file.console.listen = "off".into();
+        file.console.listen = format!("127.0.0.1:{console}");
         // No candidate is ever confirmed: the bench measures looks, not evidence.
         for rule in &mut file.rules {
             rule.dwell = raw::Span(Duration::from_secs(30 * 60));
@@ -493,6 +538,7 @@ fn print(report: &CameraBenchReport, json: bool) -> Result<(), Failure> {
         "{}, one look per {} s, {:.0} s measured, {}, periods stretched ×{:.2}\n\
          CPU per camera-second (ms): receive {:.2}, decode {:.2}, detect {:.2}, all {:.2}\n\
          resident memory per camera (MB): {:.2}; {} decode workers, at most {:.1} each\n\
+         with the console's wall open: {:+.1} % of a core, {:.2} MB per camera, {}\n\
          lateness of looks (ms): p50 {}, p99 {}",
         counted(report.cameras, "camera", "cameras"),
         report.look_every_s,
@@ -506,6 +552,9 @@ fn print(report: &CameraBenchReport, json: bool) -> Result<(), Failure> {
         report.memory_mb_per_camera,
         report.decode_workers,
         report.memory_mb_per_worker,
+        report.wall.cpu_percent,
+        report.wall.memory_mb_per_camera,
+        counted(report.wall.pictures, "picture", "pictures"),
         ms(report.lateness_ms.p50),
         ms(report.lateness_ms.p99),
     );

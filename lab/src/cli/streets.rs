@@ -221,6 +221,10 @@ fn zones(rules: &[raw::Rule]) -> Vec<raw::Zone> {
         id: id.into(),
         kind: raw::ZoneKind::Watch,
         schedule: None,
+        valid_from: None,
+        valid_until: None,
+        permit: None,
+        note: None,
         polygon: vec![[0.0, from], [1.0, from], [1.0, to], [0.0, to]],
         rules: rules
             .iter()

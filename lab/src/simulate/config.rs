@@ -414,6 +414,8 @@ fn signs(camera: &StreetCamera, town: &Town) -> raw::Signs {
             number: None,
             text: None,
             note: None,
+            permit: None,
+            valid_until: None,
             added: None,
         })
     });
@@ -441,6 +443,10 @@ fn zones(camera: &StreetCamera, corner: &Corner, rules: &[raw::Rule], is_calibra
                 polygon,
                 rules,
                 schedule: schedule.map(str::to_owned),
+                valid_from: None,
+                valid_until: None,
+                permit: None,
+                note: None,
             });
         }
     };

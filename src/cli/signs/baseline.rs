@@ -163,6 +163,8 @@ pub(super) fn text(signs: &Signs, before: Option<(&str, usize)>) -> String {
             number,
             text: read,
             note,
+            permit,
+            valid_until,
             added,
         } = sign;
         let quoted = |text: &Option<String>| toml::Value::from(text.clone().unwrap_or_default()).to_string();
@@ -175,12 +177,14 @@ pub(super) fn text(signs: &Signs, before: Option<(&str, usize)>) -> String {
         // Writing to a String cannot fail.
         let _ = write!(
             text,
-            "\n# {}\n[[signs]]\nbox = [{x1:.4}, {y1:.4}, {x2:.4}, {y2:.4}]\nlabel = {}\n{}{}note = {}\nadded = {}\n",
+            "\n# {}\n[[signs]]\nbox = [{x1:.4}, {y1:.4}, {x2:.4}, {y2:.4}]\nlabel = {}\n{}{}note = {}\n{}{}added = {}\n",
             i + 1,
             toml::Value::from(label.as_str()),
             line("number", number),
             line("text", read),
             quoted(note),
+            line("permit", permit),
+            line("valid_until", valid_until),
             quoted(added),
         );
     }
@@ -271,6 +275,8 @@ mod tests {
             number: None,
             text: None,
             note: Some("the \"baker\"".into()),
+            permit: None,
+            valid_until: None,
             added: Some("2026-11-22".into()),
         }
     }

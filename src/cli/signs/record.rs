@@ -156,6 +156,8 @@ pub(super) fn run(
         number: s.number.as_ref().map(ToString::to_string),
         text: s.text.as_ref().map(|t| t.text.to_string()),
         note: None,
+        permit: None,
+        valid_until: None,
         added: Some(now.date().to_string()),
     });
     let count = known.len();

@@ -295,10 +295,7 @@ fn unknown_field_remedies<'k>(
     unexpected.map(move |key| {
         let remedy = match nearest(key, known.iter().copied()) {
             Some(near) => message!("did you mean `{near}`?", near = near.to_string()),
-            None => message!(
-                "remove it; valid fields: {known}",
-                known = (known.join(", ")).to_string()
-            ),
+            None => message!("remove it; valid fields: {known}", known = known.join(", ")),
         };
         (key.as_str(), remedy)
     })
@@ -424,9 +421,9 @@ fn choose(options: &Value, error: &ValidationError<'_>) -> Message {
         Some(near) => message!(
             "did you mean \"{near}\"? Valid values: {options}",
             near = near.to_string(),
-            options = (options.join(", ")).to_string()
+            options = options.join(", ")
         ),
-        None => message!("use one of: {options}", options = (options.join(", ")).to_string()),
+        None => message!("use one of: {options}", options = options.join(", ")),
     }
 }
 

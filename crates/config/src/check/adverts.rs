@@ -44,7 +44,7 @@ fn check(adverts: &raw::Adverts, document: &Document, faults: &mut Vec<Fault>) {
         for (i, (id, key, words)) in entries.into_iter().enumerate() {
             let at = whole.key(list).index(i);
             if !ids.insert(id) {
-                let message = message!("{id} is already used", id = format!("{:?}", id));
+                let message = message!("{id} is already used", id = format!("{id:?}"));
                 faults.push(document.fault(&at.key("id"), message, "give each entry an id of its own"));
             }
             check_words(&at.key(key), words, document, faults);
@@ -58,7 +58,7 @@ fn check_words(at: &FieldPath, words: &[String], document: &Document, faults: &m
         if phrases::normalised(word).len() < 2 {
             let message = message!(
                 "{word} has fewer than two letters or digits, and would be found anywhere",
-                word = format!("{:?}", word)
+                word = format!("{word:?}")
             );
             faults.push(document.fault(&at.index(i), message, "use a longer word, or remove it"));
         }

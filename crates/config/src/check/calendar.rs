@@ -105,7 +105,7 @@ impl Checker<'_> {
         });
         let zones = rest.plans.values().flat_map(|c| &c.zones);
         let of_zones = zones.filter_map(|z| match &z.kind {
-            ZoneKind::Permitted { during } => Some(during),
+            ZoneKind::Permitted { during, .. } => Some(during),
             _ => None,
         });
         let used: BTreeSet<&str> = of_rules.chain(of_zones).map(ScheduleId::as_str).collect();
@@ -215,13 +215,13 @@ impl Checker<'_> {
             return Some(name.into());
         }
         let remedy = match nearest(name, known.iter().map(String::as_str)) {
-            Some(near) => message!("did you mean {near}?", near = format!("{:?}", near)),
+            Some(near) => message!("did you mean {near}?", near = format!("{near:?}")),
             None if known.is_empty() => "define it: [[schedules]] with an id and windows".into(),
             None => "use the id of one of the [[schedules]]".into(),
         };
         self.fault(
             at,
-            message!("unknown schedule {name}", name = format!("{:?}", name)),
+            message!("unknown schedule {name}", name = format!("{name:?}")),
             remedy,
         );
         None
@@ -284,7 +284,7 @@ fn add_dates(table: &FieldPath, holidays: &[String], working_days: &[String], da
             let (Ok(from), Ok(to)) = (from.parse::<Date>(), to.parse::<Date>()) else {
                 report(
                     true,
-                    message!("{text} is not a valid date", text = format!("{:?}", text)),
+                    message!("{text} is not a valid date", text = format!("{text:?}")),
                     DATE_REMEDY,
                 );
                 continue;
@@ -292,7 +292,7 @@ fn add_dates(table: &FieldPath, holidays: &[String], working_days: &[String], da
             if to < from {
                 report(
                     true,
-                    message!("{text} ends before it starts", text = format!("{:?}", text)),
+                    message!("{text} ends before it starts", text = format!("{text:?}")),
                     DATE_REMEDY,
                 );
                 continue;
@@ -300,7 +300,7 @@ fn add_dates(table: &FieldPath, holidays: &[String], working_days: &[String], da
             if from.until(to).map_or(i32::MAX, |span| span.get_days()) >= LONGEST_HOLIDAY_DAYS {
                 let message = message!(
                     "{text} is longer than {longest_holiday_days} days",
-                    text = format!("{:?}", text),
+                    text = format!("{text:?}"),
                     longest_holiday_days = LONGEST_HOLIDAY_DAYS.to_string()
                 );
                 report(true, message, "check the years and months");

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+use jiff::civil::Date;
 use serde_json::Value;
 use url::Url;
 
@@ -12,7 +13,7 @@ use gridwatch_base::{
     file, message,
 };
 use gridwatch_camera::{StreamSource, Transport, receive::is_rtsp};
-use gridwatch_engine::{CameraId, CameraPlan, Point, RuleId, Zone, ZoneId, ZoneKind, geometry::Crs};
+use gridwatch_engine::{CameraId, CameraPlan, Point, RuleId, Validity, Zone, ZoneId, ZoneKind, geometry::Crs};
 
 /// Limits of `look_every`: two looks per second are what a small core can decode and analyse for one camera; beyond an hour, most
 /// problems come and go unseen.
@@ -71,6 +72,16 @@ impl Checker<'_> {
     /// Checks each camera, and compiles the valid ones.
     pub(super) fn cameras(&mut self, models: &[ModelFacts], rules: &[RuleFacts]) {
         let list = section("cameras");
+        if list
+            .get(&self.document.value)
+            .is_none_or(|cameras| cameras.as_array().is_some_and(Vec::is_empty))
+        {
+            self.warn(
+                &list,
+                "none: nothing is watched",
+                "add cameras on the console (Wall, Add a camera) or as [[cameras]]",
+            );
+        }
         self.unique_ids(&list, "id");
         self.unique_ids(&list, "gb_device_id");
         let mut streams: BTreeMap<Url, FieldPath> = BTreeMap::new();
@@ -285,11 +296,11 @@ impl Checker<'_> {
         if !SCHEMES.contains(&scheme) {
             let remedy = match nearest(scheme, SCHEMES.into_iter()) {
                 Some(near) => message!("did you mean {near}://?", near = near.to_string()),
-                None => message!("use one of: {schemes}", schemes = (SCHEMES.join(", ")).to_string()),
+                None => message!("use one of: {schemes}", schemes = SCHEMES.join(", ")),
             };
             self.fault(
                 &at,
-                message!("unsupported scheme {scheme}", scheme = format!("{:?}", scheme)),
+                message!("unsupported scheme {scheme}", scheme = format!("{scheme:?}")),
                 remedy,
             );
             return None;
@@ -401,15 +412,15 @@ impl Checker<'_> {
             } else if models.iter().all(|m| m.id.is_some()) {
                 let known: Vec<&str> = models.iter().filter_map(|m| m.id.as_deref()).collect();
                 let remedy = match nearest(id, known.iter().copied()) {
-                    Some(near) => message!("did you mean {near}?", near = format!("{:?}", near)),
+                    Some(near) => message!("did you mean {near}?", near = format!("{near:?}")),
                     None => message!(
                         "use the id from a model's model.toml: {known}",
-                        known = (known.join(", ")).to_string()
+                        known = known.join(", ")
                     ),
                 };
                 self.fault(
                     &at.key("models").index(i),
-                    message!("unknown model {id}", id = format!("{:?}", id)),
+                    message!("unknown model {id}", id = format!("{id:?}")),
                     remedy,
                 );
             }
@@ -437,12 +448,12 @@ impl Checker<'_> {
                 .filter(|(_, id)| !rules.iter().any(|r| r.id == **id))
             {
                 let remedy = match nearest(id, rules.iter().map(|r| r.id.as_str())) {
-                    Some(near) => message!("did you mean {near}?", near = format!("{:?}", near)),
+                    Some(near) => message!("did you mean {near}?", near = format!("{near:?}")),
                     None => "use the id of one of the [[rules]]".into(),
                 };
                 self.fault(
                     &at.key("rules").index(i),
-                    message!("unknown rule {id}", id = format!("{:?}", id)),
+                    message!("unknown rule {id}", id = format!("{id:?}")),
                     remedy,
                 );
             }
@@ -463,6 +474,14 @@ impl Checker<'_> {
                     "only allowed on a permitted zone",
                     "set kind = \"permitted\", or remove the line",
                 );
+            }
+            if raw.kind != raw::ZoneKind::Permitted && !self.is_invalid(&at.key("kind")) {
+                for (key, day) in [("valid_from", &raw.valid_from), ("valid_until", &raw.valid_until)] {
+                    if day.is_some() {
+                        let remedy = "set kind = \"permitted\", or remove the line";
+                        self.fault(&at.key(key), "only allowed on a permitted zone", remedy);
+                    }
+                }
             }
             if kind.is_none() && !raw.rules.is_empty() {
                 self.warn(
@@ -495,11 +514,12 @@ impl Checker<'_> {
                 "list the rules it is meant for: rules = [\"…\"]",
             );
         }
+        let valid = self.validity(at, raw)?;
         let schedule_at = at.key("schedule");
         match &raw.schedule {
             Some(name) => self
                 .schedule(&schedule_at, name)
-                .map(|during| ZoneKind::Permitted { during }),
+                .map(|during| ZoneKind::Permitted { during, valid }),
             None if self.is_invalid(&schedule_at) => None,
             None => {
                 self.fault(
@@ -510,5 +530,60 @@ impl Checker<'_> {
                 None
             }
         }
+    }
+
+    /// The days on which a permitted zone holds.
+    fn validity(&mut self, at: &FieldPath, raw: &raw::Zone) -> Option<Validity> {
+        let mut day = |key: &str, text: &Option<String>| -> Option<Option<Date>> {
+            let (at, Some(text)) = (at.key(key), text) else {
+                return Some(None);
+            };
+            if self.is_invalid(&at) {
+                return None;
+            }
+            match text.parse::<Date>() {
+                Ok(day) => Some(Some(day)),
+                Err(_) => {
+                    let remedy = "use YYYY-MM-DD, such as 2026-10-31";
+                    let message = message!("{day} is not a date", day = format!("{text:?}"));
+                    self.fault(&at, message, remedy);
+                    None
+                }
+            }
+        };
+        let (from, until) = (day("valid_from", &raw.valid_from), day("valid_until", &raw.valid_until));
+        let valid = Validity {
+            from: from?,
+            until: until?,
+        };
+        if let (Some(from), Some(until)) = (valid.from, valid.until)
+            && until < from
+        {
+            let message = message!(
+                "{until} is before valid_from ({from})",
+                until = until.to_string(),
+                from = from.to_string()
+            );
+            self.fault(
+                &at.key("valid_until"),
+                message,
+                "give the last day on which it is permitted",
+            );
+            return None;
+        }
+        if let (Some(until), Some(today)) = (valid.until, self.surroundings.today)
+            && until < today
+        {
+            let message = message!(
+                "expired on {until}: what stands here is not permitted any more",
+                until = until.to_string()
+            );
+            self.warn(
+                &at.key("valid_until"),
+                message,
+                "set a later day if it was renewed, or remove the zone",
+            );
+        }
+        Some(valid)
     }
 }

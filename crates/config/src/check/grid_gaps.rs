@@ -3,13 +3,12 @@
 //! It is found here and not in the engine, which works without it: the union of polygons needs a geometry library that
 //! takes longer to compile than the engine.
 
-use std::fmt;
-
 use geo::{
     Area, BoundingRect, Contains, InteriorPoint, LineString, MapCoords, Winding,
     algorithm::{unary_union, winding_order::WindingOrder},
 };
 
+use gridwatch_base::{message, message::Message};
 use gridwatch_engine::{
     LonLat,
     geometry::LocalPlane,
@@ -28,10 +27,16 @@ pub(super) struct Gap {
     pub(super) at: LonLat,
 }
 
-impl fmt::Display for Gap {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Gap {
+    /// Where it is and how large.
+    pub(super) fn message(&self) -> Message {
         let LonLat { lon, lat } = self.at;
-        write!(f, "no cell covers {:.0} m² at [{lon:.6}, {lat:.6}]", self.area_m2)
+        message!(
+            "no cell covers {area} m² at [{lon}, {lat}]",
+            area = format!("{:.0}", self.area_m2),
+            lon = format!("{lon:.6}"),
+            lat = format!("{lat:.6}")
+        )
     }
 }
 

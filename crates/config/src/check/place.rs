@@ -1,6 +1,6 @@
 //! The grid, and the position of each view on it.
 
-use super::{Checker, FieldPath, cameras::ViewDraft, grid_gaps, section};
+use super::{Checker, FieldPath, cameras::ViewDraft, grid_gaps, grid_messages as messages, section};
 use crate::{Fault, raw};
 use gridwatch_base::{file, message, message::Message};
 use gridwatch_engine::{
@@ -61,8 +61,8 @@ impl Checker<'_> {
             Err(faults) => {
                 for fault in faults {
                     match fault {
-                        GridFault::BadPattern { .. } => self.fault(&at.key("code_pattern"), fault.to_string(), ""),
-                        other => self.draft.faults.push(grid_fault(other.to_string().into())),
+                        GridFault::BadPattern { .. } => self.fault(&at.key("code_pattern"), messages::grid(&fault), ""),
+                        other => self.draft.faults.push(grid_fault(messages::grid(&other))),
                     }
                 }
             }
@@ -81,18 +81,18 @@ impl Checker<'_> {
         };
         let rings = found.rings.iter().map(|r| {
             let remedy = "list its corners in order around the cell; as it is, the area of the cell is undefined";
-            remedied(r.to_string().into(), remedy)
+            remedied(messages::ring(r), remedy)
         });
         push_limited(&mut draft.faults, rings, grid_fault);
         let overlaps = found.overlaps.iter().map(|o| {
             let remedy = "assign the area to one of them; until then, it would be filed under the lower code";
-            remedied(o.to_string().into(), remedy)
+            remedied(messages::overlap(o), remedy)
         });
         push_limited(&mut draft.faults, overlaps, grid_fault);
         let gaps = enclosed.gaps.iter().map(|g| {
             let remedy =
                 "assign the area to a cell, unless the gap is intended; detections there are not filed (outside_grid)";
-            remedied(message!("{g}, although cells surround it", g = g.to_string()), remedy)
+            remedied(message!("{g}, although cells surround it", g = g.message()), remedy)
         });
         push_limited(&mut draft.warnings, gaps, grid_fault);
         for (slivers, what) in [(found.overlap_slivers, "overlap"), (enclosed.slivers, "leave gaps")] {
@@ -101,12 +101,12 @@ impl Checker<'_> {
                 let message = message!(
                     "shared borders {what} slightly in {count} places, {area_m2} m² in total; the largest, {area} m², \
                      is at [{lon}, {lat}]",
-                    what = what.to_string(),
-                    count = count.to_string(),
-                    area_m2 = format!("{:.1}", area_m2),
-                    area = format!("{:.1}", area),
-                    lon = format!("{:.6}", lon),
-                    lat = format!("{:.6}", lat)
+                    what = Message::from(what),
+                    count,
+                    area_m2 = format!("{area_m2:.1}"),
+                    area = format!("{area:.1}"),
+                    lon = format!("{lon:.6}"),
+                    lat = format!("{lat:.6}")
                 );
                 let remedy = "harmless if caused by rounding to six decimals; to avoid it, export more decimals from cells that share corners";
                 draft.warnings.push(remedied(message, remedy));
@@ -122,7 +122,7 @@ impl Checker<'_> {
         match text.map_or(Ok(default), str::parse) {
             Ok(crs) => Some(crs),
             Err(e) => {
-                self.fault(at, e.to_string(), "");
+                self.fault(at, messages::crs(&e), "");
                 None
             }
         }
@@ -175,7 +175,7 @@ impl Checker<'_> {
                 &calibration_at.key("points").index(i),
                 message!(
                     "is {residual} m from where the other pairs predict it",
-                    residual = format!("{:.1}", residual)
+                    residual = format!("{residual:.1}")
                 ),
                 "check that its image and ground points are the same spot; `gridwatch calibrate` draws them",
             );
@@ -198,7 +198,7 @@ impl Checker<'_> {
                 uncertainty_m: place.uncertainty_m,
             },
             Err(e) => {
-                self.fault(&place_at, e.to_string(), "");
+                self.fault(&place_at, messages::crs(&e), "");
                 return None;
             }
         };

@@ -83,9 +83,9 @@ impl Checker<'_> {
             self.fault(
                 &section("rules"),
                 message!(
-                    "rules {as_str} and {as_str2} share a label but use different models for the second look",
-                    as_str = format!("{:?}", rule.as_str()),
-                    as_str2 = format!("{:?}", other.as_str())
+                    "rules {one} and {other} share a label but use different models for the second look",
+                    one = format!("{:?}", rule.as_str()),
+                    other = format!("{:?}", other.as_str())
                 ),
                 "set the same second_look.model in both",
             );
@@ -399,7 +399,7 @@ impl Checker<'_> {
         for (i, label) in except.filter(|(_, label)| raw.labels.contains(label)) {
             self.fault(
                 &at.key("except_labels").key("labels").index(i),
-                message!("{label} is a label of the rule itself", label = format!("{:?}", label)),
+                message!("{label} is a label of the rule itself", label = format!("{label:?}")),
                 "remove it here or from `labels`",
             );
         }
@@ -416,12 +416,12 @@ impl Checker<'_> {
                 _ if *label == *object.as_str() => {
                     "set change.enabled = true: new objects are found by the change map".into()
                 }
-                Some(near) => message!("did you mean {near}?", near = format!("{:?}", near)),
+                Some(near) => message!("did you mean {near}?", near = format!("{near:?}")),
                 None => "use a label from a model's model.toml, or add a model that detects this one".into(),
             };
             self.fault(
                 &at,
-                message!("no model detects {label}", label = format!("{:?}", label)),
+                message!("no model detects {label}", label = format!("{label:?}")),
                 remedy,
             );
         }
@@ -460,12 +460,12 @@ impl Checker<'_> {
         let Some(index) = self.draft.models.iter().position(|m| m.id == *named) else {
             let known = models.iter().filter_map(|m| m.id.as_deref());
             let remedy = match nearest(named, known) {
-                Some(near) => message!("did you mean {near}?", near = format!("{:?}", near)),
+                Some(near) => message!("did you mean {near}?", near = format!("{near:?}")),
                 None => "use the id of one of the [[models]], or add its folder there".into(),
             };
             self.fault(
                 &at,
-                message!("unknown model {named}", named = format!("{:?}", named)),
+                message!("unknown model {named}", named = format!("{named:?}")),
                 remedy,
             );
             return;
@@ -475,7 +475,7 @@ impl Checker<'_> {
                 &at,
                 message!(
                     "model {named} detects none of this rule's labels",
-                    named = format!("{:?}", named)
+                    named = format!("{named:?}")
                 ),
                 "name a model that detects one of them, or remove the line",
             );
@@ -500,7 +500,7 @@ impl Checker<'_> {
             let codes: Vec<&str> = categories.keys().map(String::as_str).collect();
             let remedy = message!(
                 "use a code from grid.categories, or add this one there; known codes: {codes}",
-                codes = (codes.join(", ")).to_string()
+                codes = codes.join(", ")
             );
             self.fault(
                 &at.key("category"),

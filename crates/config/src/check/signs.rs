@@ -11,7 +11,7 @@ use gridwatch_base::{
     file, message,
     message::Message,
 };
-use gridwatch_engine::{AdvertText, ApprovedSign, BBox, Label, PhoneNumber, Rule};
+use gridwatch_engine::{AdvertText, ApprovedSign, BBox, Label, PhoneNumber, Rule, Validity};
 
 impl raw::Sign {
     /// Its bounding box, if valid and within the image.
@@ -31,6 +31,10 @@ impl raw::Signs {
                 bbox: sign.bbox()?,
                 number: sign.number.as_deref().map(PhoneNumber::from),
                 text: sign.text.as_deref().map(AdvertText::from),
+                valid: Validity {
+                    from: None,
+                    until: sign.valid_until.as_deref().and_then(|day| day.parse().ok()),
+                },
             })
         };
         self.signs.iter().filter_map(sign).collect()
@@ -42,7 +46,8 @@ pub(crate) fn read(file: &Path) -> Result<(Document, raw::Signs), Faults> {
     parse(Document::read(file))
 }
 
-fn parse(document: Result<(Document, Vec<Fault>), Vec<Fault>>) -> Result<(Document, raw::Signs), Faults> {
+/// Checks what was read of a baseline file.
+pub(crate) fn parse(document: Result<(Document, Vec<Fault>), Vec<Fault>>) -> Result<(Document, raw::Signs), Faults> {
     let (document, mut faults) = document.map_err(Faults)?;
     let sanitized = schema::check::<raw::Signs>(&document, &MESSAGES, &mut faults);
     let signs = serde_json::from_value::<raw::Signs>(sanitized.value).ok();
@@ -64,12 +69,14 @@ fn parse(document: Result<(Document, Vec<Fault>), Vec<Fault>>) -> Result<(Docume
         }
         for (i, sign) in signs.signs.iter().enumerate() {
             let at = whole.key("signs").index(i);
-            if let Some(day) = sign.added.as_ref().filter(|day| day.parse::<Date>().is_err()) {
-                fault(
-                    at.key("added"),
-                    message!("{day} is not a date", day = format!("{:?}", day)),
-                    "use YYYY-MM-DD, such as 2026-11-22",
-                );
+            for (key, day) in [("added", &sign.added), ("valid_until", &sign.valid_until)] {
+                if let Some(day) = day.as_ref().filter(|day| day.parse::<Date>().is_err()) {
+                    fault(
+                        at.key(key),
+                        message!("{day} is not a date", day = format!("{day:?}")),
+                        "use YYYY-MM-DD, such as 2026-11-22",
+                    );
+                }
             }
             if sign.bbox().is_none() {
                 let message = message!(
@@ -115,9 +122,9 @@ impl Checker<'_> {
             let fault = document.fault(
                 &FieldPath::default().key("camera"),
                 message!(
-                    "is {camera}, but the file is used for {camera2}",
+                    "is {camera}, but the file is used for {view}",
                     camera = format!("{:?}", file.camera),
-                    camera2 = format!("{:?}", camera)
+                    view = format!("{camera:?}")
                 ),
                 "give each view its own file; boxes recorded in another view would approve the wrong signs",
             );
@@ -164,7 +171,7 @@ impl Checker<'_> {
                         at,
                         message!(
                             "missing: nothing is filed for this view under {here}",
-                            here = (here.join(", ")).to_string()
+                            here = here.join(", ")
                         ),
                         message!(
                             "record the approved signs: gridwatch signs record {view} --config FILE",
@@ -174,6 +181,21 @@ impl Checker<'_> {
                 }
                 continue;
             };
+            let today = self.surroundings.today;
+            let is_expired =
+                |s: &&ApprovedSign| today.is_some_and(|today| s.valid.until.is_some_and(|last| last < today));
+            let expired = signs.iter().filter(is_expired).count();
+            if expired > 0 {
+                warnings.push((
+                    at.clone(),
+                    message!(
+                        "{expired} of {total} approved signs have expired and count as new ones",
+                        expired,
+                        total = signs.len()
+                    ),
+                    "set a later valid_until for those that were renewed, and delete the others".into(),
+                ));
+            }
             let unused = signs
                 .iter()
                 .find(|s| !rules.iter().any(|r| r.labels.contains(&s.label)));

@@ -89,7 +89,7 @@ impl Checker<'_> {
                 let message = message!(
                     "{e}; image points: {pairs}",
                     e = e.to_string(),
-                    pairs = (image_points(&pairs)).to_string()
+                    pairs = image_points(&pairs)
                 );
                 self.fault(
                     &points_at,

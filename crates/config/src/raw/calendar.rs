@@ -17,6 +17,9 @@ pub(crate) const DAYS_PATTERN: &str =
 /// A season: from one month and day to another.
 pub(crate) const SEASON_PATTERN: &str = r"^[0-9]{2}-[0-9]{2}\.\.[0-9]{2}-[0-9]{2}$";
 
+/// A date.
+pub(crate) const DAY_PATTERN: &str = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$";
+
 /// A date or a range of dates.
 pub(crate) const DATES_PATTERN: &str = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(\.\.[0-9]{4}-[0-9]{2}-[0-9]{2})?$";
 

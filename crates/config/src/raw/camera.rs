@@ -6,7 +6,7 @@ use gridwatch_camera::{Auth, StreamSource, Transport};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CameraChange, Credentials, GB_ID_PATTERN, ID_PATTERN, PIN_PATTERN, Span, defaults};
+use super::{CameraChange, Credentials, DAY_PATTERN, GB_ID_PATTERN, ID_PATTERN, PIN_PATTERN, Span, defaults};
 
 /// A camera.
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
@@ -211,6 +211,22 @@ pub struct Zone {
     /// For a `permitted` zone: the schedule during which objects are permitted here.
     #[serde(default)]
     pub schedule: Option<String>,
+    /// For a `permitted` zone: the first day on which objects are permitted, in local time, such as `2026-05-01`. Unset: no first day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = DAY_PATTERN))]
+    pub valid_from: Option<String>,
+    /// For a `permitted` zone: the last day, such as `2026-10-31`; a window that begins on it is open to its end. Unset: without end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = DAY_PATTERN))]
+    pub valid_until: Option<String>,
+    /// Number of the permit, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 100))]
+    pub permit: Option<String>,
+    /// Note for people, such as the holder of the permit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 500))]
+    pub note: Option<String>,
 }
 
 /// Meaning of a zone.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::VIEW_PATTERN;
+use super::{DAY_PATTERN, VIEW_PATTERN};
 
 /// The signs that are allowed in one view. A file without signs means that none is allowed.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -40,9 +40,18 @@ pub struct Sign {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 160))]
     pub text: Option<String>,
-    /// Note for people: the owner and the permit.
+    /// Note for people: the owner, and the permit if its number is not in `permit`.
     #[serde(default)]
+    #[schemars(length(max = 500))]
     pub note: Option<String>,
+    /// Number of the permit, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 100))]
+    pub permit: Option<String>,
+    /// Last day on which it is approved, in local time, such as `2027-06-30`; after it, the sign is treated as a new one. Unset: without end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = DAY_PATTERN))]
+    pub valid_until: Option<String>,
     /// Date on which it was added.
     #[serde(default)]
     pub added: Option<String>,

@@ -1,5 +1,6 @@
 // Closes a page's event stream while its tab is hidden and shows the page anew when it is seen again, so that hidden tabs cost the box and
-// the network nothing; and says when the stream is lost. Loaded as a module: runs after htmx and its SSE extension are there.
+// the network nothing; says when the stream is lost; and keeps a picture until the next one has arrived. Loaded as a module: runs after htmx
+// and its SSE extension are there.
 
 // After the server has ended a stream: a moment for a box that restarts.
 const RETRY_MS = 5000;
@@ -33,6 +34,66 @@ document.addEventListener("visibilitychange", () => {
     show();
   }
 });
+
+// A new look's picture takes a moment: the box masks it first, and the link may be slow. The look before stays until it is there, so that a
+// picture is seen at all times. Of looks that come faster than pictures, the newest is shown next.
+const loading = new WeakMap();
+
+document.addEventListener("htmx:sseBeforeMessage", (event) => {
+  const place = event.target;
+  const look = new DOMParser().parseFromString(event.detail.data, "text/html").body;
+  const [shown, next] = [place, look].map((part) => part.querySelector("img[src]"));
+  // Out of sight, the browser itself loads pictures when they come into sight.
+  if (!next || !shown?.complete || shown.getAttribute("src") === next.getAttribute("src") || !isInSight(shown)) {
+    loading.delete(place);
+    return;
+  }
+  event.preventDefault();
+  const job = loading.get(place);
+  if (job) {
+    job.newest = look;
+  } else {
+    loading.set(place, { newest: null });
+    load(place, look);
+  }
+});
+
+function load(place, look) {
+  const job = loading.get(place);
+  const inLook = look.querySelector("img[src]");
+  const next = new Image();
+  const show = (picture) => {
+    // Not if something newer needed no picture, or the section was loaded anew.
+    if (!job || loading.get(place) !== job || !place.isConnected) {
+      return;
+    }
+    inLook.removeAttribute("src");
+    inLook.dataset.loaded = "";
+    window.htmx.swap(place, look.innerHTML, { swapStyle: "innerHTML" });
+    place.querySelector("img[data-loaded]").replaceWith(picture);
+    const { newest } = job;
+    if (newest) {
+      job.newest = null;
+      setTimeout(load, 0, place, newest);
+    } else {
+      loading.delete(place);
+    }
+  };
+  for (const { name, value } of inLook.attributes) {
+    if (name !== "src" && name !== "loading") {
+      next.setAttribute(name, value);
+    }
+  }
+  next.addEventListener("load", () => show(next));
+  // The box may be busy: the picture before stays, and the next look brings another.
+  next.addEventListener("error", () => show(place.querySelector("img") ?? next));
+  next.src = inLook.getAttribute("src");
+}
+
+function isInSight(element) {
+  const { top, bottom } = element.getBoundingClientRect();
+  return bottom > 0 && top < window.innerHeight;
+}
 
 function close() {
   for (const source of sources) {

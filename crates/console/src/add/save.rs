@@ -30,11 +30,12 @@ use crate::{
     daemon::{ReloadAnswer, RemovedView},
     error::Rejection,
     identity::Actor,
+    values::is_id,
 };
 
 /// Directory of the logins, in the state directory.
 const LOGINS: &str = "credentials";
-/// Longest address in words.
+/// Longest address in words, in characters.
 const MAX_ADDRESS: usize = 200;
 
 /// What is to be saved of a camera besides what the wizard knows.
@@ -193,20 +194,14 @@ pub(crate) async fn add(app: &Arc<App>, actor: &Actor, wizard: &Wizard, input: C
 /// The camera's table.
 fn element(app: &App, actor: &Actor, wizard: &Wizard, input: &CameraInput) -> Result<Value, AddFault> {
     let field = |field: Field, is_valid: bool| if is_valid { Ok(()) } else { Err(AddFault::Field(field)) };
-    // Also the name of files: its characters are those of the configuration's ids. `add` is the path of this page.
-    let is_id = |text: &str| {
-        (1..=64).contains(&text.len())
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
-    };
+    // The id is also the name of files, so its characters are those of the configuration's ids. `add` is the path of this page.
     field(Field::Id, is_id(&input.id) && input.id != "add")?;
     field(Field::Lon, input.lon.is_finite() && input.lon.abs() <= 180.0)?;
     field(Field::Lat, input.lat.is_finite() && input.lat.abs() <= 90.0)?;
     let is_radius = |metres: f64| (1.0..=1000.0).contains(&metres);
     field(Field::Uncertainty, input.uncertainty_m.is_none_or(is_radius))?;
     let address = input.address.trim();
-    let is_address = address.len() <= MAX_ADDRESS && !address.contains(char::is_control);
+    let is_address = address.chars().count() <= MAX_ADDRESS && !address.contains(char::is_control);
     field(Field::Address, is_address)?;
     let look_every = input.look_every.trim();
     field(

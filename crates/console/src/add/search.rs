@@ -58,7 +58,7 @@ impl super::Wizards {
 /// Starts a search on the interfaces of these addresses; none: on all. The search of the same person before is forgotten.
 ///
 /// # Errors
-/// [`Rejection::BadRequest`] for an address that no interface has, and [`Rejection::Unavailable`] while too many searches run.
+/// [`Rejection::Unfit`] for an address that no interface has, and [`Rejection::TooMany`] while too many searches run.
 pub(crate) async fn search(app: &Arc<App>, actor: &Actor, addresses: &[Ipv4Addr]) -> Result<Arc<Search>, Rejection> {
     let mut interfaces = interfaces().await?;
     if !addresses.is_empty() {
@@ -66,15 +66,14 @@ pub(crate) async fn search(app: &Arc<App>, actor: &Actor, addresses: &[Ipv4Addr]
             .iter()
             .all(|asked| interfaces.iter().any(|known| known.address == *asked))
         {
-            return Err(Rejection::BadRequest(
+            return Err(Rejection::Unfit(
                 "interfaces: no interface of this box has the address".into(),
             ));
         }
         interfaces.retain(|known| addresses.contains(&known.address));
     }
     let place = Arc::clone(&app.wizards.searching.0).try_acquire_owned();
-    let place =
-        place.map_err(|_| Rejection::Unavailable("two searches are running; try again in a few seconds".into()))?;
+    let place = place.map_err(|_| Rejection::TooMany(discovery::WAIT))?;
     let search = Arc::new(Search {
         id: random::id(),
         owner: actor.csrf_subject(),

@@ -4,10 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{
     Extension, Json,
-    extract::{
-        Path, State,
-        rejection::{JsonRejection, PathRejection},
-    },
+    extract::{Path, State, rejection::PathRejection},
     http::{Method, StatusCode},
     response::Response,
 };
@@ -29,6 +26,7 @@ use crate::{
     pages,
     routes::{ActDetails, Routes},
     sessions::Session,
+    values::{JsonObject, Whole},
 };
 
 /// Days after which a token ends, at most.
@@ -282,9 +280,9 @@ struct UserBody {
 
 async fn add_user(
     State(app): State<Arc<App>>,
-    body: Result<Json<UserBody>, JsonRejection>,
+    body: Result<JsonObject<UserBody>, Rejection>,
 ) -> Result<Response, Rejection> {
-    let Json(body) = body?;
+    let JsonObject(body) = body?;
     let (name, groups) = (body.name.0, names(body.groups));
     let details = ActDetails::new("user", &name)
         .with("role", body.role)
@@ -323,9 +321,9 @@ struct RoleBody {
 async fn set_role(
     State(app): State<Arc<App>>,
     path: Result<Path<String>, PathRejection>,
-    body: Result<Json<RoleBody>, JsonRejection>,
+    body: Result<JsonObject<RoleBody>, Rejection>,
 ) -> Result<Response, Rejection> {
-    let (Path(name), Json(body)) = (path?, body?);
+    let (Path(name), JsonObject(body)) = (path?, body?);
     let groups = body.groups.map(names);
     let mut details = ActDetails::new("user", &name).with("role", body.role);
     if let Some(groups) = &groups {
@@ -346,9 +344,9 @@ struct PasswordBody {
 async fn set_password(
     State(app): State<Arc<App>>,
     path: Result<Path<String>, PathRejection>,
-    body: Result<Json<PasswordBody>, JsonRejection>,
+    body: Result<JsonObject<PasswordBody>, Rejection>,
 ) -> Result<Response, Rejection> {
-    let (Path(name), Json(body)) = (path?, body?);
+    let (Path(name), JsonObject(body)) = (path?, body?);
     let details = ActDetails::new("user", &name);
     let accounts = Arc::clone(&app.accounts);
     let done = form::blocking(move || accounts.set_password(&name, body.password.0.secret()));
@@ -409,9 +407,8 @@ struct TokenBody {
     #[schemars(length(max = MAX_GROUPS))]
     groups: Vec<Group>,
     /// Days after which it ends. Absent: never.
-    #[serde(default, deserialize_with = "form::whole_number")]
-    #[schemars(range(min = 1, max = MAX_DAYS))]
-    days: Option<u32>,
+    #[serde(default)]
+    days: Option<Whole<1, MAX_DAYS>>,
 }
 
 /// A token that was just made.
@@ -425,16 +422,13 @@ struct MadeToken {
 async fn add_token(
     State(app): State<Arc<App>>,
     actor: Actor,
-    body: Result<Json<TokenBody>, JsonRejection>,
+    body: Result<JsonObject<TokenBody>, Rejection>,
 ) -> Result<Response, Rejection> {
-    let Json(body) = body?;
-    let expires_at = match body.days {
-        None => None,
-        Some(days) if (1..=MAX_DAYS).contains(&days) => {
-            Some(Timestamp::now() + SignedDuration::from_hours(24 * i64::from(days)))
-        }
-        Some(_) => return Err(Rejection::BadRequest(format!("days: use 1 to {MAX_DAYS}"))),
-    };
+    let JsonObject(body) = body?;
+    let life = body
+        .days
+        .map(|days| SignedDuration::from_hours(24 * i64::from(days.get())));
+    let expires_at = life.map(|life| Timestamp::now() + life);
     let (name, groups) = (body.name.0, names(body.groups));
     let details = ActDetails::new("token", &name)
         .with("role", body.role)
@@ -571,9 +565,9 @@ async fn change_password(
     State(app): State<Arc<App>>,
     Extension(client): Extension<Client>,
     actor: Actor,
-    body: Result<Json<NewPasswordBody>, JsonRejection>,
+    body: Result<JsonObject<NewPasswordBody>, Rejection>,
 ) -> Result<Response, Rejection> {
-    let Json(body) = body?;
+    let JsonObject(body) = body?;
     let (old, new) = (body.old.into_secret(), body.new.0.into_secret());
     pages::change_own_password(&app, client, &actor, old, new).await?;
     Ok(ActDetails::default().on(StatusCode::NO_CONTENT))

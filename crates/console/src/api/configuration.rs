@@ -4,16 +4,16 @@
 //! 422 with the faults if a check fails; nothing is written then.
 
 mod files;
+mod permits;
+mod presets;
 mod schedules;
+mod signs;
 
 use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{
-        Path, State,
-        rejection::{JsonRejection, PathRejection},
-    },
+    extract::{Path, State, rejection::PathRejection},
     http::{Method, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
@@ -23,7 +23,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-pub(crate) use self::files::reason;
+pub(crate) use self::files::{Number, reason};
 use self::{
     files::{
         ChangeAnswer, ConfigurationAnswer, FileQuery, RestoreBody, SidesQuery, TextAnswer, TextBody, VersionAnswer,
@@ -44,6 +44,7 @@ use crate::{
     openapi::{Answer, Operation, schema},
     page::Page,
     routes::{ActDetails, NotAnAct, NotDone, Routes},
+    values::JsonObject,
 };
 
 /// Adds the operations.
@@ -153,6 +154,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
             },
             confirm_view,
         );
+    let routes = presets::routes(signs::routes(permits::routes(routes)));
     let routes = routes
         .api(
             get(
@@ -306,7 +308,7 @@ fn answer(page: &Page, details: ActDetails, outcome: EditOutcome, present: Value
                 changes: lines(&saved.changes),
                 in_force: reload.accepted,
                 awaits_restart: restart.map(|change| change.path.clone()).collect(),
-                faults: FaultAnswer::list(&reload.faults, page.language),
+                faults: FaultAnswer::list(&reload.faults, page.answer_language()),
                 error: reload.error,
             };
             details.with("version", saved.version).on(Json(saved))
@@ -329,7 +331,7 @@ fn answer(page: &Page, details: ActDetails, outcome: EditOutcome, present: Value
         EditOutcome::Faults(faults) => details.on(problem(
             StatusCode::UNPROCESSABLE_ENTITY,
             "the configuration would have faults; nothing was written",
-            json!({ "faults": FaultAnswer::list(&faults, page.language) }),
+            json!({ "faults": FaultAnswer::list(&faults, page.answer_language()) }),
         )),
     }
 }
@@ -352,6 +354,14 @@ async fn read(app: &Arc<App>) -> Result<Result<Part, Response>, Rejection> {
             json!({ "faults": FaultAnswer::list(&faults, Language::En) }),
         )
     }))
+}
+
+/// What a conflict tells: the present revision.
+async fn present_revision(app: &Arc<App>) -> Result<Value, Rejection> {
+    Ok(match read(app).await? {
+        Ok(part) => json!({ "revision": part.revision }),
+        Err(_) => Value::Null,
+    })
 }
 
 /// The zones of a view.
@@ -397,9 +407,9 @@ async fn set_zones(
     actor: Actor,
     page: Page,
     path: Result<Path<String>, PathRejection>,
-    body: Result<Json<ZonesBody>, JsonRejection>,
+    body: Result<JsonObject<ZonesBody>, Rejection>,
 ) -> Result<Response, Rejection> {
-    let (view, Json(body)) = (CameraId::from(path?.0), body?);
+    let (view, JsonObject(body)) = (CameraId::from(path?.0), body?);
     let path = parts::path_of(&app, &actor, &view)?.key("zones");
     let outcome = parts::save_zones(&app, &actor, &view, body.revision, body.zones).await?;
     let present = match &outcome {
@@ -463,9 +473,9 @@ async fn set_calibration(
     actor: Actor,
     page: Page,
     path: Result<Path<String>, PathRejection>,
-    body: Result<Json<PairsBody>, JsonRejection>,
+    body: Result<JsonObject<PairsBody>, Rejection>,
 ) -> Result<Response, Rejection> {
-    let (view, Json(body)) = (CameraId::from(path?.0), body?);
+    let (view, JsonObject(body)) = (CameraId::from(path?.0), body?);
     let path = parts::path_of(&app, &actor, &view)?;
     let outcome = parts::save_pairs(&app, &actor, &view, body.revision, body.points).await?;
     let present = match &outcome {
@@ -483,9 +493,9 @@ async fn fit(
     actor: Actor,
     page: Page,
     path: Result<Path<String>, PathRejection>,
-    body: Result<Json<FitBody>, JsonRejection>,
+    body: Result<JsonObject<FitBody>, Rejection>,
 ) -> Result<Response, Rejection> {
-    let (view, Json(body)) = (CameraId::from(path?.0), body?);
+    let (view, JsonObject(body)) = (CameraId::from(path?.0), body?);
     parts::path_of(&app, &actor, &view)?;
     let config = app.config();
     let fitted = configuration::blocking(&app, move |_| parts::fit(&config, &body)).await?;
@@ -543,7 +553,7 @@ async fn confirm_view(
 }
 
 /// Refuses what concerns all cameras to users who may not see all.
-fn expect_unrestricted(actor: &Actor) -> Result<(), Rejection> {
+pub(crate) fn expect_unrestricted(actor: &Actor) -> Result<(), Rejection> {
     match actor.is_restricted() {
         true => Err(Rejection::Restricted),
         false => Ok(()),

@@ -1,32 +1,37 @@
 //! Operations that ask the ledger: thresholds tried and applied, candidates that were not filed, looks of a camera.
 
+mod tried;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json,
     extract::{
         Path, Query, RawQuery, State,
-        rejection::{JsonRejection, PathRejection, QueryRejection},
+        rejection::{PathRejection, QueryRejection},
     },
     http::Method,
     response::{IntoResponse, Response},
 };
 use gridwatch_config::Role;
 use gridwatch_engine::Rule;
-use gridwatch_ledger::what_if::Threshold;
+use gridwatch_ledger::{history::candidates::CandidateList, what_if::Threshold};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use self::tried::{ThresholdValues, TriedQuery, expect_has, expect_valid};
+use super::configuration::expect_unrestricted;
 use crate::{
     app::App,
     error::Rejection,
     identity::Actor,
-    ledger::{self, API_PATIENCE, LoadedDays, Progress},
+    ledger::{self, API_PATIENCE, LedgerFault, LoadedDays, Progress},
     openapi::{Answer, Operation, schema},
-    pages::{self, ApplyFault, Asked, CandidateAsked, CandidatesQuery, LooksQuery},
+    pages::{self, ApplyFault, Asked, CandidateAsked, CandidatesFilter},
     routes::{ActDetails, Routes},
+    values::{Day, JsonObject, ReasonName, Whole},
 };
 
 /// Candidates in an answer.
@@ -45,7 +50,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
         body: None,
         query,
     };
-    let tried = Some(schema::<WhatIfQuery> as crate::openapi::SchemaOf);
+    let tried = Some(schema::<TriedQuery> as crate::openapi::SchemaOf);
     routes
         .api(
             get(
@@ -146,7 +151,7 @@ struct ThresholdValue {
 struct ThresholdsChange {
     /// Revision of the configuration that the change is made for.
     revision: String,
-    /// Values by name; durations are in seconds.
+    #[schemars(with = "ThresholdValues")]
     thresholds: BTreeMap<String, f64>,
 }
 
@@ -156,48 +161,6 @@ struct ThresholdsApplied {
     /// Fields with their old and new values.
     #[schemars(with = "Vec<BTreeMap<String, Value>>")]
     changes: Vec<gridwatch_config::diff::Change>,
-}
-
-/// Thresholds to try, on which days, and the threshold of the curve. Durations are in seconds. Those that are not given are as in force.
-#[derive(Debug, JsonSchema)]
-#[expect(dead_code, reason = "describes the query, which is read by the page's own parser")]
-struct WhatIfQuery {
-    /// Id of the rule; by default the first.
-    rule: Option<String>,
-    /// Days back from the newest look, 1 to 31. Default 7.
-    days: Option<u32>,
-    /// Cameras or presets that are reported, separated by commas. Default all.
-    camera: Option<String>,
-    /// Name of the threshold of the curve.
-    curve: Option<String>,
-    /// Per cent of right cases that a recommended value must reach. Default 90.
-    precision: Option<f64>,
-    start_score: Option<f64>,
-    keep_score: Option<f64>,
-    night_start_score: Option<f64>,
-    night_keep_score: Option<f64>,
-    new_start_score: Option<f64>,
-    new_keep_score: Option<f64>,
-    old_start_score: Option<f64>,
-    second_look: Option<f64>,
-    except_score: Option<f64>,
-    dwell: Option<f64>,
-    unidentified_dwell: Option<f64>,
-    seen_n: Option<f64>,
-    seen_m: Option<f64>,
-    present_share: Option<f64>,
-    max_move: Option<f64>,
-    max_move_m: Option<f64>,
-    min_area: Option<f64>,
-    min_area_m2: Option<f64>,
-    min_count: Option<f64>,
-    gather: Option<f64>,
-    attended_within: Option<f64>,
-    attended_share: Option<f64>,
-    attended_min_size: Option<f64>,
-    forget_after: Option<f64>,
-    max_gap: Option<f64>,
-    merge_radius_m: Option<f64>,
 }
 
 /// An answer about tried thresholds.
@@ -216,6 +179,35 @@ struct WhatIfDocument {
     answer: Value,
     /// What could not be read, one sentence each.
     gaps: Vec<String>,
+}
+
+/// What candidates are filtered by.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct CandidatesQuery {
+    /// A camera with all its presets, or one preset.
+    camera: Option<String>,
+    /// Id of a rule.
+    rule: Option<String>,
+    /// Why it was not filed.
+    reason: Option<ReasonName>,
+    /// First day, in the city's time zone. By default the day before the last.
+    from: Option<Day>,
+    /// Last day. By default today. At most 14 days at once.
+    until: Option<Day>,
+    /// Also detections that became no candidate.
+    unstarted: Option<bool>,
+    /// Page of the list.
+    page: Option<Whole<1, 1000>>,
+}
+
+/// Which page of looks.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct LooksQuery {
+    /// Looks before this time, RFC 3339; by default the newest.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    before: Option<Timestamp>,
 }
 
 /// Candidates.
@@ -265,7 +257,7 @@ fn done<T>(progress: Progress<T>) -> Result<Arc<T>, Rejection> {
 fn not_applied(fault: ApplyFault) -> Rejection {
     match &fault {
         ApplyFault::Conflict(_) => Rejection::Conflict(fault.to_string()),
-        ApplyFault::Nothing | ApplyFault::Faults(_) => Rejection::BadRequest(fault.to_string()),
+        ApplyFault::Nothing | ApplyFault::Faults(_) => Rejection::Unfit(fault.to_string()),
         ApplyFault::NotSaved(_) | ApplyFault::NotInForce(_) => Rejection::Unavailable(fault.to_string()),
     }
 }
@@ -308,11 +300,8 @@ fn asked(app: &App, actor: &Actor, id: &str, thresholds: &BTreeMap<String, f64>)
     let mut fields = url::form_urlencoded::Serializer::new(String::new());
     fields.append_pair("rule", id);
     for (name, value) in thresholds {
-        let has = Threshold::from_name(name).is_some_and(|threshold| threshold.get(known).is_some());
-        if !has {
-            let what = format!("the rule has no threshold {name:?}; configure it first");
-            return Err(Rejection::BadRequest(what));
-        }
+        let threshold = expect_valid(name, *value)?;
+        expect_has(known, [threshold])?;
         fields.append_pair(name, &value.to_string());
     }
     Ok(Asked::parse(&fields.finish(), &config, actor)?)
@@ -322,9 +311,10 @@ async fn apply(
     State(app): State<Arc<App>>,
     actor: Actor,
     path: Result<Path<String>, PathRejection>,
-    body: Result<Json<ThresholdsChange>, JsonRejection>,
+    body: Result<JsonObject<ThresholdsChange>, Rejection>,
 ) -> Result<Response, Rejection> {
-    let (Path(id), Json(change)) = (path?, body?);
+    expect_unrestricted(&actor)?;
+    let (Path(id), JsonObject(change)) = (path?, body?);
     let asked = asked(&app, &actor, &id, &change.thresholds)?;
     let mut details = ActDetails::new("rule", &id);
     for (threshold, now, tried) in asked.changes() {
@@ -338,7 +328,7 @@ async fn apply(
 
 /// What is asked for, and the days that it is asked of.
 async fn loaded(app: &Arc<App>, actor: &Actor, query: Option<String>) -> Result<(Asked, Arc<LoadedDays>), Rejection> {
-    let asked = Asked::parse(&query.unwrap_or_default(), &app.config(), actor)?;
+    let asked = TriedQuery::parse(&query.unwrap_or_default(), &app.config(), actor)?;
     let loaded = done(ledger::days(app, asked.days, API_PATIENCE).await?)?;
     Ok((asked, loaded))
 }
@@ -373,10 +363,22 @@ async fn candidates(
 ) -> Result<Response, Rejection> {
     let Query(query) = query?;
     let config = app.config();
-    let asked = CandidateAsked::new(&query, &config.timezone, Timestamp::now())?;
-    let list = done(ledger::candidates(&app, asked.question.clone(), API_PATIENCE).await?)?;
+    let filter = CandidatesFilter {
+        camera: query.camera,
+        rule: query.rule,
+        reason: query.reason.map(ReasonName::get),
+        from: query.from.map(Day::get),
+        until: query.until.map(Day::get),
+        with_unstarted: query.unstarted.unwrap_or(false),
+    };
+    let asked = CandidateAsked::new(filter, &config.timezone, Timestamp::now())?;
+    let list = match ledger::candidates(&app, asked.question.clone(), API_PATIENCE).await {
+        // There were none before the first look.
+        Err(LedgerFault::Empty) => Arc::new(CandidateList::default()),
+        list => done(list?)?,
+    };
     let (found, counts) = asked.select(&list, &actor, &config);
-    let skipped = (query.page.unwrap_or(1).max(1) - 1).saturating_mul(PAGE);
+    let skipped = (query.page.map_or(1, Whole::get) as usize - 1) * PAGE;
     let on_page = found.iter().skip(skipped).take(PAGE).map(object);
     let document = CandidatesDocument {
         candidates: on_page.collect::<Result<_, _>>()?,
@@ -395,8 +397,18 @@ async fn looks(
     query: Result<Query<LooksQuery>, QueryRejection>,
 ) -> Result<Response, Rejection> {
     let (Path(view), Query(query)) = (path?, query?);
-    let question = pages::question(&app, &actor, view, &query)?;
-    let found = done(ledger::looks(&app, question, API_PATIENCE).await?)?;
+    let question = pages::question(&app, &actor, view, query.before)?;
+    let found = match ledger::looks(&app, question, API_PATIENCE).await {
+        Err(LedgerFault::Empty) => {
+            let none = LooksDocument {
+                looks: Vec::new(),
+                older: query.before.unwrap_or_else(Timestamp::now),
+                gaps: Vec::new(),
+            };
+            return Ok(Json(none).into_response());
+        }
+        found => done(found?)?,
+    };
     let document = LooksDocument {
         looks: found.page.looks.iter().map(object).collect::<Result<_, _>>()?,
         older: pages::older(&found),

@@ -6,7 +6,7 @@ use axum::{
     Json,
     extract::{
         Path, Query, State,
-        rejection::{JsonRejection, PathRejection, QueryRejection},
+        rejection::{PathRejection, QueryRejection},
     },
     http::{Method, StatusCode},
     response::{IntoResponse, Response},
@@ -27,6 +27,7 @@ use crate::{
     pages::{Agreement, undone},
     reviews::{self, Opinion, OpinionFault},
     routes::{NotAnAct, Routes},
+    values::JsonObject,
 };
 
 /// Adds the operations.
@@ -210,15 +211,15 @@ async fn review_case(
     State(app): State<Arc<App>>,
     actor: Actor,
     path: Result<Path<String>, PathRejection>,
-    body: Result<Json<ReviewBody>, JsonRejection>,
+    body: Result<JsonObject<ReviewBody>, Rejection>,
 ) -> Result<Response, Rejection> {
-    let (Path(id), Json(body)) = (path?, body?);
+    let (Path(id), JsonObject(body)) = (path?, body?);
     let opinion = Opinion {
         verdict: body.verdict.into(),
         duplicate_of: body.duplicate_of,
     };
     reviews::set(&app, &actor, &id, opinion).await?.map_err(|fault| {
-        Rejection::BadRequest(match fault {
+        Rejection::Unfit(match fault {
             OpinionFault::NoOther => "duplicate_of: name the other case".into(),
             OpinionFault::UnknownOther(other) => format!("duplicate_of: there is no case {other:?}"),
             OpinionFault::Itself => "duplicate_of: a case is not a duplicate of itself".into(),

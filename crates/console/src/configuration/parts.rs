@@ -15,6 +15,7 @@ use crate::{
     error::Rejection,
     ground::{self, GroundAnswer},
     identity::Actor,
+    values::{Uncertainty, is_id},
 };
 
 /// Pairs of a calibration, at most; each costs two fits.
@@ -130,7 +131,7 @@ pub(crate) async fn remove_schedule(
         edit: move |editor: &mut Editor| editor.remove(&path),
     };
     match change(app, actor, edit).await {
-        Err(Rejection::BadRequest(_)) => Err(Rejection::NotFound),
+        Err(Rejection::Missing(_)) => Err(Rejection::NotFound),
         done => done,
     }
 }
@@ -145,14 +146,38 @@ fn schedule_id(actor: &Actor, id: &str) -> Result<String, Rejection> {
     if actor.is_restricted() {
         return Err(Rejection::Restricted);
     }
-    let is_id =
-        |id: &str| (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
     match is_id(id) {
         true => Ok(id.to_owned()),
         false => Err(Rejection::BadRequest(
             "an id has 1 to 64 letters, digits, - or _".into(),
         )),
     }
+}
+
+/// The zones and rules that name a schedule, as people read them: `street-a/stalls`, `vendor`.
+pub(crate) fn schedule_users(document: &Value, id: &str) -> Vec<String> {
+    let list = |value: &Value, key: &str| value.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
+    let name = |value: &Value| value.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let mut found = Vec::new();
+    for camera in list(document, "cameras") {
+        let presets = list(&camera, "presets");
+        for (view, table) in std::iter::once((name(&camera), &camera)).chain(
+            presets
+                .iter()
+                .map(|preset| (format!("{}.{}", name(&camera), name(preset)), preset)),
+        ) {
+            let zones = list(table, "zones").into_iter();
+            let named = zones.filter(|zone| zone.get("schedule").and_then(Value::as_str) == Some(id));
+            found.extend(named.map(|zone| format!("{view}/{}", name(&zone))));
+        }
+    }
+    for rule in list(document, "rules") {
+        let names_it = |field: &str| rule.get(field).and_then(Value::as_str) == Some(id);
+        if ["active", "pause"].into_iter().any(names_it) {
+            found.push(name(&rule));
+        }
+    }
+    found
 }
 
 /// A view's calibration in the files, and the coordinate system of its ground points.
@@ -192,17 +217,17 @@ impl CalibrationPart {
 #[derive(Debug, Clone, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FitBody {
-    /// The pairs, 4 to 200.
-    #[schemars(length(min = 1, max = 200))]
+    /// The pairs.
+    #[schemars(length(min = 4, max = MAX_PAIRS))]
     points: Vec<raw::PointPair>,
     /// Coordinate system of the ground points; default: that of the grid.
     #[serde(default)]
     crs: Option<String>,
     #[serde(default)]
     distortion: Option<raw::Distortion>,
-    /// Where the uncertainty reaches this, a line is drawn; metres, 0.5 to 500.
+    /// Where the uncertainty reaches this, a line is drawn; metres. Default 15.
     #[serde(default)]
-    max_uncertainty_m: Option<f64>,
+    max_uncertainty_m: Option<Uncertainty>,
 }
 
 /// Why pairs give no calibration.
@@ -285,7 +310,7 @@ pub(crate) fn fit(config: &gridwatch_config::Config, body: &FitBody) -> Result<G
         None => None,
     };
     let calibration = Calibration::fit_with_lens(&pairs, lens).map_err(FitFault::Pairs)?;
-    let max_uncertainty_m = body.max_uncertainty_m.unwrap_or(15.0).clamp(0.5, 500.0);
+    let max_uncertainty_m = body.max_uncertainty_m.map_or(15.0, Uncertainty::get);
     Ok(ground::project(
         &calibration,
         &pairs,
@@ -313,5 +338,22 @@ mod tests {
         });
         assert_eq!(wrong.code(), ("contradicts", vec![2]));
         assert!(list_in("points", "{}").is_err() && list_in("points", "[1]").is_ok());
+    }
+
+    #[test]
+    fn what_names_a_schedule_is_found() {
+        let document = json!({
+            "cameras": [
+                { "id": "gate", "zones": [{ "id": "stalls", "schedule": "market" }, { "id": "path" }] },
+                { "id": "ptz", "presets": [{ "id": "north", "zones": [{ "id": "z", "schedule": "market" }] }] },
+            ],
+            "rules": [{ "id": "vendor", "active": "market" }, { "id": "garbage", "pause": "night" }],
+        });
+        assert_eq!(
+            schedule_users(&document, "market"),
+            ["gate/stalls", "ptz.north/z", "vendor"]
+        );
+        assert_eq!(schedule_users(&document, "night"), ["garbage"]);
+        assert!(schedule_users(&Value::Null, "x").is_empty());
     }
 }

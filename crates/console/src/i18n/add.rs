@@ -112,7 +112,7 @@ super::texts! {
         save: "保存摄像机" / "Save the camera",
         bad_id: "编号无效：用字母、数字、_ 和 -，最多 64 个；不能是 add。" / "Not a valid id: letters, digits, _ and -, at most 64; not the word add.",
         bad_stream: "请选择能播放的码流。" / "Choose a stream that plays.",
-        bad_address: "地址最多 200 字节，不能换行。" / "At most 200 bytes in one line.",
+        bad_address: "地址最多 200 字，不能换行。" / "At most 200 characters in one line.",
         bad_lon: "经度应为 -180～180 的数。" / "A number from -180 to 180.",
         bad_lat: "纬度应为 -90～90 的数。" / "A number from -90 to 90.",
         bad_uncertainty: "半径应为 1～1000 米。" / "From 1 to 1000 m.",

@@ -8,9 +8,12 @@ use gridwatch_config::{Fault, Language};
 
 mod blockers;
 mod faults;
+mod places;
 
 static CHINESE: LazyLock<BTreeMap<&'static str, &'static str>> =
-    LazyLock::new(|| faults::CHINESE.iter().chain(blockers::CHINESE).copied().collect());
+    LazyLock::new(|| TABLES.into_iter().flatten().copied().collect());
+
+const TABLES: [&[(&str, &str)]; 3] = [faults::CHINESE, places::CHINESE, blockers::CHINESE];
 
 fn chinese(template: &'static str) -> Option<&'static str> {
     CHINESE.get(template).copied()
@@ -53,7 +56,7 @@ mod tests {
     use super::*;
 
     /// The sources whose sentences a form can cause, or that stand on every page. `true`: every text with a space in it is one.
-    const SOURCES: [(&str, bool); 17] = [
+    const SOURCES: [(&str, bool); 19] = [
         ("crates/base/src/document/fault.rs", false),
         ("crates/base/src/document/schema.rs", true),
         ("crates/base/src/clock/trust.rs", false),
@@ -64,6 +67,8 @@ mod tests {
         ("crates/console/src/configuration.rs", false),
         ("crates/config/src/check/calendar.rs", true),
         ("crates/config/src/check/cameras.rs", true),
+        ("crates/config/src/check/grid_gaps.rs", false),
+        ("crates/config/src/check/grid_messages.rs", false),
         ("crates/config/src/check/place.rs", true),
         ("crates/config/src/check/rules.rs", true),
         ("crates/config/src/check/signs.rs", true),
@@ -74,7 +79,7 @@ mod tests {
     ];
 
     /// Texts that are no sentences, or stand within one whose whole is translated.
-    const NO_SENTENCES: [&str; 3] = [", ", " ", "leave gaps"];
+    const NO_SENTENCES: [&str; 2] = [", ", " "];
 
     /// The text literals of a source without comments and tests, each with what stands before it.
     fn literals(source: &str) -> Vec<(String, String)> {
@@ -165,11 +170,11 @@ mod tests {
             names.sort();
             names
         };
-        let all = faults::CHINESE.iter().chain(blockers::CHINESE);
+        let all = TABLES.into_iter().flatten();
         for (english, chinese) in all {
             assert_eq!(names(english), names(chinese), "{english}");
         }
-        assert_eq!(CHINESE.len(), faults::CHINESE.len() + blockers::CHINESE.len());
+        assert_eq!(CHINESE.len(), TABLES.iter().map(|table| table.len()).sum::<usize>());
     }
 
     #[test]

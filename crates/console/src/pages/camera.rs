@@ -24,7 +24,7 @@ use super::{
 use crate::{
     app::App,
     client::Client,
-    daemon::{Act, Masking, Outcome, ViewStatus},
+    daemon::{Act, Connection, Masking, Outcome, ViewStatus},
     error::Rejection,
     events::{self, Watcher},
     i18n::Phrase,
@@ -75,6 +75,8 @@ struct LookTemplate<'a> {
     candidates: u32,
     open_cases: u32,
     sees_unmasked: bool,
+    /// True if pictures come from the camera: the live player asks again then.
+    delivers: bool,
 }
 
 impl<'a> LookTemplate<'a> {
@@ -102,6 +104,7 @@ impl<'a> LookTemplate<'a> {
             candidates: status.candidates,
             open_cases: status.open_cases,
             sees_unmasked: actor.sees_unmasked(config),
+            delivers: matches!(status.connection, Connection::Live | Connection::Degraded),
             view: status.view.clone(),
         }
     }

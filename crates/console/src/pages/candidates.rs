@@ -17,7 +17,6 @@ use gridwatch_ledger::history::{
     candidates::{CandidateHistory, CandidateList, Outcome},
 };
 use jiff::{SignedDuration, Timestamp, ToSpan, civil::Date, tz::TimeZone};
-use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::span;
@@ -45,22 +44,49 @@ pub(super) fn routes(routes: Routes) -> Routes {
 }
 
 /// What candidates are filtered by, as in the page's form.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-pub(crate) struct CandidatesQuery {
-    /// A camera with all its presets, or one preset.
+#[derive(Debug, Clone, Default, Deserialize)]
+struct CandidatesQuery {
     camera: Option<String>,
-    /// Id of a rule.
     rule: Option<String>,
-    /// Why it was not filed, such as `left_before_dwell`.
     reason: Option<String>,
-    /// First day, in the city's time zone, such as `2026-06-01`. By default the day before the last.
     from: Option<String>,
-    /// Last day. By default today. At most 14 days at once.
     until: Option<String>,
-    /// `1`: also detections that became no candidate.
     unstarted: Option<String>,
-    /// Page of the list, from 1.
-    pub(crate) page: Option<usize>,
+    page: Option<usize>,
+}
+
+impl CandidatesQuery {
+    fn filter(&self) -> Result<CandidatesFilter, CandidatesFault> {
+        let short = |text: &str| text.chars().take(64).collect::<String>();
+        let date = |text: &Option<String>| match given(text.clone()) {
+            None => Ok(None),
+            Some(text) => text.parse().map(Some).map_err(|_| CandidatesFault::Date(short(&text))),
+        };
+        let reason = given(self.reason.clone())
+            .map(|key| reasons::not_filed_of(&key).ok_or_else(|| CandidatesFault::Reason(short(&key))));
+        Ok(CandidatesFilter {
+            camera: given(self.camera.clone()),
+            rule: given(self.rule.clone()),
+            reason: reason.transpose()?,
+            from: date(&self.from)?,
+            until: date(&self.until)?,
+            with_unstarted: given(self.unstarted.clone()).is_some_and(|text| text != "0" && text != "false"),
+        })
+    }
+}
+
+/// What candidates are filtered by.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CandidatesFilter {
+    /// A camera with all its presets, or one preset.
+    pub(crate) camera: Option<String>,
+    pub(crate) rule: Option<String>,
+    pub(crate) reason: Option<NotFiled>,
+    /// By default the day before the last.
+    pub(crate) from: Option<Date>,
+    /// By default today.
+    pub(crate) until: Option<Date>,
+    pub(crate) with_unstarted: bool,
 }
 
 /// Why candidates cannot be asked for like this.
@@ -85,7 +111,7 @@ impl CandidatesFault {
 
 impl From<CandidatesFault> for Rejection {
     fn from(fault: CandidatesFault) -> Self {
-        Self::BadRequest(fault.to_string())
+        Self::Unfit(fault.to_string())
     }
 }
 
@@ -100,18 +126,13 @@ pub(crate) struct CandidateAsked {
 }
 
 impl CandidateAsked {
-    /// Reads the fields of a form or a query.
+    /// Finds the time that the days are, in the city's time zone.
     ///
     /// # Errors
-    /// [`CandidatesFault`].
-    pub(crate) fn new(query: &CandidatesQuery, zone: &TimeZone, now: Timestamp) -> Result<Self, CandidatesFault> {
-        let short = |text: &str| text.chars().take(64).collect::<String>();
-        let date = |text: &Option<String>| match given(text.clone()) {
-            None => Ok(None),
-            Some(text) => text.parse().map(Some).map_err(|_| CandidatesFault::Date(short(&text))),
-        };
-        let until: Date = date(&query.until)?.unwrap_or_else(|| now.to_zoned(zone.clone()).date());
-        let from: Date = match date(&query.from)? {
+    /// [`CandidatesFault::Days`].
+    pub(crate) fn new(filter: CandidatesFilter, zone: &TimeZone, now: Timestamp) -> Result<Self, CandidatesFault> {
+        let until: Date = filter.until.unwrap_or_else(|| now.to_zoned(zone.clone()).date());
+        let from: Date = match filter.from {
             Some(from) => from,
             None => until.checked_sub(1.day()).map_err(|_| CandidatesFault::Days)?,
         };
@@ -127,20 +148,16 @@ impl CandidateAsked {
         if !(SignedDuration::ZERO..=longest).contains(&length) || length.is_zero() {
             return Err(CandidatesFault::Days);
         }
-        let reason = match given(query.reason.clone()) {
-            None => None,
-            Some(key) => Some(reasons::not_filed_of(&key).ok_or_else(|| CandidatesFault::Reason(short(&key)))?),
-        };
         Ok(Self {
             question: CandidateQuestion {
                 from: begin,
                 to: (end <= now).then_some(end),
-                camera: given(query.camera.clone()),
+                camera: filter.camera,
                 with_filed: false,
-                with_unstarted: given(query.unstarted.clone()).is_some_and(|text| text != "0" && text != "false"),
+                with_unstarted: filter.with_unstarted,
             },
-            rule: given(query.rule.clone()),
-            reason,
+            rule: filter.rule,
+            reason: filter.reason,
             from,
             until,
         })
@@ -310,7 +327,9 @@ async fn list(
 ) -> Result<Response, Rejection> {
     let Query(query) = query?;
     let config = app.config();
-    let asked = CandidateAsked::new(&query, &config.timezone, Timestamp::now());
+    let asked = query
+        .filter()
+        .and_then(|filter| CandidateAsked::new(filter, &config.timezone, Timestamp::now()));
     let mut template = form(&page, &actor, &config, query, asked.as_ref().ok());
     let t = &page.t.ledger;
     let asked = match asked {
@@ -503,7 +522,10 @@ mod tests {
     fn days_are_those_of_the_city_and_few_at_once() {
         let zone = TimeZone::get("Asia/Shanghai").unwrap();
         let now: Timestamp = "2026-06-10T04:00:00Z".parse().unwrap();
-        let ask = |query: &CandidatesQuery| CandidateAsked::new(query, &zone, now);
+        let ask = |query: &CandidatesQuery| {
+            let filter = query.filter()?;
+            CandidateAsked::new(filter, &zone, now)
+        };
         let today = ask(&CandidatesQuery::default()).unwrap().question;
         assert_eq!(today.from.to_string(), "2026-06-08T16:00:00Z");
         assert_eq!(today.to, None);

@@ -110,7 +110,11 @@ async fn show(
             Some(who) => configuration::shown_name(&page, who),
             None => page.t.configuration.by_hand.to_string(),
         },
-        why: version.why.clone().unwrap_or_default(),
+        why: version
+            .why
+            .as_deref()
+            .map(|why| reason_shown(&page, why))
+            .unwrap_or_default(),
         before,
     });
     page.show(&ConfigurationTemplate {
@@ -120,6 +124,31 @@ async fn show(
         versions: rows.collect(),
         page: &page,
     })
+}
+
+/// The reason of a version: one that the console gave itself is recorded in English, and shown in the page's language.
+fn reason_shown(page: &Page, why: &str) -> String {
+    let t = &page.t.configuration;
+    let after = |start: &str| why.strip_prefix(start);
+    match why {
+        "camera added on the console" => t.why_camera_added.to_string(),
+        "camera removed on the console" => t.why_camera_removed.to_string(),
+        _ => match (
+            after("hours of "),
+            after("zones of "),
+            after("calibration of "),
+            after("thresholds of rule "),
+        ) {
+            (Some(id), ..) => match id.strip_suffix(" removed") {
+                Some(id) => t.why_hours_removed.with("id", id).to_string(),
+                None => t.why_hours.with("id", id).to_string(),
+            },
+            (_, Some(id), ..) => t.why_zones.with("id", id).to_string(),
+            (_, _, Some(id), _) => t.why_calibration.with("id", id).to_string(),
+            (.., Some(id)) => t.why_thresholds.with("id", id).to_string(),
+            _ => why.to_owned(),
+        },
+    }
 }
 
 struct ChangeRow {

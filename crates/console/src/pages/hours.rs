@@ -56,14 +56,28 @@ struct HoursTemplate<'a> {
     revision: String,
     texts: String,
     schedules: Vec<ScheduleRow>,
+    /// The id of a new schedule that was not saved.
+    new_id: String,
 }
 
 /// What was entered and not saved.
 struct Entered {
     id: String,
-    /// `None`: it was to be removed.
+    /// `None`: it was to be added or removed.
     windows: Option<Vec<Value>>,
+    is_new: bool,
     is_conflict: bool,
+}
+
+impl Entered {
+    fn of(id: String) -> Self {
+        Self {
+            id,
+            windows: None,
+            is_new: false,
+            is_conflict: false,
+        }
+    }
 }
 
 async fn template<'a>(
@@ -79,6 +93,7 @@ async fn template<'a>(
         revision: String::new(),
         texts: web_texts::of(page.language, &["edit.", "hours."]),
         schedules: Vec::new(),
+        new_id: String::new(),
         page,
     };
     let part = match Part::read(app).await? {
@@ -102,38 +117,15 @@ async fn template<'a>(
         shown.schedules.push(ScheduleRow {
             id: id.to_owned(),
             data: web_texts::in_page(&json!({ "windows": windows })),
-            used_by: users(&part.document, id).join(", "),
+            used_by: parts::schedule_users(&part.document, id).join(", "),
             is_conflict: mine.is_some_and(|entered| entered.is_conflict && entered.windows.is_some()),
         });
     }
+    shown.new_id = entered
+        .filter(|entered| entered.is_new)
+        .map_or_else(String::new, |entered| entered.id);
     shown.revision = part.revision;
     Ok(shown)
-}
-
-/// The zones and rules that name a schedule, as people read them: `street-a/stalls`, `vendor`.
-fn users(document: &Value, id: &str) -> Vec<String> {
-    let list = |value: &Value, key: &str| value.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
-    let name = |value: &Value| value.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let mut found = Vec::new();
-    for camera in list(document, "cameras") {
-        let presets = list(&camera, "presets");
-        for (view, table) in std::iter::once((name(&camera), &camera)).chain(
-            presets
-                .iter()
-                .map(|preset| (format!("{}.{}", name(&camera), name(preset)), preset)),
-        ) {
-            let zones = list(table, "zones").into_iter();
-            let named = zones.filter(|zone| zone.get("schedule").and_then(Value::as_str) == Some(id));
-            found.extend(named.map(|zone| format!("{view}/{}", name(&zone))));
-        }
-    }
-    for rule in list(document, "rules") {
-        let names_it = |field: &str| rule.get(field).and_then(Value::as_str) == Some(id);
-        if ["active", "pause"].into_iter().any(names_it) {
-            found.push(name(&rule));
-        }
-    }
-    found
 }
 
 #[derive(Deserialize)]
@@ -177,7 +169,11 @@ async fn save(
     let (Path(id), Form(form)) = (path?, form?);
     let windows = parts::list_in("windows", &form.windows)?;
     let outcome = parts::save_windows(&app, &actor, &id, form.revision, windows.clone()).await?;
-    answer(&app, &page, id, Some(windows), outcome).await
+    let entered = Entered {
+        windows: Some(windows),
+        ..Entered::of(id)
+    };
+    answer(&app, &page, entered, outcome).await
 }
 
 #[derive(Deserialize)]
@@ -197,7 +193,11 @@ async fn add(
     // A schedule needs a window; office hours are the least surprising ones.
     let windows = vec![json!({ "days": ["workday"], "from": "08:00", "to": "18:00" })];
     let outcome = parts::add_schedule(&app, &actor, &id, revision, windows).await?;
-    answer(&app, &page, id, None, outcome).await
+    let entered = Entered {
+        is_new: true,
+        ..Entered::of(id)
+    };
+    answer(&app, &page, entered, outcome).await
 }
 
 #[derive(Deserialize)]
@@ -214,17 +214,11 @@ async fn remove(
 ) -> Result<Response, Rejection> {
     let (Path(id), Form(form)) = (path?, form?);
     let outcome = parts::remove_schedule(&app, &actor, &id, form.revision).await?;
-    answer(&app, &page, id, None, outcome).await
+    answer(&app, &page, Entered::of(id), outcome).await
 }
 
-async fn answer(
-    app: &Arc<App>,
-    page: &Page,
-    id: String,
-    windows: Option<Vec<Value>>,
-    outcome: EditOutcome,
-) -> Result<Response, Rejection> {
-    let details = ActDetails::new("schedule", &id);
+async fn answer(app: &Arc<App>, page: &Page, entered: Entered, outcome: EditOutcome) -> Result<Response, Rejection> {
+    let details = ActDetails::new("schedule", &entered.id);
     if let EditOutcome::Saved(saved, _) = &outcome {
         let target = format!("/hours?saved={}", saved.version);
         return Ok(details.with("version", saved.version).on(page.redirect(&target)));
@@ -232,30 +226,10 @@ async fn answer(
     let notice = notices::not_saved(page, &outcome)?.unwrap_or_default();
     let (status, why) = notices::refusal(&outcome).unwrap_or((StatusCode::OK, ""));
     let entered = Entered {
-        id,
-        windows,
         is_conflict: status == StatusCode::CONFLICT,
+        ..entered
     };
     let mut response = page.show_with(status, &template(app, page, notice, Some(entered)).await?)?;
     response.extensions_mut().insert(NotDone(why.into()));
     Ok(details.on(response))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_names_a_schedule_is_found() {
-        let document = json!({
-            "cameras": [
-                { "id": "gate", "zones": [{ "id": "stalls", "schedule": "market" }, { "id": "path" }] },
-                { "id": "ptz", "presets": [{ "id": "north", "zones": [{ "id": "z", "schedule": "market" }] }] },
-            ],
-            "rules": [{ "id": "vendor", "active": "market" }, { "id": "garbage", "pause": "night" }],
-        });
-        assert_eq!(users(&document, "market"), ["gate/stalls", "ptz.north/z", "vendor"]);
-        assert_eq!(users(&document, "night"), ["garbage"]);
-        assert!(users(&Value::Null, "x").is_empty());
-    }
 }

@@ -14,7 +14,6 @@ use gridwatch_config::Role;
 use gridwatch_engine::{CameraId, Light, Reason, View};
 use gridwatch_ledger::history::looks::{JudgedSeen, LookHistory};
 use jiff::Timestamp;
-use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
@@ -34,26 +33,23 @@ pub(super) fn routes(routes: Routes) -> Routes {
 }
 
 /// Which page of looks.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-pub(crate) struct LooksQuery {
-    /// Looks before this time (RFC 3339); by default the newest.
+#[derive(Debug, Clone, Default, Deserialize)]
+struct LooksQuery {
     before: Option<String>,
 }
 
 /// The looks that are asked for.
 ///
 /// # Errors
-/// [`Rejection::NotFound`] for a view that the user may not see, and [`Rejection::BadRequest`] for a time that is none.
-pub(crate) fn question(app: &App, actor: &Actor, view: String, query: &LooksQuery) -> Result<LooksQuestion, Rejection> {
+/// [`Rejection::NotFound`] for a view that the user may not see.
+pub(crate) fn question(
+    app: &App,
+    actor: &Actor,
+    view: String,
+    before: Option<Timestamp>,
+) -> Result<LooksQuestion, Rejection> {
     let view = CameraId::from(view);
     actor.camera_of(&app.config(), &view).ok_or(Rejection::NotFound)?;
-    let before = match given(query.before.clone()) {
-        None => None,
-        Some(text) => {
-            let at = text.parse::<Timestamp>();
-            Some(at.map_err(|_| Rejection::BadRequest("before: not a time such as 2026-06-01T08:00:00Z".into()))?)
-        }
-    };
     Ok(LooksQuestion { view, before })
 }
 
@@ -121,9 +117,11 @@ async fn show(
     query: Result<Query<LooksQuery>, QueryRejection>,
 ) -> Result<Response, Rejection> {
     let (Path(view), Query(query)) = (path?, query?);
-    let question = question(&app, &actor, view, &query)?;
+    let before = given(query.before).map(|text| text.parse::<Timestamp>()).transpose();
+    let before = before.map_err(|_| Rejection::BadRequest("before: not a time such as 2026-06-01T08:00:00Z".into()))?;
+    let question = question(&app, &actor, view, before)?;
     let t = &page.t.ledger;
-    let before = |at: Option<Timestamp>| {
+    let link_before = |at: Option<Timestamp>| {
         let mut link = url::form_urlencoded::Serializer::new(String::new());
         if let Some(at) = at {
             link.append_pair("before", &at.to_string());
@@ -133,7 +131,7 @@ async fn show(
     let mut template = LooksTemplate {
         page: &page,
         view: question.view.clone(),
-        this: before(question.before),
+        this: link_before(question.before),
         fault: String::new(),
         loading: None,
         looks: Vec::new(),
@@ -152,7 +150,7 @@ async fn show(
                 template.none = none.with("to", page.time(found.to)).to_string();
             }
             template.gaps = found.page.gaps.describe();
-            template.older = before(Some(older(&found)));
+            template.older = link_before(Some(older(&found)));
         }
     }
     page.show(&template)

@@ -85,6 +85,30 @@ pub(super) async fn saved(
     })
 }
 
+/// A sentence about what was done.
+pub(super) fn done(page: &Page, headline: &str) -> Result<String, Rejection> {
+    rendered(&SavedTemplate {
+        headline: headline.to_owned(),
+        lines: Vec::new(),
+        page,
+    })
+}
+
+/// A headline with lines.
+pub(super) fn listed(headline: crate::i18n::Phrase, lines: Vec<String>) -> Result<String, Rejection> {
+    rendered(&NotSavedTemplate {
+        headline: headline.to_string(),
+        label: String::new(),
+        lines,
+        advice: String::new(),
+    })
+}
+
+/// A sentence about what was not done.
+pub(super) fn refused(page: &Page, headline: &str) -> Result<String, Rejection> {
+    faulty(page, headline, &[])
+}
+
 /// Why the files cannot be read.
 pub(super) fn unreadable(page: &Page, faults: &[Fault]) -> Result<String, Rejection> {
     faulty(page, &page.t.configuration.unreadable.to_string(), faults)

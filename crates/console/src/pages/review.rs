@@ -140,6 +140,8 @@ struct ReviewTemplate<'a> {
     queues: Vec<Choice>,
     fault: String,
     opens_duplicate: bool,
+    /// The other case as it was typed.
+    other: String,
     case: Option<Reviewed>,
     /// True if the list was not begun at its start.
     is_continued: bool,
@@ -304,6 +306,7 @@ async fn reviewed(
 struct Fault {
     text: String,
     opens_duplicate: bool,
+    other: String,
 }
 
 async fn render(
@@ -359,6 +362,7 @@ async fn render(
             queues: queues.into(),
             fault: fault.text,
             opens_duplicate: fault.opens_duplicate,
+            other: fault.other,
             case,
             is_continued: after.is_some(),
             last,
@@ -405,6 +409,7 @@ async fn review(
 ) -> Result<Response, Rejection> {
     let (Path(id), Form(form)) = (path?, form?);
     let typed = given(form.other).map(|other| other.to_ascii_uppercase());
+    let other = typed.clone().unwrap_or_default();
     let opinion = Opinion {
         verdict: form.verdict,
         duplicate_of: typed.or_else(|| given(form.of)),
@@ -430,6 +435,7 @@ async fn review(
             let fault = Fault {
                 text,
                 opens_duplicate: true,
+                other,
             };
             Ok(not_an_act(render(&app, &actor, &page, query, fault).await?))
         }

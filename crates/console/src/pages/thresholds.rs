@@ -428,6 +428,10 @@ async fn apply_and_show(
     page: Page,
     body: String,
 ) -> Result<Response, Rejection> {
+    // A rule is of all cameras.
+    if actor.is_restricted() {
+        return Err(Rejection::Restricted);
+    }
     let t = &page.t.ledger;
     let asked = Asked::parse(&body, &app.config(), &actor);
     let asked = asked.map_err(|fault| Rejection::BadRequest(fault.text(t)))?;

@@ -282,7 +282,8 @@ async fn add_token(
         "" => None,
         days => {
             let days = days.parse::<i64>().ok().filter(|days| (1..=3650).contains(days));
-            let days = days.ok_or_else(|| Rejection::BadRequest(page.t.account.days_hint.to_string()))?;
+            let t = &page.t.account;
+            let days = days.ok_or_else(|| Rejection::BadRequest(format!("{}: {}", t.days, t.days_hint)))?;
             Some(Timestamp::now() + SignedDuration::from_hours(24 * days))
         }
     };

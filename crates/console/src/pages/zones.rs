@@ -12,7 +12,7 @@ use askama::Template;
 use axum::{
     Json,
     extract::{Path, State, rejection::PathRejection},
-    http::{HeaderValue, header::CACHE_CONTROL},
+    http::{HeaderValue, StatusCode, header::CACHE_CONTROL},
     response::{IntoResponse, Response},
 };
 use gridwatch_config::{Config, Language, Role};
@@ -55,6 +55,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .get("/cameras/{view}/zones", viewer, show)
         .get("/cameras/{view}/zones/layers", viewer, layers)
         .get("/cameras/{view}/zones/saved", viewer, saved)
+        .get("/cameras/{view}/zones/picture", viewer, first_picture)
 }
 
 /// The newest picture of a view for an editor over it.
@@ -86,6 +87,23 @@ impl EditorPicture {
         data["width"] = self.size.0.into();
         data["height"] = self.size.1.into();
     }
+}
+
+/// The newest picture for an editor that was opened before the view's first look; nothing (204) until there is one.
+async fn first_picture(
+    State(app): State<Arc<App>>,
+    actor: Actor,
+    page: Page,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Response, Rejection> {
+    let view = CameraId::from(path?.0);
+    parts::path_of(&app, &actor, &view)?;
+    let picture = EditorPicture::of(&app, &page, &view);
+    let no_store = [(CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+    if picture.url.is_empty() {
+        return Ok((StatusCode::NO_CONTENT, no_store).into_response());
+    }
+    Ok((no_store, Json(json!({ "picture": picture.url }))).into_response())
 }
 
 #[derive(Template)]

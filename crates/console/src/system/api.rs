@@ -7,7 +7,7 @@ use axum::{
     body::Body,
     extract::{
         Path, Query, State,
-        rejection::{JsonRejection, PathRejection, QueryRejection},
+        rejection::{PathRejection, QueryRejection},
     },
     http::{
         HeaderMap, HeaderValue, Method,
@@ -34,6 +34,7 @@ use crate::{
     identity::Actor,
     openapi::{Answer, Operation, SchemaOf, schema},
     routes::{ActDetails, Routes},
+    values::{JsonObject, Whole},
 };
 
 /// Adds the operations.
@@ -216,6 +217,7 @@ async fn show_system(State(app): State<Arc<App>>, actor: Actor) -> Result<Json<O
 
 /// Which messages.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct OutboxQuery {
     /// Only messages in quarantine.
     #[serde(default)]
@@ -244,10 +246,10 @@ struct RetryBody {
 async fn retry_outbox(
     State(app): State<Arc<App>>,
     actor: Actor,
-    body: Result<Json<RetryBody>, JsonRejection>,
+    body: Result<JsonObject<RetryBody>, Rejection>,
 ) -> Result<Response, Rejection> {
     expect_whole_box(&app, &actor)?;
-    let Json(body) = body?;
+    let JsonObject(body) = body?;
     let (details, released) = retry(&app, body.case).await?;
     Ok(details.on(Json(released)))
 }
@@ -286,9 +288,9 @@ async fn use_model(
     State(app): State<Arc<App>>,
     actor: Actor,
     path: Result<Path<String>, PathRejection>,
-    body: Result<Json<UseBody>, JsonRejection>,
+    body: Result<JsonObject<UseBody>, Rejection>,
 ) -> Result<Response, Rejection> {
-    let (Path(id), Json(body)) = (path?, body?);
+    let (Path(id), JsonObject(body)) = (path?, body?);
     let wanted = Wanted::Use(UseRequest {
         version: body.version,
         now: body.now,
@@ -310,9 +312,9 @@ async fn roll_back_model(
     State(app): State<Arc<App>>,
     actor: Actor,
     path: Result<Path<String>, PathRejection>,
-    body: Result<Json<RollbackBody>, JsonRejection>,
+    body: Result<JsonObject<RollbackBody>, Rejection>,
 ) -> Result<Response, Rejection> {
-    let (Path(id), Json(body)) = (path?, body?);
+    let (Path(id), JsonObject(body)) = (path?, body?);
     Ok(answered(request(&app, &actor, id, body.camera, Wanted::RollBack).await))
 }
 
@@ -326,9 +328,9 @@ struct ShadowBody {
     /// Only this camera.
     #[serde(default)]
     camera: Option<String>,
-    /// Looks over all its cameras, 1 to 1,000,000. Default 1000.
+    /// Looks over all its cameras. Default 1000.
     #[serde(default)]
-    looks: Option<u32>,
+    looks: Option<Whole<1, { models::MAX_LOOKS }>>,
     /// Stop the shadow run instead.
     #[serde(default)]
     stop: bool,
@@ -341,19 +343,17 @@ async fn shadow_model(
     State(app): State<Arc<App>>,
     actor: Actor,
     path: Result<Path<String>, PathRejection>,
-    body: Result<Json<ShadowBody>, JsonRejection>,
+    body: Result<JsonObject<ShadowBody>, Rejection>,
 ) -> Result<Response, Rejection> {
-    let (Path(id), Json(body)) = (path?, body?);
+    let (Path(id), JsonObject(body)) = (path?, body?);
     let wanted = match (body.stop, body.version) {
         (true, _) => Wanted::StopShadow,
         (false, Some(version)) => Wanted::Shadow {
             version,
-            looks: body.looks.unwrap_or(SHADOW_LOOKS),
+            looks: body.looks.map_or(SHADOW_LOOKS, Whole::get),
         },
         (false, None) => {
-            return Err(Rejection::BadRequest(
-                "version: name the one to run, or set `stop`".into(),
-            ));
+            return Err(Rejection::Unfit("version: name the one to run, or set `stop`".into()));
         }
     };
     Ok(answered(request(&app, &actor, id, body.camera, wanted).await))
@@ -453,7 +453,7 @@ async fn list_audit(
 async fn make_bundle(
     State(app): State<Arc<App>>,
     actor: Actor,
-    body: Result<Json<BundleOptions>, JsonRejection>,
+    body: Result<JsonObject<BundleOptions>, Rejection>,
 ) -> Result<Response, Rejection> {
     expect_whole_box(&app, &actor)?;
     bundle::download(&app, body?.0).await

@@ -16,6 +16,7 @@ const PAGE: usize = 50;
 
 /// Which page of the audit log.
 #[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct AuditQuery {
     /// Only acts before this line of the chain.
     #[serde(default)]

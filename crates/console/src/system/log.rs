@@ -56,6 +56,7 @@ impl Level {
 
 /// Which lines are shown.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct LogQuery {
     /// Only lines of this level and more severe ones.
     #[serde(default)]

@@ -30,7 +30,7 @@ const STALL: Duration = Duration::from_secs(30);
 /// Space on the disk that an upload leaves: cases need it more.
 const RESERVE: u64 = 256 << 20;
 /// Looks of a shadow run, at most; as for `gridwatch model shadow`.
-const MAX_LOOKS: u32 = 1_000_000;
+pub(crate) const MAX_LOOKS: u32 = 1_000_000;
 
 /// A configured model.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -373,6 +373,7 @@ impl JsonSchema for PackageBody {
 
 /// Query of an installation, for its size before the upload.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct InstallQuery {
     /// Name of the package's file, for the audit log.
     #[serde(default)]

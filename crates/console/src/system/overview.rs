@@ -187,9 +187,9 @@ pub(crate) async fn read(app: &Arc<App>, actor: &Actor) -> Result<Overview, Reje
         let camera = record.camera.split('.').next().unwrap_or_default();
         seen.as_ref().is_none_or(|seen| seen.iter().any(|seen| seen == camera))
     };
-    let configuration = app.daemon.configuration();
+    let (readiness, configuration) = actor.standing(&*app.daemon);
     Ok(Overview {
-        readiness: app.daemon.readiness(),
+        readiness,
         version: env!("CARGO_PKG_VERSION"),
         onnxruntime: app.daemon.onnxruntime(),
         configuration_sha256: configuration.sha256,

@@ -455,7 +455,9 @@ fn a_program_adds_and_removes_a_camera_with_ids_that_could_be_paths_refused() {
         &"x".repeat(65),
     ] {
         let answer = send("POST", "/api/v1/cameras", &add(hostile));
-        assert_eq!(answer.status, 400, "{hostile:?}: {}", answer.text());
+        // The path of the page that adds cameras is an id like others, and taken.
+        let status = if hostile == "add" { 422 } else { 400 };
+        assert_eq!(answer.status, status, "{hostile:?}: {}", answer.text());
     }
     assert_eq!(send("POST", "/api/v1/cameras", &add("street-a")).status, 409);
     assert_eq!(fs::read(main_file(&served)).unwrap(), before);
@@ -499,7 +501,7 @@ fn a_search_shows_what_answers_and_ends() {
                 &[("interface", "192.0.2.77")]
             )
             .status,
-        400,
+        422,
         "no interface of this box"
     );
     let answer = served.post(&mut browser, "/cameras/add", "/cameras/add/search", &[]);

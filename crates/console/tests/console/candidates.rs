@@ -46,7 +46,7 @@ fn what_was_not_filed_is_listed_with_what_was_missing() {
         chinese.text()
     );
 
-    let list = viewer.ask(&format!("/api/v1/candidates?{DAY}&unstarted=1")).json();
+    let list = viewer.ask(&format!("/api/v1/candidates?{DAY}&unstarted=true")).json();
     assert_eq!(list["reasons"]["score_too_low"], 1, "{list}");
     assert_eq!(list["reasons"]["left_before_dwell"], 1, "{list}");
     let newest = &list["candidates"][0];
@@ -63,7 +63,7 @@ fn what_was_not_filed_is_listed_with_what_was_missing() {
         page.text()
     );
     let list = east
-        .ask(&format!("/api/v1/candidates?{DAY}&unstarted=1&camera=square-c"))
+        .ask(&format!("/api/v1/candidates?{DAY}&unstarted=true&camera=square-c"))
         .json();
     assert_eq!((&list["count"], &list["reasons"]), (&0.into(), &serde_json::json!({})));
 }
@@ -77,7 +77,7 @@ fn a_time_that_is_too_long_or_none_is_refused_in_words() {
         let page = viewer.ask(&format!("/candidates?{query}"));
         assert_eq!(page.status, 200);
         assert!(page.contains("At most 14 days at once"), "{}", page.text());
-        assert_eq!(viewer.ask(&format!("/api/v1/candidates?{query}")).status, 400);
+        assert_eq!(viewer.ask(&format!("/api/v1/candidates?{query}")).status, 422);
     }
     let page = viewer.ask("/candidates?from=yesterday");
     assert!(page.contains("The input is not valid: yesterday"), "{}", page.text());

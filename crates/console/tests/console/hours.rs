@@ -56,7 +56,7 @@ fn schedules_are_added_changed_and_removed_while_nothing_names_them() {
     let again = [("revision", &*revision(&mut operator)), ("id", "market")];
     assert_eq!(
         served.post(&mut operator, "/hours", "/hours", &again).status,
-        400,
+        409,
         "exists already"
     );
     // A zone names it: it cannot be removed.

@@ -333,13 +333,14 @@ fn programs_review_by_the_api_and_see_progress_and_agreement() {
     }
     let other = format!(r#"{{"verdict":"duplicate","duplicate_of":"{}"}}"#, ids[0]);
     assert_eq!(put(&ids[1], &other).status, 204);
-    for wrong in [
-        r#"{"verdict":"maybe"}"#,
-        r#"{"verdict":"duplicate"}"#,
-        "{}",
-        r#"{"verdict":"true","x":1}"#,
+    for (wrong, status) in [
+        (r#"{"verdict":"maybe"}"#, 400),
+        (r#"{"verdict":"duplicate"}"#, 422),
+        ("{}", 400),
+        (r#"["true"]"#, 400),
+        (r#"{"verdict":"true","x":1}"#, 400),
     ] {
-        assert_eq!(put(&ids[0], wrong).status, 400, "{wrong}");
+        assert_eq!(put(&ids[0], wrong).status, status, "{wrong}");
     }
     let told = operator.get(&format!("/api/v1/cases/{}/reviews", ids[1])).json();
     assert_eq!(

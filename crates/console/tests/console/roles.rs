@@ -1,6 +1,6 @@
 //! Every route states who may use it, and is refused to all others.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs, path::Path};
 
 use gridwatch_console::Role;
 
@@ -168,5 +168,28 @@ fn unmasked_pictures_are_for_the_configured_roles_and_each_is_recorded_first() {
         (admin.get(unmasked).status, admin.get(&evidence).status),
         (500, 500),
         "not shown if not recorded"
+    );
+}
+
+/// The browser tests visit each page of this list, so that none is added that they do not know. `GRIDWATCH_BLESS=1` writes it.
+#[test]
+fn the_browser_tests_know_every_route_that_is_read() {
+    let served = Served::start();
+    let paths: BTreeSet<&str> = served
+        .routes
+        .iter()
+        .filter(|route| route.method == "GET" && !route.path.starts_with("/api/"))
+        .map(|route| route.path)
+        .collect();
+    let current = serde_json::to_string_pretty(&paths).unwrap() + "\n";
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("web/test/e2e/harness/routes.json");
+    if std::env::var_os("GRIDWATCH_BLESS").is_some() {
+        fs::write(&file, &current).unwrap();
+    }
+    assert_eq!(
+        fs::read_to_string(&file).unwrap_or_default(),
+        current,
+        "{} is out of date",
+        file.display()
     );
 }

@@ -44,7 +44,7 @@ fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
     archive.into_inner().unwrap()
 }
 
-fn package(version: &str) -> Vec<u8> {
+pub(crate) fn package(version: &str) -> Vec<u8> {
     archive(&[
         ("swap/model.toml", &manifest(version)),
         ("swap/model.onnx", &swap("model.onnx")),
@@ -447,7 +447,7 @@ fn bad_requests_about_models_are_refused_with_words() {
             400,
             "looks",
         ),
-        ("garbage_nano_416/shadow", r#"{}"#, 400, "version"),
+        ("garbage_nano_416/shadow", r#"{}"#, 422, "version"),
         (
             "garbage_nano_416/shadow",
             r#"{"stop":true}"#,

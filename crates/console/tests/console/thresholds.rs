@@ -204,14 +204,17 @@ fn a_change_of_somebody_else_is_shown_and_not_overwritten() {
     let applied = program.send("POST", url, "application/json", body.as_bytes());
     assert_eq!(applied.status, 200, "{}", applied.text());
     assert_eq!(served.config().plan.rules[0].day.start, 0.4);
-    for wrong in [
-        "{}".to_owned(),
-        format!("{{\"revision\":\"{revision}\",\"thresholds\":{{\"colour\":1}}}}"),
-        format!("{{\"revision\":\"{revision}\",\"thresholds\":{{\"start_score\":7}}}}"),
-        format!("{{\"revision\":\"{revision}\",\"thresholds\":{{}}}}"),
+    for (thresholds, status) in [
+        ("\"colour\":1", 400),
+        ("\"start_score\":7", 400),
+        // The rule has none.
+        ("\"except_score\":0.5", 422),
+        // Nothing would change.
+        ("", 422),
     ] {
+        let wrong = format!("{{\"revision\":\"{revision}\",\"thresholds\":{{{thresholds}}}}}");
         let answer = program.send("POST", url, "application/json", wrong.as_bytes());
-        assert_eq!(answer.status, 400, "{wrong}: {}", answer.text());
+        assert_eq!(answer.status, status, "{wrong}: {}", answer.text());
     }
     let outcomes: Vec<bool> = served
         .street
@@ -275,6 +278,20 @@ fn mistakes_are_told_in_words() {
         let answer = viewer.ask(&format!("/api/v1/what-if?{query}"));
         assert!(matches!(answer.status, 400 | 404), "{query}: {}", answer.text());
     }
+    // A program learns of what a form's reader would pass over.
+    for (query, status) in [
+        ("colour=1", 400),
+        ("rule=", 400),
+        ("rule=garbage&rule=garbage", 400),
+        ("curve=colour", 400),
+        ("precision=NaN", 400),
+        ("days=1.5", 400),
+        ("rule=garbage&except_score=0.5", 422),
+        ("rule=garbage&curve=except_score", 422),
+    ] {
+        let answer = viewer.ask(&format!("/api/v1/what-if?{query}"));
+        assert_eq!(answer.status, status, "{query}: {}", answer.text());
+    }
 }
 
 #[test]
@@ -286,7 +303,23 @@ fn without_records_the_page_says_what_to_do() {
         assert_eq!(page.status, 200, "{path}");
         assert!(page.contains("Nothing is recorded yet"), "{path}: {}", page.text());
     }
-    assert_eq!(viewer.ask("/api/v1/what-if").status, 503);
+    let answer = viewer.ask("/api/v1/what-if");
+    assert!(
+        answer.status == 404 && answer.contains("no look in that time"),
+        "{}",
+        answer.text()
+    );
+    for (path, list) in [
+        ("/api/v1/candidates", "candidates"),
+        ("/api/v1/views/street-a/looks", "looks"),
+    ] {
+        let answer = viewer.ask(path);
+        assert_eq!(
+            (answer.status, &answer.json()[list]),
+            (200, &serde_json::json!([])),
+            "{path}"
+        );
+    }
     let off = Served::with_users_and(|file| file.ledger.enabled = false);
     let mut viewer = english(&off, "viewer");
     for path in ["/thresholds", "/candidates", "/cameras/street-a/looks"] {

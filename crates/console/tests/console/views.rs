@@ -38,7 +38,7 @@ fn a_moved_view_is_shown_and_confirmed_once() {
     assert!(operator.get("/cameras/street-a/aim").contains("将在下一次查看时处理"));
     assert_eq!(
         served.post(&mut operator, "/account", confirm, &[]).status,
-        503,
+        409,
         "one request at a time"
     );
     assert_eq!(files.take_request().unwrap(), Some(ViewRequest::Confirm));
@@ -49,7 +49,7 @@ fn a_moved_view_is_shown_and_confirmed_once() {
         .map(|act| &act.outcome)
         .collect();
     assert!(
-        matches!(outcomes[..], [Outcome::Done, Outcome::Failed(_)]),
+        matches!(outcomes[..], [Outcome::Done, Outcome::Refused(_)]),
         "{outcomes:?}"
     );
 }
@@ -73,7 +73,7 @@ fn confirming_takes_an_operator_and_a_view_that_stands_still() {
         served
             .post(&mut operator, unwatched, &format!("{unwatched}/confirm"), &[])
             .status,
-        400
+        409
     );
     assert_eq!(
         served.logged_in("east").get("/cameras/street-a/aim/learned").status,

@@ -268,6 +268,11 @@ fn a_bad_pattern_and_an_invalid_file_are_reported() {
     let messages = Grid::parse("{", &spec).unwrap_err();
     assert!(matches!(messages[0], GridFault::BadPattern { .. }), "{messages:?}");
     assert!(matches!(messages[1], GridFault::NotGeoJson(_)), "{messages:?}");
+    // A private file that is named by mistake, or on purpose, is not repeated in the message.
+    for secret in [r#""hunter2""#, r#""a\"hunter2""#, r#"{"type":"hunter2"}"#, "hunter2"] {
+        let messages = Grid::parse(secret, &spec).unwrap_err();
+        assert!(!format!("{messages:?}").contains("hunter2"), "{messages:?}");
+    }
     assert_eq!(
         faults(&file(vec![])),
         ["the file contains no cells: export the unit cells as polygons"]

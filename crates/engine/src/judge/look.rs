@@ -143,7 +143,7 @@ impl<'a> RuleLook<'a> {
         let Some(zone_match) = match_zones(zones, self.rule, calendar, self.rule.anchor(&bbox), self.at) else {
             return Err(Rejected::new(Some(bbox), detection, NotFiled::OutsideZones));
         };
-        if let Some(why) = approval(self.plan, self.rule, self.camera, detection, &bbox) {
+        if let Some(why) = approval(self.plan, self.rule, self.camera, detection, &bbox, self.at) {
             return Err(Rejected::new(Some(bbox), detection, why));
         }
         // NaN is rejected too.

@@ -10,6 +10,7 @@ use crate::{
     geometry::Calibration,
     grid::Grid,
 };
+use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 /// The checked and compiled configuration of the engine.
@@ -104,6 +105,39 @@ pub struct ApprovedSign {
     pub number: Option<PhoneNumber>,
     /// The text on it, such as the shop's name, which is then approved in the view of every camera.
     pub text: Option<AdvertText>,
+    /// Days on which it is approved.
+    #[serde(default, skip_serializing_if = "Validity::is_always")]
+    pub valid: Validity,
+}
+
+/// The days on which a permit holds, both included, in the city's local time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Validity {
+    /// The first day; `None`: always before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Date>,
+    /// The last day; `None`: without end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Date>,
+}
+
+impl Validity {
+    /// Every day.
+    pub const ALWAYS: Self = Self {
+        from: None,
+        until: None,
+    };
+
+    /// True if it holds on every day.
+    pub fn is_always(&self) -> bool {
+        *self == Self::ALWAYS
+    }
+
+    /// True if it holds on this day.
+    pub fn includes(&self, day: Date) -> bool {
+        self.from.is_none_or(|from| from <= day) && self.until.is_none_or(|until| day <= until)
+    }
 }
 
 /// A zone drawn in a camera's picture.
@@ -133,6 +167,9 @@ pub enum ZoneKind {
     Permitted {
         /// The schedule.
         during: ScheduleId,
+        /// Days on which it is permitted. A window belongs to the day on which it begins.
+        #[serde(default, skip_serializing_if = "Validity::is_always")]
+        valid: Validity,
     },
     /// Container ground: objects here do not count for rules with [`Rule::outside_containers`].
     Container,

@@ -13,6 +13,7 @@ use tracing::{debug, error, info};
 
 use super::{
     ConnectionEnd, FORWARDED_AFTER, Session, replies::PendingReplies, sender::Sender, sending::PendingPublish,
+    sites::SiteClaims,
 };
 use crate::{
     LinkProblem,
@@ -223,10 +224,12 @@ impl Connection {
         let replies = self
             .client
             .subscribe(vec![session.connector.topics.reply()], RetainHandling::SkipRetained);
-        let claims = session.sites.as_ref().map_or_else(
-            || Ok(std::future::ready(SubscribeOutcome::Granted).boxed()),
-            |sites| self.client.subscribe(sites.filters(), RetainHandling::SendRetained),
-        );
+        let filters = session.sites.as_ref().map(SiteClaims::filters).unwrap_or_default();
+        // A box without cameras has no sites, and MQTT no subscription to nothing.
+        let claims = match filters.is_empty() {
+            true => Ok(std::future::ready(SubscribeOutcome::Granted).boxed()),
+            false => self.client.subscribe(filters, RetainHandling::SendRetained),
+        };
         match (self.client.send(online), replies, claims) {
             (Ok(_), Ok(replies), Ok(claims)) => self.subscribing = Some(futures::future::join(replies, claims).boxed()),
             (status, replies, claims) => error!(

@@ -280,6 +280,7 @@ impl<'a> Pipeline<'a> {
                 bbox: d.bbox.within_picture()?,
                 number: None,
                 text: None,
+                valid: gridwatch_engine::Validity::ALWAYS,
             })
         });
         let approved = approved.collect();

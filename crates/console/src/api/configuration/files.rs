@@ -6,7 +6,7 @@ use axum::{
     Json,
     extract::{
         Path, Query, State,
-        rejection::{JsonRejection, PathRejection, QueryRejection},
+        rejection::{PathRejection, QueryRejection},
     },
     http::StatusCode,
     response::{IntoResponse, Response},
@@ -27,6 +27,7 @@ use crate::{
     identity::Actor,
     page::Page,
     routes::ActDetails,
+    values::{JsonObject, Text},
 };
 
 /// Which configuration is in force.
@@ -88,11 +89,12 @@ pub(super) async fn versions(State(app): State<Arc<App>>, actor: Actor) -> Resul
 
 /// Two versions to be compared.
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct SidesQuery {
     /// Number of a version, or `current`.
-    from: String,
+    from: Side,
     /// Number of a version, or `current`.
-    to: String,
+    to: Side,
 }
 
 /// One difference.
@@ -123,7 +125,7 @@ pub(super) async fn changes(
 ) -> Result<Json<Vec<ChangeAnswer>>, Rejection> {
     expect_unrestricted(&actor)?;
     let Query(SidesQuery { from, to }) = query?;
-    let changes = history::changes(&app, Side::parse(&from)?, Side::parse(&to)?).await?;
+    let changes = history::changes(&app, from, to).await?;
     let changes = changes
         .into_iter()
         .take(configuration::MAX_CHANGES)
@@ -138,6 +140,10 @@ pub(super) async fn changes(
     Ok(Json(changes.collect()))
 }
 
+/// Number of a version.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct Number(u64);
+
 /// Why a version is restored.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -145,7 +151,7 @@ pub(super) struct RestoreBody {
     /// The revision of the present files.
     revision: String,
     /// The reason; it stands in the list of versions.
-    #[schemars(length(min = 1, max = 1000))]
+    #[schemars(length(max = MAX_REASON), regex(pattern = r"\S"))]
     why: String,
 }
 
@@ -153,28 +159,35 @@ pub(super) async fn restore(
     State(app): State<Arc<App>>,
     actor: Actor,
     page: Page,
-    path: Result<Path<u64>, PathRejection>,
-    body: Result<Json<RestoreBody>, JsonRejection>,
+    path: Result<Path<Number>, PathRejection>,
+    body: Result<JsonObject<RestoreBody>, Rejection>,
 ) -> Result<Response, Rejection> {
     expect_unrestricted(&actor)?;
-    let (Path(id), Json(body)) = (path?, body?);
+    let (Path(Number(id)), JsonObject(body)) = (path?, body?);
     let why = reason(&body.why)?;
     let details = ActDetails::new("restored", id).with("why", &why);
     let outcome = history::restore(&app, &actor, id, body.revision, why).await?;
     Ok(answer(&page, details, outcome, Value::Null))
 }
 
+/// Longest reason, in characters.
+const MAX_REASON: usize = 1000;
+
 /// A reason that was given.
 pub(crate) fn reason(text: &str) -> Result<String, Rejection> {
+    let is_short = text.chars().count() <= MAX_REASON;
     let text = text.trim();
-    match text.is_empty() || text.len() > 1000 {
-        true => Err(Rejection::BadRequest("why: give a reason of at most 1000 bytes".into())),
+    match text.is_empty() || !is_short {
+        true => Err(Rejection::BadRequest(
+            "why: give a reason of at most 1000 characters".into(),
+        )),
         false => Ok(text.to_owned()),
     }
 }
 
 /// A file of the configuration.
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct FileQuery {
     /// `edge.toml`, or such as `conf.d/gate.toml`; default: the main file.
     file: Option<String>,
@@ -227,23 +240,23 @@ pub(super) struct TextBody {
     text: Option<String>,
     /// The reason; it stands in the list of versions.
     #[serde(default)]
-    why: String,
+    why: Text<1000>,
 }
 
 pub(super) async fn set_text(
     State(app): State<Arc<App>>,
     actor: Actor,
     page: Page,
-    body: Result<Json<TextBody>, JsonRejection>,
+    body: Result<JsonObject<TextBody>, Rejection>,
 ) -> Result<Response, Rejection> {
     expect_unrestricted(&actor)?;
-    let Json(body) = body?;
-    let details = ActDetails::new("file", &body.file).with("why", body.why.trim());
+    let JsonObject(body) = body?;
+    let details = ActDetails::new("file", &body.file).with("why", body.why.as_str().trim());
     let edit = TextEdit {
         file: body.file,
         text: body.text,
         revision: body.revision,
-        why: body.why.trim().to_owned(),
+        why: body.why.as_str().trim().to_owned(),
     };
     let outcome = history::save_text(&app, &actor, edit).await?;
     Ok(answer(&page, details, outcome, Value::Null))

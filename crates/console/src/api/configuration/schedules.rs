@@ -6,7 +6,7 @@ use axum::{
     Json,
     extract::{
         Path, Query, State,
-        rejection::{JsonRejection, PathRejection, QueryRejection},
+        rejection::{PathRejection, QueryRejection},
     },
     response::{IntoResponse, Response},
 };
@@ -23,6 +23,7 @@ use crate::{
     identity::Actor,
     page::Page,
     routes::ActDetails,
+    values::{Id, JsonObject},
 };
 
 /// The schedules.
@@ -62,13 +63,14 @@ pub(super) async fn set_schedule(
     State(app): State<Arc<App>>,
     actor: Actor,
     page: Page,
-    path: Result<Path<String>, PathRejection>,
-    body: Result<Json<WindowsBody>, JsonRejection>,
+    path: Result<Path<Id>, PathRejection>,
+    body: Result<JsonObject<WindowsBody>, Rejection>,
 ) -> Result<Response, Rejection> {
-    let (Path(id), Json(body)) = (path?, body?);
-    let outcome = parts::save_windows(&app, &actor, &id, body.revision, body.windows).await?;
-    let present = present_schedule(&app, &id, &outcome).await?;
-    Ok(answer(&page, ActDetails::new("schedule", &id), outcome, present))
+    let (Path(id), JsonObject(body)) = (path?, body?);
+    let id = id.as_str();
+    let outcome = parts::save_windows(&app, &actor, id, body.revision, body.windows).await?;
+    let present = present_schedule(&app, id, &outcome).await?;
+    Ok(answer(&page, ActDetails::new("schedule", id), outcome, present))
 }
 
 /// What a conflict tells of a schedule.
@@ -87,20 +89,22 @@ pub(super) async fn present_schedule(app: &Arc<App>, id: &str, outcome: &EditOut
 
 /// The revision that a change is based on.
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct RevisionQuery {
     /// The revision that the change is based on.
-    revision: String,
+    pub(super) revision: String,
 }
 
 pub(super) async fn remove_schedule(
     State(app): State<Arc<App>>,
     actor: Actor,
     page: Page,
-    path: Result<Path<String>, PathRejection>,
+    path: Result<Path<Id>, PathRejection>,
     query: Result<Query<RevisionQuery>, QueryRejection>,
 ) -> Result<Response, Rejection> {
     let (Path(id), Query(RevisionQuery { revision })) = (path?, query?);
-    let outcome = parts::remove_schedule(&app, &actor, &id, revision).await?;
-    let present = present_schedule(&app, &id, &outcome).await?;
-    Ok(answer(&page, ActDetails::new("schedule", &id), outcome, present))
+    let id = id.as_str();
+    let outcome = parts::remove_schedule(&app, &actor, id, revision).await?;
+    let present = present_schedule(&app, id, &outcome).await?;
+    Ok(answer(&page, ActDetails::new("schedule", id), outcome, present))
 }

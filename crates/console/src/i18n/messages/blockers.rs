@@ -32,6 +32,10 @@ pub(super) const CHINESE: &[(&str, &str)] = &[
     ("moved", "偏移"),
     ("camera {id}: {since}", "摄像机 {id}：{since}"),
     ("camera {id}: {since}: {cause}", "摄像机 {id}：{since}，{cause}"),
+    (
+        "no cameras are configured: nothing is watched",
+        "没有配置摄像机：目前什么也不监控",
+    ),
     ("and {more} more", "另有 {more} 路"),
     (
         "no camera has a clear view: {named}",

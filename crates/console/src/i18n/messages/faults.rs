@@ -261,8 +261,8 @@ pub(super) const CHINESE: &[(&str, &str)] = &[
         "城市事部件分类文件，如 categories/default.toml",
     ),
     (
-        "rules {as_str} and {as_str2} share a label but use different models for the second look",
-        "规则 {as_str} 与 {as_str2} 有相同的标签，但复核模型不同",
+        "rules {one} and {other} share a label but use different models for the second look",
+        "规则 {one} 与 {other} 有相同的标签，但复核模型不同",
     ),
     (
         "set the same second_look.model in both",
@@ -496,78 +496,29 @@ pub(super) const CHINESE: &[(&str, &str)] = &[
         "{day} 不是周末，本来就是工作日",
     ),
     ("check the date", "请核对日期"),
-    // Calibration and place.
+    ("use YYYY-MM-DD, such as 2026-10-31", "请写 YYYY-MM-DD，如 2026-10-31"),
     (
-        "use the coordinate system given by the calibration's crs",
-        "请用标定 crs 指定的坐标系",
+        "{until} is before valid_from ({from})",
+        "{until} 早于 valid_from（{from}）",
+    ),
+    ("give the last day on which it is permitted", "请填允许的最后一天"),
+    (
+        "expired on {until}: what stands here is not permitted any more",
+        "已于 {until} 到期：此处的摆放不再允许",
     ),
     (
-        "k1 = {k1}, k2 = {k2} is not invertible: two points of the scene would share one image point",
-        "k1 = {k1}、k2 = {k2} 不可逆：场景中两点会落在同一像点",
+        "set a later day if it was renewed, or remove the zone",
+        "如已续期请改日期，否则请删除该区域",
     ),
-    (
-        "with k2 = 0, use a k1 above -0.14; fisheye lenses cannot be calibrated",
-        "k2 = 0 时 k1 应大于 -0.14；鱼眼镜头不能标定",
-    ),
-    ("{e}; image points: {pairs}", "无法标定：{e}；像点：{pairs}"),
-    (
-        "pair corners of paving, kerbs or markings that are also on the map, spread over the ground",
-        "请选地图上也有的铺装、路缘或标线的角点，分散在地面上",
-    ),
-    ("the GeoJSON file of the city's cells", "城市单元网格的 GeoJSON 文件"),
-    ("cannot read the file: {e}", "无法读取文件：{e}"),
-    (
-        "list its corners in order around the cell; as it is, the area of the cell is undefined",
-        "请沿边界依次列出顶点；目前单元网格的面积不确定",
-    ),
-    (
-        "assign the area to one of them; until then, it would be filed under the lower code",
-        "请把该处划归其中之一；在此之前按较小的代码立案",
-    ),
-    (
-        "assign the area to a cell, unless the gap is intended; detections there are not filed (outside_grid)",
-        "除非有意留空，请把该处划入某个单元网格；那里的目标不立案（outside_grid）",
-    ),
-    ("{g}, although cells surround it", "{g}（四周都有单元网格）"),
-    (
-        "shared borders {what} slightly in {count} places, {area_m2} m² in total; the largest, {area} m², is at [{lon}, {lat}]",
-        "相邻边界有 {count} 处略有出入（{what}），共 {area_m2} 平方米；最大一处 {area} 平方米，位于 [{lon}, {lat}]",
-    ),
-    (
-        "harmless if caused by rounding to six decimals; to avoid it, export more decimals from cells that share corners",
-        "若由六位小数取整造成则无妨；如要避免，请从共用顶点的网格导出更多小数位",
-    ),
-    (
-        "is a local plane in metres, but `place` needs longitude and latitude",
-        "是以米为单位的平面坐标，而 `place` 需要经纬度",
-    ),
-    (
-        "set it in calibration.crs, for the point pairs only",
-        "请只在 calibration.crs 中为点对设置",
-    ),
-    (
-        "is {residual} m from where the other pairs predict it",
-        "与其他点对推算的位置相差 {residual} 米",
-    ),
-    (
-        "check that its image and ground points are the same spot; `gridwatch calibrate` draws them",
-        "请核对像点与地面点是否同一处；`gridwatch calibrate` 可画出它们",
-    ),
-    ("lon and lat are swapped", "经度与纬度填反了"),
-    (
-        "if it comes from a Chinese web map, set the camera's crs = \"GCJ-02\"; otherwise use a point on the ground that the view shows",
-        "坐标若取自国内网络地图，请设摄像机的 crs = \"GCJ-02\"；否则请用画面中地面上的一点",
-    ),
-    (
-        "use a point on the ground that the view shows, in the grid's coordinate system or in the one given by the camera's crs",
-        "请用画面中地面上的一点，坐标系与网格一致，或由摄像机的 crs 指定",
-    ),
-    (
-        "outside every cell of the grid: detections placed here are not filed (outside_grid)",
-        "不在任何单元网格内：定位于此的目标不立案（outside_grid）",
-    ),
-    ("and {more} more faults of this kind", "另有 {more} 处同类错误"),
     // Approved signs.
+    (
+        "{expired} of {total} approved signs have expired and count as new ones",
+        "{total} 块已批准招牌中有 {expired} 块已过期，按新招牌处理",
+    ),
+    (
+        "set a later valid_until for those that were renewed, and delete the others",
+        "已续期的请改 valid_until，其余请删除",
+    ),
     ("{recorded} is not a timestamp", "{recorded} 不是时间戳"),
     (
         "use RFC 3339 with an offset, such as 2026-11-22T10:00:00+08:00",
@@ -585,8 +536,8 @@ pub(super) const CHINESE: &[(&str, &str)] = &[
         "`gridwatch signs record` 为该摄像机写出的文件",
     ),
     (
-        "is {camera}, but the file is used for {camera2}",
-        "是 {camera}，但文件用于 {camera2}",
+        "is {camera}, but the file is used for {view}",
+        "是 {camera}，但文件用于 {view}",
     ),
     (
         "give each view its own file; boxes recorded in another view would approve the wrong signs",

@@ -15,7 +15,7 @@ use gridwatch_config::{Camera, Config, Role};
 use gridwatch_engine::CameraId;
 use gridwatch_store::CaseQuery;
 
-use super::Fields;
+use super::{super::category_of, Fields};
 use crate::{
     add::{self, RemoveFault, Removed},
     app::App,
@@ -105,7 +105,7 @@ async fn template<'a>(
         (open + status.open_cases as usize, candidates + status.candidates)
     });
     let line = |record: gridwatch_contract::CaseRecord| CaseLine {
-        text: format!("{} {}", record.category_name, record.case_id),
+        text: format!("{} {}", category_of(page, &record), record.case_id),
         id: record.case_id,
     };
     Ok(AskTemplate {

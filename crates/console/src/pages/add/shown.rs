@@ -274,7 +274,11 @@ impl<'a> ProbeTemplate<'a> {
             clock: probe
                 .as_ref()
                 .and_then(|probe| clock_difference(probe))
-                .map(|seconds| t.clock_value.with("n", format!("{seconds:+.0}")).to_string())
+                .map(|seconds| {
+                    t.clock_value
+                        .with("n", format!("{:+.0}", seconds.round() + 0.0))
+                        .to_string()
+                })
                 .unwrap_or_default(),
             advice: probe.as_ref().map_or_else(Vec::new, |probe| advice(page, probe)),
             save: has_stream.then(|| save.for_probe(page, proposed, streams)),

@@ -25,6 +25,8 @@ struct Fact {
     value: String,
     /// Link of the value, below the base; empty: none.
     link: String,
+    /// True for what the configuration, a model or the case's own language say: not in the page's.
+    is_data: bool,
 }
 
 struct Picture {
@@ -178,6 +180,7 @@ fn facts(page: &Page, record: &CaseRecord) -> Vec<Fact> {
             name,
             value: value?,
             link: String::new(),
+            is_data: [t.description, t.address, t.advert_text, t.model, t.other_models].contains(&name),
         })
     });
     let mut facts: Vec<Fact> = known.collect();

@@ -57,7 +57,8 @@ impl From<AskFault> for Rejection {
     fn from(fault: AskFault) -> Self {
         match fault {
             AskFault::UnknownRule(_) => Self::NotFound,
-            fault => Self::BadRequest(fault.to_string()),
+            AskFault::NoRules => Self::Missing(fault.to_string()),
+            fault => Self::Unfit(fault.to_string()),
         }
     }
 }

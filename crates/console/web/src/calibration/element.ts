@@ -3,6 +3,7 @@
 import { Announcer } from "../lib/announcer";
 import { html, reconcile, setText } from "../lib/dom";
 import { keepEnter } from "../lib/enter";
+import { awaitPicture } from "../lib/first-picture";
 import type { Point } from "../lib/geometry";
 import { History } from "../lib/history";
 import { type TextKey, type Translate, translatorOf } from "../lib/i18n";
@@ -43,6 +44,8 @@ export class GroundCalibration extends HTMLElement {
   /** Fields of `calibration` besides the points, which the server needs for the fit. */
   private settings: Record<string, unknown> = {};
   private crs: string | null = null;
+  /** Pairs whose coordinates are being typed and are no numbers in range. */
+  private readonly unreadable = new Set<number>();
   private lastValue = "";
   private asked = "";
   private timer: ReturnType<typeof setTimeout> | undefined;
@@ -158,12 +161,13 @@ export class GroundCalibration extends HTMLElement {
     const [width, height] = [property(data, "width"), property(data, "height")];
     if (typeof width === "number" && typeof height === "number") canvas.stage.setSize({ width, height });
     const picture = textProperty(data, "picture") ?? fallback?.src ?? null;
-    if (picture) {
-      void canvas.stage.show(picture).then((shown) => {
-        if (!shown) this.status.say(t("picture.failed"));
-        canvas.render();
-      });
-    }
+    const show = async (url: string) => {
+      const isShown = await canvas.stage.show(url);
+      canvas.render();
+      return isShown;
+    };
+    if (this.hasAttribute("picture-url")) void awaitPicture(this, show);
+    else if (picture) void show(picture).then((isShown) => isShown || this.status.say(t("picture.failed")));
     this.addEventListener("keydown", (event) => this.shortcut(event));
     keepEnter(this);
     for (const type of ["change", "input"]) {
@@ -294,6 +298,10 @@ export class GroundCalibration extends HTMLElement {
   private summary(): readonly [string, string] {
     const { state, t } = this;
     const complete = this.complete().length;
+    const unreadable = (this.history?.state ?? []).findIndex(({ key, ground }) => ground === null && this.unreadable.has(key));
+    if (unreadable >= 0) {
+      return ["is-danger", t(isLocal(this.crs) ? "calibration.unreadable_m" : "calibration.unreadable_degrees", { n: unreadable + 1 })];
+    }
     switch (state.kind) {
       case "few":
         return ["", t("calibration.few", { count: complete, min: MIN_PAIRS })];
@@ -324,7 +332,12 @@ export class GroundCalibration extends HTMLElement {
         autocomplete: "off",
         readonly: isReadOnly,
       });
-      input.addEventListener("input", () => this.typed(key, inputs as [HTMLInputElement, HTMLInputElement]));
+      // Two numbers in one field are taken apart when they have come at once, or are complete: while they are typed, every digit would look like the last one.
+      input.addEventListener("input", (event) => {
+        const isTyped = event instanceof InputEvent && (event.data ?? "").length <= 1 && /^(insertText|delete)/.test(event.inputType);
+        this.typed(key, inputs as [HTMLInputElement, HTMLInputElement], !isTyped);
+      });
+      input.addEventListener("change", () => this.typed(key, inputs as [HTMLInputElement, HTMLInputElement], true));
       input.addEventListener("paste", (event) => {
         const both = parseGround(event.clipboardData?.getData("text") ?? "");
         if (!both || isReadOnly) return;
@@ -346,15 +359,18 @@ export class GroundCalibration extends HTMLElement {
     );
   }
 
-  private typed(key: number, [x, y]: [HTMLInputElement, HTMLInputElement]): void {
-    // Two numbers in one field are a pair, as from a map on a phone, where pasting is typing.
-    const both = parseGround(x.value) ?? (x.value.trim() === "" ? parseGround(y.value) : null);
+  private typed(key: number, [x, y]: [HTMLInputElement, HTMLInputElement], isWhole: boolean): void {
+    // Two numbers in one field are a pair, as from a map.
+    const both = isWhole ? (parseGround(x.value) ?? (x.value.trim() === "" ? parseGround(y.value) : null)) : null;
     const [lon, lat] = both ?? [parseNumber(x.value), parseNumber(y.value)];
     const ground: Ground | null = lon !== null && lat !== null && isGroundInRange([lon, lat], this.crs) ? [lon, lat] : null;
-    const isBad = (input: HTMLInputElement, value: number | null) =>
-      input.value.trim() !== "" && (value === null || (lon !== null && lat !== null && ground === null));
-    x.setAttribute("aria-invalid", String(isBad(x, lon)));
-    y.setAttribute("aria-invalid", String(isBad(y, lat)));
+    const isBad = (input: HTMLInputElement, value: Ground | null) =>
+      input.value.trim() !== "" &&
+      (value === null ? isWhole || parseGround(input.value) === null : !isGroundInRange(value, this.crs));
+    x.setAttribute("aria-invalid", String(isBad(x, lon === null ? null : [lon, 0])));
+    y.setAttribute("aria-invalid", String(isBad(y, lat === null ? null : [0, lat])));
+    if (x.matches("[aria-invalid=true]") || y.matches("[aria-invalid=true]")) this.unreadable.add(key);
+    else this.unreadable.delete(key);
     this.change(key, (pair) => ({ ...pair, ground }), `ground:${key}`);
   }
 
@@ -372,11 +388,16 @@ export class GroundCalibration extends HTMLElement {
       // What is typed stays as it is typed while it means the same: `34.70`.
       if (parseNumber(x.value) !== pair.ground[0]) x.value = String(pair.ground[0]);
       if (parseNumber(y.value) !== pair.ground[1]) y.value = String(pair.ground[1]);
-    } else if (parseNumber(x.value) !== null && parseNumber(y.value) !== null && x.getAttribute("aria-invalid") !== "true") {
+    } else if (![x, y].some((input) => parseNumber(input.value) === null || input.getAttribute("aria-invalid") === "true")) {
       // Undone: the pair has no ground point any more.
       x.value = "";
       y.value = "";
     }
+    // A form that was sent without this pair would lose it.
+    const missing = pair.ground ? "" : t("calibration.incomplete", { n: index + 1 });
+    const isFirst = x.value.trim() === "" || x.getAttribute("aria-invalid") === "true";
+    x.setCustomValidity(isFirst ? missing : "");
+    y.setCustomValidity(isFirst ? "" : missing);
     const residual = this.residual(pair);
     setText(
       row.querySelector(".residual")!,

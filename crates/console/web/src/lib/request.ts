@@ -14,11 +14,25 @@ export interface Reply {
  * Sends `body` as JSON. `token` goes into `X-CSRF-Token`. Never throws: without a reply the status is 0. An abort by `signal` is no reply
  * either.
  */
-export async function sendJson(
+export function sendJson(
   method: "POST" | "PUT",
   url: string,
   body: unknown,
   token: string | null,
+  signal?: AbortSignal,
+): Promise<Reply> {
+  const headers = { "Content-Type": "application/json", ...(token ? { "X-CSRF-Token": token } : {}) };
+  return request(url, { method, headers, body: JSON.stringify(body) }, signal);
+}
+
+/** Asks for JSON; as `sendJson`. */
+export function getJson(url: string): Promise<Reply> {
+  return request(url, { method: "GET", headers: {} });
+}
+
+async function request(
+  url: string,
+  { headers, ...init }: { method: string; headers: Record<string, string>; body?: string },
   signal?: AbortSignal,
 ): Promise<Reply> {
   const controller = new AbortController();
@@ -27,10 +41,9 @@ export async function sendJson(
   signal?.addEventListener("abort", abort);
   try {
     const response = await fetch(url, {
-      method,
+      ...init,
       credentials: "same-origin",
-      headers: { "Content-Type": "application/json", Accept: "application/json", ...(token ? { "X-CSRF-Token": token } : {}) },
-      body: JSON.stringify(body),
+      headers: { Accept: "application/json", ...headers },
       signal: controller.signal,
     });
     return { status: response.status, body: await response.json().catch(() => null) };

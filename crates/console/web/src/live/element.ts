@@ -7,8 +7,10 @@ import { LivePlayer, type Reason } from "./player";
 
 /** Looks come every few seconds; asking more often shows nothing new. */
 const LOOK_EVERY_S = 10;
-/** Attempts after a stream that played has ended, before the operator is asked. */
+/** Attempts after a stream that played has ended, before looks are shown. */
 const RETRIES = 3;
+/** After a stream has broken, this long passes before it is asked whether the camera delivers again: what the page shows of it may be older. */
+const READY_AFTER_MS = 5000;
 
 export class LivePlayerElement extends HTMLElement {
   private t: Translate = () => "";
@@ -16,6 +18,9 @@ export class LivePlayerElement extends HTMLElement {
   private retries = 0;
   private retryTimer: ReturnType<typeof setTimeout> | undefined;
   private lookTimer: ReturnType<typeof setInterval> | undefined;
+  private readyTimer: ReturnType<typeof setInterval> | undefined;
+  /** From when it plays until the operator stops it. */
+  private isWanted = false;
   private readonly video = html("video", { muted: true, playsinline: true, tabindex: -1 });
   private readonly look = html("img", { class: "look", alt: "" });
   private readonly text = html("span", { class: "text", role: "status" });
@@ -35,7 +40,13 @@ export class LivePlayerElement extends HTMLElement {
     this.look.alt = given?.alt || t("live.look");
     this.video.setAttribute("aria-label", t("live.video"));
     this.player = new LivePlayer(this.video, { playing: (latency) => this.playing(latency), stopped: (reason) => this.stopped(reason) });
-    this.toggle.addEventListener("click", () => (this.player?.isRunning ? this.player.stop() : this.start()));
+    this.toggle.addEventListener("click", () => {
+      this.isWanted = false;
+      clearTimeout(this.retryTimer);
+      const state = this.dataset["state"];
+      if (state === "connecting" || state === "playing") this.player?.stop();
+      else this.start();
+    });
     this.replaceChildren(
       html("div", { class: "frame" }, this.look, this.video, this.latency),
       html("div", { class: "controls" }, this.toggle, this.text),
@@ -47,6 +58,7 @@ export class LivePlayerElement extends HTMLElement {
   disconnectedCallback(): void {
     clearTimeout(this.retryTimer);
     clearInterval(this.lookTimer);
+    clearInterval(this.readyTimer);
     this.player?.stop();
     this.player = null;
   }
@@ -58,6 +70,7 @@ export class LivePlayerElement extends HTMLElement {
 
   private connect(): void {
     clearTimeout(this.retryTimer);
+    clearInterval(this.readyTimer);
     this.show("connecting", this.t("live.connecting"));
     void this.player?.start(this.getAttribute("src") ?? "", this.getAttribute("codecs"));
   }
@@ -65,6 +78,7 @@ export class LivePlayerElement extends HTMLElement {
   private playing(latency: number): void {
     if (this.dataset["state"] !== "playing") this.show("playing", this.t("live.playing"));
     this.retries = 0;
+    this.isWanted = true;
     setText(this.latency, this.t("live.latency", { seconds: latency.toFixed(1) }));
   }
 
@@ -79,6 +93,19 @@ export class LivePlayerElement extends HTMLElement {
       return;
     }
     this.show(reason ? "looks" : "idle", reason ? `${this.reasonText(reason)} ${this.t("live.looks")}` : "", reason);
+    if (reason && this.isWanted) this.awaitCamera();
+  }
+
+  /** Requests a stream that the operator has not stopped again, once the page shows that the camera delivers. */
+  private awaitCamera(): void {
+    const selector = this.getAttribute("ready-when");
+    if (!selector) return;
+    const since = performance.now();
+    clearInterval(this.readyTimer);
+    this.readyTimer = setInterval(() => {
+      if (performance.now() - since < READY_AFTER_MS || document.hidden || !document.querySelector(selector)) return;
+      this.start();
+    }, 1000);
   }
 
   private reasonText(reason: Reason): string {

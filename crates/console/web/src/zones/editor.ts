@@ -3,18 +3,22 @@
 import { Announcer } from "../lib/announcer";
 import { html, setText } from "../lib/dom";
 import { keepEnter } from "../lib/enter";
+import { awaitPicture } from "../lib/first-picture";
 import { type Translate, translatorOf } from "../lib/i18n";
 import { type IconName, icon } from "../lib/icons";
-import { property, sendJson, textProperty } from "../lib/request";
+import { getJson, property, sendJson, textProperty } from "../lib/request";
 import { UnsavedGuard } from "../lib/unsaved";
 import type { Size } from "../picture/view";
 import { ZoneCanvas } from "./canvas";
 import { resolveConflict } from "./conflict";
 import { Layers } from "./layers";
-import { type Choice, KINDS, type ZoneKind, parseZones, zonesToJson } from "./model";
+import { type Choice, KINDS, type Zone, type ZoneKind, parseZones, zonesToJson } from "./model";
 import { ZonePanel } from "./panel";
 import { ZoneStore } from "./store";
 import { faultText, kindText } from "./texts";
+
+/** Between two questions whether a box that gave no answer is there again. */
+const ASK_AGAIN_MS = 2000;
 
 export class ZoneEditor extends HTMLElement {
   private store: ZoneStore | null = null;
@@ -24,6 +28,8 @@ export class ZoneEditor extends HTMLElement {
   private revision: string | null = null;
   private pictureUrl: string | null = null;
   private isSaving = false;
+  /** Counts the saves, so that what is found out about one is not said after the next. */
+  private saves = 0;
   private lastValue = "";
   private knownFaults = "";
   private readonly status = new Announcer();
@@ -138,7 +144,8 @@ export class ZoneEditor extends HTMLElement {
     if (fallback) fallback.hidden = true;
     const [width, height] = [property(data, "width"), property(data, "height")];
     if (typeof width === "number" && typeof height === "number") canvas.stage.setSize({ width, height });
-    void this.showPicture(textProperty(data, "picture") ?? fallback?.currentSrc ?? fallback?.src ?? null);
+    if (this.hasAttribute("picture-url")) void awaitPicture(this, (url) => this.replacePicture(url));
+    else void this.showPicture(textProperty(data, "picture") ?? fallback?.currentSrc ?? fallback?.src ?? null);
     canvas.setBehind(layers.drawing);
     layers.setData(data, canvas.stage.size);
     void this.loadLayers(layers, canvas);
@@ -159,12 +166,14 @@ export class ZoneEditor extends HTMLElement {
 
   /** Shows a newer picture of the same view. */
   async showPicture(url: string | null): Promise<void> {
-    if (!url || !(await this.canvas?.stage.show(url))) {
-      this.say("warning", this.t("picture.failed"));
-      return;
-    }
+    if (!url || !(await this.replacePicture(url))) this.say("warning", this.t("picture.failed"));
+  }
+
+  private async replacePicture(url: string): Promise<boolean> {
+    if (!(await this.canvas?.stage.show(url))) return false;
     this.pictureUrl = url;
     this.canvas?.render();
+    return true;
   }
 
   private update(): void {
@@ -317,6 +326,7 @@ export class ZoneEditor extends HTMLElement {
       return;
     }
     this.isSaving = true;
+    this.saves += 1;
     store.notify();
     const sent = store.committed;
     const url = this.getAttribute("save-url") ?? "";
@@ -338,10 +348,42 @@ export class ZoneEditor extends HTMLElement {
       this.say("danger", [t("save.refused"), ...texts].join(" "));
     } else if (status === 401 || status === 403) {
       this.say("danger", t("save.login"));
+    } else if (status === 0) {
+      void this.findOut(store, sent, url);
     } else {
-      this.say("danger", status === 0 ? t("save.unreachable") : t("save.failed", { status }));
+      this.say("danger", t("save.failed", { status }));
     }
     store.notify();
+  }
+
+  /** After a save without an answer, as of a box that lost its power: asks until the box answers, and says whether it had saved. */
+  private async findOut(store: ZoneStore, sent: readonly Zone[], url: string): Promise<void> {
+    const { t, saves } = this;
+    this.say("danger", t("save.unreachable"));
+    for (;;) {
+      await new Promise((resolve) => setTimeout(resolve, ASK_AGAIN_MS));
+      if (this.saves !== saves || !this.isConnected) return;
+      const { status, body } = await getJson(url);
+      if (this.saves !== saves) return;
+      if (status === 200) {
+        const asText = (zones: readonly Zone[]) => JSON.stringify(zonesToJson(zones));
+        const present = asText(parseZones(property(body, "zones")));
+        if (present === asText(sent)) {
+          this.revision = textProperty(body, "revision") ?? this.revision;
+          store.markSaved(sent);
+          this.say("success", t("save.found_saved"));
+          this.dispatchEvent(new CustomEvent("zones-saved", { bubbles: true, detail: { revision: this.revision } }));
+        } else {
+          this.say("warning", present === asText(store.base) ? t("save.found_unsaved") : t("save.conflict_open"));
+        }
+        return;
+      }
+      if (status === 401 || status === 403) {
+        this.say("danger", t("save.login"));
+        return;
+      }
+      // It may be starting, or a proxy may answer for it.
+    }
   }
 
   private showFirstFault(): void {

@@ -5,6 +5,7 @@ import { launch, skipReason } from "../harness/browser";
 import { Harness } from "../harness/server";
 import { otherSuite } from "./suites/other";
 import { hoursSuite } from "./suites/hours";
+import { signsSuite } from "./suites/signs";
 import { zonesSuite } from "./suites/zones";
 
 const skip = skipReason();
@@ -22,6 +23,7 @@ describe("in Chromium", { skip }, () => {
   const given = () => ({ browser: tools.browser!, harness: tools.harness! });
   describe("zone editor", () => zonesSuite(given));
   describe("week grid", () => hoursSuite(given));
+  describe("approved signs", () => signsSuite(given));
   describe("calibration, live view, before and after", () => otherSuite(given));
 });
 

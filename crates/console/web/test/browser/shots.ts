@@ -139,5 +139,8 @@ await shot("calibration-phone", "/calibration?theme=light", phone, fitted);
 await shot("live-unsupported-zh", "/live-player?lang=zh&theme=light&codecs=hvc1.1.6.L120.90", {}, async (page) =>
   page.getByRole("button").click(),
 );
+await shot("signs-light-zh", "/sign-editor?lang=zh&theme=light", {}, async (page) => page.locator("g.sign").first().focus());
+await shot("signs-dark-en", "/sign-editor?theme=dark");
+await shot("signs-phone-zh", "/sign-editor?lang=zh&theme=light", phone);
 await browser.close();
 harness.stop();

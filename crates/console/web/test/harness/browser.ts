@@ -49,15 +49,19 @@ export async function openPage(
   return { page, faults };
 }
 
-/** Findings of axe-core, as texts. It is evaluated by the driver, which the page's policy does not concern. */
-export async function axe(page: Page): Promise<string[]> {
+/** Rules of WCAG 2.2 A and AA, and axe-core's own of good practice. */
+const AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
+
+/** Findings of axe-core, as texts; of all rules, or of `rules`. It is evaluated by the driver, which the page's policy does not concern. */
+export async function axe(page: Page, rules: readonly string[] = []): Promise<string[]> {
   const source = await readFile(createRequire(join(WEB, "package.json")).resolve("axe-core/axe.min.js"), "utf8");
   await page.evaluate(source);
-  return page.evaluate(async () => {
+  const only = rules.length > 0 ? { type: "rule", values: [...rules] } : { type: "tag", values: AXE_TAGS };
+  return page.evaluate(async (runOnly) => {
     const { axe: runner } = window as unknown as {
-      axe: { run(): Promise<{ violations: { id: string; nodes: { html: string; failureSummary?: string }[] }[] }> };
+      axe: { run(options: unknown): Promise<{ violations: { id: string; nodes: { html: string; failureSummary?: string }[] }[] }> };
     };
-    const { violations } = await runner.run();
+    const { violations } = await runner.run({ runOnly, resultTypes: ["violations"] });
     return violations.map(({ id, nodes }) => `${id}: ${nodes.map((n) => `${n.html.slice(0, 160)} ${n.failureSummary ?? ""}`).join(" | ")}`);
-  });
+  }, only);
 }

@@ -181,6 +181,33 @@ export const PAGES = new Map<string, Page>([
     },
   ],
   [
+    "/sign-editor",
+    (query) => {
+      const data = {
+        picture: query.get("picture") ?? "/still.png",
+        today: "2026-11-30",
+        labels: [
+          { id: "banner", label: "横幅 banner" },
+          { id: "sign", label: "招牌 sign" },
+        ],
+        signs: [
+          { index: 0, box: [0.1, 0.2, 0.3, 0.3], label: "sign", note: "药店", permit: "2024-118", valid_until: "2027-06-30" },
+          { index: 1, box: [0.35, 0.2, 0.5, 0.3], label: "sign", note: "书店", valid_until: "2026-10-31" },
+        ],
+        found: [
+          { box: [0.11, 0.2, 0.3, 0.3], label: "sign", score: 0.93, approved: true },
+          { box: [0.6, 0.4, 0.85, 0.5], label: "banner", score: 0.78, approved: false },
+        ],
+      };
+      const readonly = query.has("readonly") ? " readonly" : "";
+      return page(
+        query,
+        "sign-editor",
+        `<sign-editor name="signs"${readonly}><script type="application/json">${embedded(data)}</script></sign-editor>`,
+      );
+    },
+  ],
+  [
     "/calibration",
     (query) => {
       const data = {

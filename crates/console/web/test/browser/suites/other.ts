@@ -64,6 +64,26 @@ export function otherSuite(given: Given): void {
     assert.deepEqual(sent.points, await pairsOf(page));
   });
 
+  test("both coordinates can be typed into one field, and a form is not sent without them", "/calibration?theme=light&points=none", async (page) => {
+    await page.getByRole("button", { name: "Add a point" }).click();
+    const [longitude, latitude] = [page.getByLabel("Longitude of point 1 in degrees"), page.getByLabel("Latitude of point 1 in degrees")];
+    const isValid = () => page.locator("[data-row]").evaluate((row) => [...row.querySelectorAll("input")].every((input) => input.checkValidity()));
+    await longitude.click();
+    assert.equal(await isValid(), false);
+    await page.keyboard.type("113.6252519, 34.7466616");
+    assert.equal(await longitude.inputValue(), "113.6252519, 34.7466616");
+    assert.equal(await longitude.getAttribute("aria-invalid"), "false");
+    await page.keyboard.press("Tab");
+    assert.deepEqual([await longitude.inputValue(), await latitude.inputValue()], ["113.6252519", "34.7466616"]);
+    assert.equal(await isValid(), true);
+    assert.deepEqual((await pairsOf(page))[0]!.ground, [113.6252519, 34.7466616]);
+    // What is no coordinate is said, and holds the form.
+    await latitude.click();
+    await page.keyboard.type("N");
+    await page.getByText("Point 1: a longitude is a number from −180 to 180").waitFor();
+    assert.equal(await isValid(), false);
+  });
+
   test("points move by keyboard and mouse, and undo takes them back", "/calibration?theme=light", async (page) => {
     await page.locator("tr.is-wrong").waitFor();
     const before = await pairsOf(page);

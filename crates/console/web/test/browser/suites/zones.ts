@@ -352,9 +352,31 @@ export function zonesSuite(given: Given): void {
     await page.getByText("you are not logged in").waitFor();
     harness.on("PUT /api/zones", (_, response) => void response.destroy());
     await save.click();
-    await page.getByText("the box does not answer").waitFor();
+    await page.getByText("not known yet whether the box has saved").waitFor();
     assert.deepEqual(await zonesOf(page), before);
     assert.ok(await save.isEnabled());
+  });
+
+  test("after a save without an answer, the box is asked until it says what it has", SOME, async (page, harness) => {
+    const initial = await zonesOf(page);
+    const save = page.locator('[data-action="save"]');
+    harness.on("PUT /api/zones", (_, response) => void response.destroy());
+    harness.on("GET /api/zones", (_, response) => void response.destroy());
+    await page.getByRole("button", { name: /^bins/ }).click();
+    await page.locator('[data-field="kind"]').selectOption("exclude");
+    const edited = await zonesOf(page);
+    await save.click();
+    await page.getByText("not known yet whether the box has saved").waitFor();
+    harness.json("GET /api/zones", 200, { revision: "r11", zones: initial });
+    await page.getByText("your changes were not saved").waitFor();
+    assert.deepEqual(await zonesOf(page), edited);
+    harness.json("GET /api/zones", 503, {});
+    await save.click();
+    await page.getByText("not known yet whether the box has saved").waitFor();
+    harness.json("GET /api/zones", 200, { revision: "r12", zones: edited });
+    await page.getByText("your changes were saved").waitFor();
+    await page.getByText("All changes saved").waitFor();
+    assert.ok(await save.isDisabled());
   });
 
   test(

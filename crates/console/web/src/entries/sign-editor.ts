@@ -1,0 +1,3 @@
+import { SignEditor } from "../signs/element";
+
+customElements.define("sign-editor", SignEditor);
