@@ -170,10 +170,10 @@ mod tests {
         closed.push(json!([ring(113.001, 34.0, 0.001, 0.0009)]));
         let found = find(&grid(&closed));
         let [gap] = &found.gaps[..] else { panic!("{found:?}") };
-        assert!((gap.area_m2 - 11_264.0).abs() < 50.0, "{gap}");
+        assert!((gap.area_m2 - 11_264.0).abs() < 50.0, "{gap:?}");
         assert!(
             (113.001..113.002).contains(&gap.at.lon) && (34.0009..34.002).contains(&gap.at.lat),
-            "{gap}"
+            "{gap:?}"
         );
         // A cell inside the gap takes its part of it.
         closed.push(json!([ring(113.0012, 34.0012, 0.0006, 0.0006)]));
