@@ -62,7 +62,7 @@ pub(crate) use self::{
     receive::{CameraSource, receive_camera},
 };
 use crate::telemetry::{Health, Readiness};
-use gridwatch_base::{clock, metric};
+use gridwatch_base::{clock, message::Message, metric};
 use gridwatch_camera::slot::CameraState;
 use gridwatch_config::Config;
 use gridwatch_contract::{
@@ -361,7 +361,7 @@ impl Shared {
         );
         let mut degraded = blind;
         degraded.extend(readiness::broker_impairment(&link, &address));
-        degraded.extend(self.health.configuration());
+        degraded.extend(self.health.configuration().map(Message::from));
         self.health.set_blocker("cameras", blocks_cameras);
         self.health.set_blocker("broker", blocks_broker);
         self.health.set_degraded(degraded);
@@ -410,7 +410,10 @@ impl Shared {
             Err(StoreError::Key(error)) => Some(error.to_string()),
             _ => None,
         };
-        if let (Some(reason), true) = (&fault, self.health.set_blocker(SIGNING, fault.clone())) {
+        if let (Some(reason), true) = (
+            &fault,
+            self.health.set_blocker(SIGNING, fault.clone().map(Message::from)),
+        ) {
             tracing::error!(
                 reason,
                 "Cannot sign; cases wait until the signing key's token works again"

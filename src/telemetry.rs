@@ -27,7 +27,7 @@ use tracing_subscriber::{
 };
 
 pub use self::server::serve;
-use gridwatch_base::{error::Class, metric};
+use gridwatch_base::{error::Class, message, message::Message, metric};
 use gridwatch_config::raw::LogFormat;
 
 /// Why telemetry could not start.
@@ -349,8 +349,8 @@ pub struct Health {
     since: Instant,
     /// Seconds from `since` to the last beat.
     last_beat: AtomicU64,
-    blockers: Mutex<BTreeMap<&'static str, String>>,
-    degraded: Mutex<Vec<String>>,
+    blockers: Mutex<BTreeMap<&'static str, Message>>,
+    degraded: Mutex<Vec<Message>>,
     /// Why the configuration in force is not the one of the file.
     configuration: Mutex<Option<String>>,
 }
@@ -384,7 +384,7 @@ impl Health {
 
     /// Names what stands against filing a case now; a box with a blocker is not ready, but alive. `name` says what is
     /// concerned, such as `broker`; a second blocker of that name replaces the first.
-    pub fn block(&self, name: &'static str, reason: impl Into<String>) {
+    pub fn block(&self, name: &'static str, reason: impl Into<Message>) {
         self.blockers().insert(name, reason.into());
     }
 
@@ -394,7 +394,7 @@ impl Health {
     }
 
     /// Sets or removes the blocker `name`. True if it is another one than before.
-    pub fn set_blocker(&self, name: &'static str, reason: Option<String>) -> bool {
+    pub fn set_blocker(&self, name: &'static str, reason: Option<Message>) -> bool {
         let mut blockers = self.blockers();
         let before = match &reason {
             Some(reason) => blockers.insert(name, reason.clone()),
@@ -404,7 +404,7 @@ impl Health {
     }
 
     /// Replaces the list of what is impaired without making the box unready, such as single cameras.
-    pub fn set_degraded(&self, reasons: Vec<String>) {
+    pub fn set_degraded(&self, reasons: Vec<Message>) {
         *self.degraded.lock().unwrap_or_else(PoisonError::into_inner) = reasons;
     }
 
@@ -421,7 +421,7 @@ impl Health {
             .clone()
     }
 
-    fn blockers(&self) -> MutexGuard<'_, BTreeMap<&'static str, String>> {
+    fn blockers(&self) -> MutexGuard<'_, BTreeMap<&'static str, Message>> {
         self.blockers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -435,15 +435,23 @@ impl Health {
     }
 
     /// Why the box is not ready; empty if it is.
-    pub(crate) fn reasons(&self) -> Vec<String> {
+    pub(crate) fn reasons(&self) -> Vec<Message> {
         let mut reasons = Vec::new();
         if !self.is_alive() {
-            reasons.push(format!("the core has not responded for {STUCK_AFTER_S} s"));
+            reasons.push(message!(
+                "the core has not responded for {seconds} s",
+                seconds = STUCK_AFTER_S
+            ));
         }
         if !self.started.load(Ordering::Relaxed) {
             reasons.push("the daemon is still starting".into());
         }
-        reasons.extend(self.blockers().iter().map(|(name, reason)| format!("{name}: {reason}")));
+        let blockers = self.blockers();
+        let named = |(name, reason): (&&'static str, &Message)| {
+            message!("{name}: {reason}", name = Message::from(*name), reason = reason.clone())
+        };
+        reasons.extend(blockers.iter().map(named));
+        drop(blockers);
         reasons
     }
 
@@ -464,9 +472,9 @@ pub struct Readiness {
     /// True if a problem in front of the cameras would be filed now.
     pub ready: bool,
     /// What stands against it.
-    pub reasons: Vec<String>,
+    pub reasons: Vec<Message>,
     /// What is impaired without standing against it.
-    pub degraded: Vec<String>,
+    pub degraded: Vec<Message>,
 }
 
 /// Updates the gauges and the readiness, which are cheaper to read on a request than to keep current.

@@ -112,7 +112,7 @@ impl CheckRow {
 
     fn of_fault(fault: Fault, state: CheckState) -> Self {
         Self::new("configuration", state, fault.to_string())
-            .remedy(fault.remedy.clone())
+            .remedy(fault.remedy.to_string())
             .fault(fault)
     }
 

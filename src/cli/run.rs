@@ -44,7 +44,7 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     let config = Arc::new(config::load(&args.config)?);
     telemetry::start_logs(config.telemetry.log, &config.telemetry.filter)?;
     for warning in &config.warnings {
-        tracing::warn!(%warning, remedy = warning.remedy, "Configuration warning");
+        tracing::warn!(%warning, remedy = warning.remedy.as_str(), "Configuration warning");
     }
     let files = OpenFiles::raise(&config.cameras, config.workers);
     if let Some(reason) = files.shortage() {

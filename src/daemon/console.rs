@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use gridwatch_base::message::Message;
 use gridwatch_camera::live::{LiveLimits, LiveView, NotAvailable};
-use gridwatch_config::{Config, find_view};
+use gridwatch_config::{Config, Fault, find_view};
 use gridwatch_console::{
     Console, ConsoleError, Daemon as ConsoleDaemon, Settings as ConsoleSettings,
     daemon::{
@@ -308,8 +309,8 @@ impl ConsoleDaemon for ConsoleAccess {
             sha256: in_force.config_sha256.clone(),
             since,
             refused: refused.map_or_else(Vec::new, |report| {
-                let faults = report.faults.iter().map(ToString::to_string);
-                faults.chain(report.error.clone()).collect()
+                let faults = report.faults.iter().map(Fault::words);
+                faults.chain(report.error.clone().map(Message::from)).collect()
             }),
             awaits_restart: pending.map(|change| change.path.clone()).collect(),
         }

@@ -30,7 +30,7 @@ use super::{
     start,
 };
 use crate::{audit, telemetry::Health};
-use gridwatch_base::metric;
+use gridwatch_base::{message::Message, metric};
 use gridwatch_config::Config;
 use gridwatch_console::daemon::RemovedView;
 use gridwatch_contract::When;
@@ -83,7 +83,7 @@ pub(super) struct Core {
     pub(super) refused_transitions: BTreeSet<(RuleId, &'static str, &'static str)>,
     pub(super) activity: Activity,
     /// What the last disk probe found.
-    pub(super) storage_fault: Option<String>,
+    pub(super) storage_fault: Option<Message>,
 }
 
 impl Core {
@@ -168,7 +168,7 @@ impl Core {
             return;
         }
         if let (Some(reason), None) = (&fault, &self.storage_fault) {
-            tracing::error!(reason, "A case could not be stored now");
+            tracing::error!(%reason, "A case could not be stored now");
         }
         self.storage_fault = fault;
         // A commit that waits has its own reason, until it succeeds.

@@ -2,27 +2,30 @@
 
 use std::{fs, io, path::Path};
 
+use gridwatch_base::{message, message::Message};
+
 /// Pictures of a case, and about as much for its record and the database.
 const PICTURES_PER_CASE: u64 = 4;
 
 /// What stands against storing a case in `state_dir` now; its pictures have up to `max_picture_bytes` each.
-pub(super) fn storage_fault(state_dir: &Path, max_picture_bytes: usize) -> Option<String> {
+pub(super) fn storage_fault(state_dir: &Path, max_picture_bytes: usize) -> Option<Message> {
     let evidence = state_dir.join("evidence");
     let place = match fs::metadata(&evidence) {
         Ok(found) if found.is_dir() => evidence.as_path(),
         Ok(_) => {
-            return Some(format!(
-                "{} is not a directory, so no picture can be stored; move it away",
-                evidence.display()
+            return Some(message!(
+                "{path} is not a directory, so no picture can be stored; move it away",
+                path = evidence.display().to_string()
             ));
         }
         // Created with the first picture.
         Err(e) if e.kind() == io::ErrorKind::NotFound => state_dir,
-        Err(e) => return Some(format!("{}: {e}", evidence.display())),
+        Err(e) => return Some(format!("{}: {e}", evidence.display()).into()),
     };
     let needed = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
     if let Err(e) = rustix::fs::access(place, needed) {
-        return Some(format!("{} is not writable: {e}", place.display()));
+        let path = place.display().to_string();
+        return Some(message!("{path} is not writable: {e}", path, e = e.to_string()));
     }
     match rustix::fs::statvfs(place) {
         Ok(disk) => shortage(
@@ -30,15 +33,21 @@ pub(super) fn storage_fault(state_dir: &Path, max_picture_bytes: usize) -> Optio
             disk.f_bavail.saturating_mul(disk.f_frsize),
             max_picture_bytes as u64 * PICTURES_PER_CASE,
         ),
-        Err(e) => Some(format!("{}: cannot read the free space: {e}", place.display())),
+        Err(e) => Some(message!(
+            "{path}: cannot read the free space: {e}",
+            path = place.display().to_string(),
+            e = e.to_string()
+        )),
     }
 }
 
-fn shortage(place: &Path, free: u64, needed: u64) -> Option<String> {
+fn shortage(place: &Path, free: u64, needed: u64) -> Option<Message> {
     (free < needed).then(|| {
-        format!(
-            "disk full: {} has {free} bytes free, but a case needs {needed}; free disk space",
-            place.display()
+        message!(
+            "disk full: {path} has {free} bytes free, but a case needs {needed}; free disk space",
+            path = place.display().to_string(),
+            free,
+            needed
         )
     })
 }

@@ -6,7 +6,11 @@
 
 use std::sync::Arc;
 
-use gridwatch_base::clock::trust::{ClockAssessment, ClockDoubt, ClockReading, ClockTrust};
+use gridwatch_base::{
+    clock::trust::{ClockAssessment, ClockDoubt, ClockReading, ClockTrust},
+    message,
+    message::Message,
+};
 use gridwatch_link::{LinkProblem, LinkState};
 use gridwatch_store::{Store, StoreError};
 use tokio::sync::watch;
@@ -77,9 +81,12 @@ impl FilingGate {
             );
         }
         let gone = files.err().map(|error| error.to_string());
-        self.health.set_blocker("database", gone.clone());
+        self.health.set_blocker("database", gone.clone().map(Message::from));
         let doubt = filing.err();
-        let held = doubt.map(|doubt| format!("{doubt}; cases are held until then"));
+        let held = doubt.map(|doubt| {
+            let doubt = doubt.message();
+            message!("{doubt}; cases are held until then", doubt)
+        });
         self.health.set_blocker("clock", held);
         let obstacle = match (&gone, doubt) {
             (Some(_), _) => Some(Obstacle::Database),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::looks::view_name;
-use gridwatch_base::text::counted;
+use gridwatch_base::{message, message::Message};
 use gridwatch_camera::slot::CameraState;
 use gridwatch_engine::View;
 use gridwatch_link::{LinkProblem, LinkState};
@@ -41,39 +41,48 @@ pub(super) struct CameraSight {
 
 impl CameraSight {
     /// Why the camera has no clear view now; `None` if it has.
-    fn blindness(&self, zone: &TimeZone, now: Timestamp) -> Option<String> {
+    fn blindness(&self, zone: &TimeZone, now: Timestamp) -> Option<Message> {
         let limit = (self.period * SIGHT_PERIODS).max(MIN_SIGHT) + self.away;
         let is_recent = |at: Timestamp| now.duration_since(at).unsigned_abs() <= limit;
         if self.last_clear.is_some_and(is_recent) {
             return None;
         }
         let since = match self.last_clear {
-            Some(at) => format!("no clear look since {}", shown(at, zone)),
+            Some(at) => message!("no clear look since {at}", at = shown(at, zone)),
             None => "no clear look yet".into(),
         };
         let cause = match (&self.state, self.view) {
-            (CameraState::Down { error, since, .. }, _) => format!("{error}, since {}", shown(*since, zone)),
-            (CameraState::Refused { error, since, until }, _) => format!(
-                "{error}, since {}; next try at {}",
-                shown(*since, zone),
-                shown(*until, zone)
+            (CameraState::Down { error, since, .. }, _) => {
+                message!("{error}, since {since}", error, since = shown(*since, zone))
+            }
+            (CameraState::Refused { error, since, until }, _) => message!(
+                "{error}, since {since}; next try at {until}",
+                error,
+                since = shown(*since, zone),
+                until = shown(*until, zone)
             ),
             (CameraState::SetAside { reason, until }, _) => {
-                format!("set aside until {}: {reason}", shown(*until, zone))
+                message!("set aside until {until}: {reason}", until = shown(*until, zone), reason)
             }
-            (CameraState::Live, Some(view)) if view != View::Clear => format!("its view is {}", view_name(view)),
-            (CameraState::Live, _) => return Some(format!("camera {}: {since}", self.id)),
+            (CameraState::Live, Some(view)) if view != View::Clear => {
+                message!("its view is {view}", view = Message::from(view_name(view)))
+            }
+            (CameraState::Live, _) => return Some(message!("camera {id}: {since}", id = &self.id, since)),
             (CameraState::Degraded { reason }, Some(view)) if view != View::Clear => {
-                format!("its view is {}; {reason}", view_name(view))
+                message!(
+                    "its view is {view}; {reason}",
+                    view = Message::from(view_name(view)),
+                    reason
+                )
             }
-            (state, _) => state.to_string(),
+            (state, _) => state_message(state),
         };
-        Some(format!("camera {}: {since}: {cause}", self.id))
+        Some(message!("camera {id}: {since}: {cause}", id = &self.id, since, cause))
     }
 }
 
 /// Which cameras have no clear view, and why; one sentence each.
-pub(super) fn blind(cameras: &[CameraSight], zone: &TimeZone, now: Timestamp) -> Vec<String> {
+pub(super) fn blind(cameras: &[CameraSight], zone: &TimeZone, now: Timestamp) -> Vec<Message> {
     cameras
         .iter()
         .filter_map(|camera| camera.blindness(zone, now))
@@ -81,21 +90,22 @@ pub(super) fn blind(cameras: &[CameraSight], zone: &TimeZone, now: Timestamp) ->
 }
 
 /// What stands against filing if there are no cameras, all `total` are `blind`, or a larger share of them than `max_share`.
-pub(super) fn cameras_blocker(blind: &[String], total: usize, max_share: f64) -> Option<String> {
+pub(super) fn cameras_blocker(blind: &[Message], total: usize, max_share: f64) -> Option<Message> {
     if total == 0 {
-        return Some("no cameras are configured: nothing is watched".to_owned());
+        return Some("no cameras are configured: nothing is watched".into());
     }
     let are_all = blind.len() >= total;
     if !are_all && blind.len() as f64 <= max_share * total as f64 {
         return None;
     }
-    let mut named = blind.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
+    let mut named: Vec<Message> = blind.iter().take(NAMED).cloned().collect();
     if let Some(more) = blind.len().checked_sub(NAMED).filter(|more| *more > 0) {
-        named += &format!("; and {more} more");
+        named.push(message!("and {more} more", more));
     }
+    let n = blind.len();
     Some(match are_all {
-        true => format!("no camera has a clear view: {named}"),
-        false => format!("{} of {total} cameras have no clear view: {named}", blind.len()),
+        true => message!("no camera has a clear view: {named}", named),
+        false => message!("{n} of {total} cameras have no clear view: {named}", n, total, named),
     })
 }
 
@@ -117,41 +127,85 @@ pub(super) fn broker_blocker(
     address: &str,
     zone: &TimeZone,
     now: Timestamp,
-) -> Option<String> {
+) -> Option<Message> {
     if !link.connected {
         let is_short = |since: Timestamp| now.duration_since(since).unsigned_abs() < BROKER_GRACE;
         if link.problem != Some(LinkProblem::Unreachable) || !link.down_since.is_some_and(is_short) {
-            let error = link.last_error.as_deref().unwrap_or("not connected yet");
-            let since = link
-                .down_since
-                .map_or_else(String::new, |at| format!(", since {}", shown(at, zone)));
-            return Some(format!("{address}: {error}{since}"));
+            let error = link
+                .last_error
+                .clone()
+                .map_or("not connected yet".into(), Message::from);
+            return Some(match link.down_since {
+                Some(at) => message!(
+                    "{address}: {error}, since {since}",
+                    address,
+                    error,
+                    since = shown(at, zone)
+                ),
+                None => message!("{address}: {error}", address, error),
+            });
         }
     }
     if let Some(rejected) = &outbox.rejected {
-        return Some(format!(
-            "{address}: cases are rejected: {}; {} quarantined; fix the cause, then run `gridwatch outbox retry`",
-            rejected.quarantined.as_deref().unwrap_or_default(),
-            counted(outbox.quarantined, "message", "messages"),
+        return Some(message!(
+            "{address}: cases are rejected: {why}; {count} quarantined; fix the cause, then run `gridwatch outbox retry`",
+            address,
+            why = rejected.quarantined.as_deref().unwrap_or_default(),
+            count = messages(outbox.quarantined)
         ));
     }
     let is_overdue = |since: &Timestamp| now.duration_since(*since).unsigned_abs() > ACK_GRACE;
     let since = link
         .unacknowledged_since
         .filter(|since| link.connected && outbox.waiting > 0 && is_overdue(since))?;
-    Some(format!(
-        "{address}: the broker accepts the connection but has acknowledged no message since {}; {} waiting",
-        shown(since, zone),
-        counted(outbox.waiting, "message", "messages"),
+    Some(message!(
+        "{address}: the broker accepts the connection but has acknowledged no message since {since}; {count} waiting",
+        address,
+        since = shown(since, zone),
+        count = messages(outbox.waiting)
     ))
 }
 
 /// What a broker that publishes cases nevertheless lacks.
-pub(super) fn broker_impairment(link: &LinkState, address: &str) -> Option<String> {
+pub(super) fn broker_impairment(link: &LinkState, address: &str) -> Option<Message> {
     let reason = link.replies_denied.as_ref()?;
-    Some(format!(
-        "{address}: the subscription to replies is denied ({reason}), so cases get none; allow the topic in the broker's ACL"
+    Some(message!(
+        "{address}: the subscription to replies is denied ({reason}), so cases get none; allow the topic in the broker's ACL",
+        address,
+        reason = reason.to_string()
     ))
+}
+
+fn messages(count: u32) -> Message {
+    match count {
+        1 => "1 message".into(),
+        count => message!("{count} messages", count),
+    }
+}
+
+/// The state of a camera, as its [`Display`](std::fmt::Display) puts it.
+fn state_message(state: &CameraState) -> Message {
+    match state {
+        CameraState::Resolving => "resolving its host name".into(),
+        CameraState::Connecting => "connecting".into(),
+        CameraState::Live => "live".into(),
+        CameraState::Ended => "its file has ended".into(),
+        CameraState::NoKeyframes { interval } => message!(
+            "plays without usable keyframes (none for {seconds} s); set the camera's keyframe interval (GOP) to 2 s",
+            seconds = interval.as_secs()
+        ),
+        CameraState::Loss { share } => message!(
+            "{percent} % of its packets are lost, and with them keyframes; check the network to the camera",
+            percent = format!("{:.1}", share * 100.0)
+        ),
+        CameraState::DecodingFails { error } => message!("its keyframes cannot be decoded: {error}", error),
+        // Words of the camera, or of what receives it.
+        state @ (CameraState::Degraded { .. }
+        | CameraState::Unsupported { .. }
+        | CameraState::Refused { .. }
+        | CameraState::Down { .. }
+        | CameraState::SetAside { .. }) => state.to_string().into(),
+    }
 }
 
 fn shown(at: Timestamp, zone: &TimeZone) -> String {
@@ -225,7 +279,10 @@ mod tests {
         );
         assert!(cameras_blocker(&reasons, 4, 1.0).is_none(), "the fourth one sees");
         let blocker = cameras_blocker(&reasons, 3, 1.0).unwrap();
-        assert!(reasons.iter().all(|reason| blocker.contains(reason)), "{blocker}");
+        assert!(
+            reasons.iter().all(|reason| blocker.contains(reason.as_str())),
+            "{blocker}"
+        );
         let blocker = cameras_blocker(&[], 0, 1.0).unwrap();
         assert!(blocker.starts_with("no cameras are configured"), "{blocker}");
     }

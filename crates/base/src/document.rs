@@ -24,7 +24,7 @@ use toml::{
 };
 
 pub use self::fault::{Fault, Faults};
-use crate::file;
+use crate::{file, message::Message};
 
 /// Path to a value: keys and indices, outermost first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -222,7 +222,7 @@ impl Document {
     }
 
     /// Makes a fault at `at`.
-    pub fn fault(&self, at: &FieldPath, message: impl Into<String>, remedy: impl Into<String>) -> Fault {
+    pub fn fault(&self, at: &FieldPath, message: impl Into<Message>, remedy: impl Into<Message>) -> Fault {
         let (file, line) = self.place(at);
         Fault {
             path: at.to_string(),

@@ -10,6 +10,7 @@ pub mod document;
 pub mod error;
 pub mod file;
 pub mod installation;
+pub mod message;
 pub mod metric;
 pub mod person;
 pub mod secret;

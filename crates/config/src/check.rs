@@ -13,6 +13,7 @@ mod console;
 mod draft;
 mod evidence;
 mod grid_gaps;
+mod grid_messages;
 mod ledger;
 mod masking;
 mod misplaced;
@@ -60,7 +61,8 @@ use gridwatch_base::{
         Document, Fault, FieldPath,
         schema::{self, Sanitized, nearest},
     },
-    file,
+    file, message,
+    message::Message,
 };
 use gridwatch_contract::topics::RESERVED_NODE_IDS;
 use gridwatch_engine as engine;
@@ -120,7 +122,10 @@ pub(super) fn examine(files: &ConfigFiles, surroundings: &Surroundings<'_>) -> D
         }
         Err(mut faults) => {
             for fault in &mut faults {
-                fault.remedy.push_str("; configs/edge.toml is an example to start from");
+                fault.remedy = message!(
+                    "{remedy}; configs/edge.toml is an example to start from",
+                    remedy = fault.remedy.clone()
+                );
             }
             draft.faults = faults;
             return draft;
@@ -198,12 +203,12 @@ impl Checker<'_> {
         self.idle_schedules();
     }
 
-    fn fault(&mut self, at: &FieldPath, message: impl Into<String>, remedy: impl Into<String>) {
+    fn fault(&mut self, at: &FieldPath, message: impl Into<Message>, remedy: impl Into<Message>) {
         let fault = self.document.fault(at, message, remedy);
         self.draft.faults.push(fault);
     }
 
-    fn warn(&mut self, at: &FieldPath, message: impl Into<String>, remedy: impl Into<String>) {
+    fn warn(&mut self, at: &FieldPath, message: impl Into<Message>, remedy: impl Into<Message>) {
         let warning = self.document.fault(at, message, remedy);
         self.draft.warnings.push(warning);
     }
@@ -289,13 +294,18 @@ impl Checker<'_> {
                 let at = list.index(i).key(field);
                 let before = list.index(*before);
                 let (here, there) = (document.place(&at), document.place(&before.key(field)));
-                let mut message = format!("already used by {before}");
+                let mut place = before.to_string();
                 if let ((file, _), (other, Some(line))) = (here, there)
                     && file != other
                 {
-                    message += &format!(" ({}:{line})", other.display());
+                    place = format!("{place} ({}:{line})", other.display());
                 }
-                self.fault(&at, message, format!("choose a unique {field}"));
+                let message = message!("already used by {place}", place);
+                self.fault(
+                    &at,
+                    message,
+                    message!("choose a unique {field}", field = field.to_string()),
+                );
             } else {
                 first.insert(id, i);
             }
@@ -322,16 +332,24 @@ impl Checker<'_> {
             Ok(_) => {
                 self.fault(
                     at,
-                    format!("{} is not a regular file", shown.display()),
-                    format!("name {what}"),
+                    message!("{shown} is not a regular file", shown = shown.display().to_string()),
+                    message!("name {what}", what = what.to_string()),
                 );
                 None
             }
             Err(e) => {
                 self.fault(
                     at,
-                    format!("cannot read {}: {e}", shown.display()),
-                    format!("name {what}; {RELATIVE}"),
+                    message!(
+                        "cannot read {shown}: {e}",
+                        shown = shown.display().to_string(),
+                        e = e.to_string()
+                    ),
+                    message!(
+                        "name {what}; {relative}",
+                        what = what.to_string(),
+                        relative = RELATIVE.to_string()
+                    ),
                 );
                 None
             }
@@ -386,11 +404,15 @@ impl Checker<'_> {
             if self.draft.timezone.is_none() {
                 let names: Vec<String> = jiff::tz::db().available().map(|n| n.to_string()).collect();
                 let remedy = match nearest(&raw.timezone, names.iter().map(String::as_str)) {
-                    Some(near) => format!("did you mean \"{near}\"?"),
+                    Some(near) => message!("did you mean \"{near}\"?", near = near.to_string()),
                     None if names.is_empty() => "install the system's time zone database (package tzdata)".into(),
                     None => "use an IANA name such as \"Asia/Shanghai\"".into(),
                 };
-                self.fault(&zone, format!("unknown time zone {:?}", raw.timezone), remedy);
+                self.fault(
+                    &zone,
+                    message!("unknown time zone {timezone}", timezone = format!("{:?}", raw.timezone)),
+                    remedy,
+                );
             }
         }
         if self.is_invalid(&at.key("state_dir")) {
@@ -406,7 +428,7 @@ impl Checker<'_> {
             if dir.exists() && !dir.is_dir() {
                 self.fault(
                     &at.key("state_dir"),
-                    format!("{} is not a directory", dir.display()),
+                    message!("{dir} is not a directory", dir = dir.display().to_string()),
                     "name a directory, or a path where one can be created",
                 );
             } else {
@@ -417,7 +439,10 @@ impl Checker<'_> {
         if RESERVED_NODE_IDS.contains(&raw.id.as_str()) {
             self.fault(
                 &at.key("id"),
-                format!("{:?} is a level of the topics of all boxes", raw.id),
+                message!(
+                    "{id} is a level of the topics of all boxes",
+                    id = format!("{:?}", raw.id)
+                ),
                 "use another id, such as \"box-1\"",
             );
         }
@@ -456,9 +481,10 @@ impl Checker<'_> {
         if are_in_range == [true; 2] && raw.within.0 < raw.over.0 {
             self.fault(
                 &at.key("within"),
-                format!(
-                    "{} is shorter than verification.over ({}), so no verification could finish in time",
-                    raw.within, raw.over
+                message!(
+                    "{within} is shorter than verification.over ({over}), so no verification could finish in time",
+                    within = raw.within.to_string(),
+                    over = raw.over.to_string()
                 ),
                 "make it several times as long as over",
             );
@@ -485,8 +511,17 @@ impl Checker<'_> {
             };
             self.fault(
                 at,
-                format!("{span} is {side} of {}", Span(limit)),
-                format!("use a duration from {} to {}", Span(least), Span(most)),
+                message!(
+                    "{span} is {side} of {limit}",
+                    span = span.to_string(),
+                    side = Message::from(side),
+                    limit = Span(limit).to_string()
+                ),
+                message!(
+                    "use a duration from {least} to {most}",
+                    least = Span(least).to_string(),
+                    most = Span(most).to_string()
+                ),
             );
         }
         is_in_range
@@ -506,7 +541,7 @@ impl Checker<'_> {
                 Ok(a) => {
                     self.fault(
                         &listen_at,
-                        format!("{} is not a loopback address and would be reachable from the network", a.ip()),
+                        message!("{ip} is not a loopback address and would be reachable from the network", ip = a.ip().to_string()),
                         "use a loopback address such as 127.0.0.1:9464 and put an authenticating proxy in front of it; \"\" turns the endpoint off",
                     );
                     None
@@ -527,7 +562,7 @@ impl Checker<'_> {
         {
             self.fault(
                 &filter_at,
-                format!("invalid log filter: {e}"),
+                message!("invalid log filter: {e}", e = e.to_string()),
                 "use a level, or targets with levels, such as gridwatch=debug,info",
             );
         }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{Camera, Config, Source, document::effective};
+use gridwatch_base::{message, message::Message};
 use gridwatch_engine::CameraId;
 
 /// When a change takes effect.
@@ -72,19 +73,29 @@ pub struct Change {
     pub applies: Applies,
 }
 
+impl Change {
+    /// One line, with long values cut.
+    pub fn message(&self) -> Message {
+        let path = &self.path;
+        let what = match self.kind {
+            ChangeKind::Set => shown::values(self.old.as_ref(), self.new.as_ref()),
+            ChangeKind::Added => "added".into(),
+            ChangeKind::Removed => "removed".into(),
+            ChangeKind::Reordered => message!("order changed to {ids}", ids = shown::ids(self.new.as_ref())),
+            ChangeKind::Contents => "contents changed".into(),
+            ChangeKind::Secret => "changed".into(),
+        };
+        match self.applies {
+            Applies::Live => message!("{path}: {what} (live)", path, what),
+            Applies::Restart => message!("{path}: {what} (restart)", path, what),
+        }
+    }
+}
+
 impl fmt::Display for Change {
     /// One line, with long values cut: `cameras[gate].look_every: 2s → 5s (live)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.path)?;
-        match self.kind {
-            ChangeKind::Set => f.write_str(&shown::values(self.old.as_ref(), self.new.as_ref()))?,
-            ChangeKind::Added => f.write_str("added")?,
-            ChangeKind::Removed => f.write_str("removed")?,
-            ChangeKind::Reordered => write!(f, "order changed to {}", shown::ids(self.new.as_ref()))?,
-            ChangeKind::Contents => f.write_str("contents changed")?,
-            ChangeKind::Secret => f.write_str("changed")?,
-        }
-        write!(f, " ({})", self.applies)
+        f.write_str(&self.message())
     }
 }
 

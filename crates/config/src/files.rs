@@ -220,7 +220,7 @@ pub(crate) fn is_part(name: &str) -> bool {
 
 /// The names of the files in the directory that belong to the configuration, in the order of their bytes; none if there is no directory.
 fn names(dir: &Path) -> Result<Vec<String>, Box<Fault>> {
-    let fault = |message: String, remedy: &str| Box::new(Fault::whole(dir, message, remedy));
+    let fault = |message: String, remedy: &'static str| Box::new(Fault::whole(dir, message, remedy));
     let unreadable = |e: io::Error| {
         fault(
             format!("cannot list the directory: {e}"),

@@ -16,6 +16,7 @@ use gridwatch_base::document::{
     FieldPath, Step,
     schema::{self, Messages, Pattern},
 };
+use gridwatch_base::message;
 
 /// Generates the JSON Schema (draft 2020-12) of the configuration file.
 pub fn generate() -> Value {
@@ -110,11 +111,11 @@ pub(super) const MESSAGES: Messages = Messages {
     ],
     too_few: |key, got, limit| match key {
         "polygon" => Some((
-            format!("{got} points, a polygon needs {limit} or more"),
+            message!("{got} points, a polygon needs {limit} or more", got, limit),
             "list the corners in order, as fractions of the image size: [[0.1, 0.9], [0.5, 0.4], [0.9, 0.9]]",
         )),
         "points" => Some((
-            format!("{got} point pairs, a calibration needs {limit} or more"),
+            message!("{got} point pairs, a calibration needs {limit} or more", got, limit),
             "add pairs spread over the visible ground",
         )),
         _ => None,

@@ -183,7 +183,7 @@ async fn status(State(app): State<Arc<App>>, actor: Actor) -> Json<StatusAnswer>
         node_id: app.config().node.to_string(),
         readiness,
         config_sha256: configuration.sha256,
-        config_refused: configuration.refused,
+        config_refused: configuration.refused.iter().map(ToString::to_string).collect(),
     })
 }
 

@@ -10,7 +10,7 @@ pub(crate) mod parts;
 use std::{path::Path, sync::Arc};
 
 use gridwatch_config::{
-    Camera, Fault, Preset,
+    Camera, Fault, Language, Preset,
     diff::Change,
     edit::{EditError, Editor, SaveRequest, Saved, Version, Versions},
     element::ElementPath,
@@ -21,7 +21,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::task;
 
-use crate::{app::App, daemon::ReloadAnswer, error::Rejection, identity::Actor, page::Page};
+use crate::{app::App, daemon::ReloadAnswer, error::Rejection, i18n::messages, identity::Actor, page::Page};
 
 /// Faults in an answer, at most; a file that is no configuration has thousands.
 pub(crate) const MAX_FAULTS: usize = 100;
@@ -294,21 +294,18 @@ pub(crate) struct FaultAnswer {
 }
 
 impl FaultAnswer {
-    pub(crate) fn new(fault: &Fault) -> Self {
-        let remedy = match fault.remedy.is_empty() {
-            true => String::new(),
-            false => format!("; {}", fault.remedy),
-        };
+    pub(crate) fn new(fault: &Fault, language: Language) -> Self {
         Self {
             path: fault.path.clone(),
             file: file_name(&fault.file),
             line: fault.line,
-            message: format!("{}{remedy}", fault.message),
+            message: messages::fault(fault, language),
         }
     }
 
-    pub(crate) fn list(faults: &[Fault]) -> Vec<Self> {
-        faults.iter().take(MAX_FAULTS).map(Self::new).collect()
+    pub(crate) fn list(faults: &[Fault], language: Language) -> Vec<Self> {
+        let faults = faults.iter().take(MAX_FAULTS);
+        faults.map(|fault| Self::new(fault, language)).collect()
     }
 }
 
@@ -327,13 +324,13 @@ fn file_name(path: &Path) -> String {
 }
 
 /// A fault as one line of a page: place, what is wrong, how to mend it.
-pub(crate) fn fault_line(fault: &Fault) -> String {
+pub(crate) fn fault_line(fault: &Fault, language: Language) -> String {
     let FaultAnswer {
         path,
         file,
         line,
         message,
-    } = FaultAnswer::new(fault);
+    } = FaultAnswer::new(fault, language);
     let place = match line {
         Some(line) => format!("{file}:{line}"),
         None => file,

@@ -8,6 +8,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use gridwatch_base::message::Message;
 use gridwatch_camera::slot::CameraState;
 pub use gridwatch_camera::{
     live::{LiveChunk, LiveView, NotAvailable},
@@ -312,7 +313,8 @@ pub struct Readiness {
     /// True if it would.
     pub ready: bool,
     /// What stands against it, one sentence each, in English.
-    pub blockers: Vec<String>,
+    #[schemars(with = "Vec<String>")]
+    pub blockers: Vec<Message>,
 }
 
 /// Which configuration is in force.
@@ -323,7 +325,7 @@ pub struct ConfigurationStatus {
     /// Since when.
     pub since: Timestamp,
     /// The faults of a newer file that was refused, as words; empty if the file is in force.
-    pub refused: Vec<String>,
+    pub refused: Vec<Message>,
     /// Changed fields that take effect at the next start only.
     pub awaits_restart: Vec<String>,
 }

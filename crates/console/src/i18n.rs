@@ -10,6 +10,7 @@ mod common;
 mod configuration;
 mod ledger;
 mod live;
+pub(crate) mod messages;
 mod names;
 mod permits;
 mod presets;

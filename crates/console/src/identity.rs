@@ -56,7 +56,7 @@ impl Actor {
         let (mut readiness, mut configuration) = (daemon.readiness(), daemon.configuration());
         if self.is_restricted() {
             for blocker in &mut readiness.blockers {
-                blocker.truncate(blocker.find(':').unwrap_or(blocker.len()));
+                *blocker = blocker.leading();
             }
             configuration.refused.clear();
             configuration.awaits_restart.clear();

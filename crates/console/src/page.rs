@@ -12,6 +12,7 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
+use gridwatch_base::message::Message;
 use gridwatch_config::{Language, Role};
 use gridwatch_engine::Label;
 use jiff::{Timestamp, tz::TimeZone};
@@ -144,6 +145,19 @@ impl Page {
             Some(None) => self.t.common.local_user.to_string(),
             None => String::new(),
         }
+    }
+
+    /// The language of sentences in an answer of the API: that of the page for its scripts, English for programs with a token.
+    pub(crate) fn answer_language(&self) -> Language {
+        match self.actor.as_ref().map(|actor| &actor.means) {
+            Some(crate::daemon::Means::Token(_)) => Language::En,
+            _ => self.language,
+        }
+    }
+
+    /// A sentence of another crate.
+    pub(crate) fn message(&self, message: &Message) -> String {
+        i18n::messages::message(message, self.language)
     }
 
     /// A time in the city's zone, to the second.

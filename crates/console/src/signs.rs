@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use gridwatch_config::{
-    Config, Fault,
+    Config, Fault, Language,
     edit::{self, EditError, EditedSign, Editor, SavedSigns, SignsFile, SignsSave},
     find_view, raw,
 };
@@ -174,10 +174,11 @@ fn bodies(signs: &raw::Signs) -> Vec<SignBody> {
     signs.signs.iter().enumerate().map(body).collect()
 }
 
-/// Sets the approved signs of a view, and puts them into force. A view that had no file gets one in `signs/` beside the main file.
+/// Sets the approved signs of a view, and puts them into force; problems are told in `language`. A view that had no file gets one in `signs/` beside the main file.
 pub(crate) async fn save(
     app: &Arc<App>,
     actor: &Actor,
+    language: Language,
     view: &CameraId,
     revision: String,
     signs: Vec<SignBody>,
@@ -211,7 +212,7 @@ pub(crate) async fn save(
         false => answer
             .faults
             .iter()
-            .map(configuration::fault_line)
+            .map(|fault| configuration::fault_line(fault, language))
             .chain(answer.error)
             .collect(),
     };

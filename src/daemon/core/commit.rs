@@ -9,7 +9,7 @@ use super::{
     super::record::{ModelDescriptor, RecordBuilder},
     Core, STORAGE,
 };
-use gridwatch_base::{error::Class, metric};
+use gridwatch_base::{error::Class, message, metric};
 use gridwatch_console::daemon::Change;
 use gridwatch_engine::{Case, CaseId, Input, Verified};
 use gridwatch_evidence::EvidencePicture;
@@ -66,7 +66,11 @@ impl Core {
                 }
                 self.health.block(
                     STORAGE,
-                    format!("{} is waiting to be committed: {error}", commit.describe()),
+                    message!(
+                        "{what} is waiting to be committed: {error}",
+                        what = commit.describe().to_string(),
+                        error = error.to_string()
+                    ),
                 );
                 self.uncommitted.push(commit);
             }

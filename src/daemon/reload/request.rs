@@ -175,13 +175,13 @@ impl Reloader {
         gauge!(metric::CONFIG_REJECTED).set(if is_rejected { 1.0 } else { 0.0 });
         for warning in &report.warnings {
             if report.outcome == ReloadOutcome::Applied {
-                tracing::warn!(%warning, remedy = warning.remedy, "Configuration warning");
+                tracing::warn!(%warning, remedy = warning.remedy.as_str(), "Configuration warning");
             }
         }
         match report.outcome {
             ReloadOutcome::Rejected => {
                 for fault in &report.faults {
-                    tracing::error!(%fault, remedy = fault.remedy, "Configuration fault");
+                    tracing::error!(%fault, remedy = fault.remedy.as_str(), "Configuration fault");
                 }
                 let error = report.error.as_deref().unwrap_or_default();
                 tracing::error!(%file, occasion, faults = report.faults.len(), error, "Changed configuration rejected; the one before stays in force");

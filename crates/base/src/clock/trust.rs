@@ -10,6 +10,8 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::{message, message::Message};
+
 /// No clock that is right shows an earlier time than this: 2026-01-01T00:00:00Z, when the program was written. A box without a
 /// clock battery starts in 1970 or 2000.
 const EARLIEST: Timestamp = Timestamp::constant(1_767_225_600, 0);
@@ -74,32 +76,39 @@ pub enum ClockDoubt {
     NotSynchronised,
 }
 
+impl ClockDoubt {
+    /// The doubt and its remedy as a sentence.
+    pub fn message(&self) -> Message {
+        let seconds = |at: &Timestamp| format!("{at:.0}");
+        match self {
+            Self::NotSet => message!(
+                "the clock shows a time before {earliest}; synchronise it with chrony or systemd-timesyncd",
+                earliest = EARLIEST.to_string()
+            ),
+            Self::Behind { wall, known } => message!(
+                "the clock showed {wall}, earlier than the newest known time {known}; synchronise it with chrony or systemd-timesyncd, or wait until it has run for an hour without a step",
+                wall = seconds(wall),
+                known = seconds(known)
+            ),
+            Self::Ahead { wall, known } => message!(
+                "the clock showed {wall}, more than a day after the newest known time {known}; synchronise it with chrony or systemd-timesyncd, or wait until it has run for an hour without a step",
+                wall = seconds(wall),
+                known = seconds(known)
+            ),
+            Self::Stepped(by) => message!(
+                "the clock was set by {seconds} s; it is believed again once it has run for an hour without another step",
+                seconds = format!("{:+.1}", by.as_secs_f64())
+            ),
+            Self::NotSynchronised => {
+                "the clock is not synchronised; synchronise it with chrony or systemd-timesyncd".into()
+            }
+        }
+    }
+}
+
 impl fmt::Display for ClockDoubt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotSet => write!(f, "the clock shows a time before {EARLIEST}")?,
-            Self::Behind { wall, known } => {
-                write!(
-                    f,
-                    "the clock showed {wall:.0}, earlier than the newest known time {known:.0}"
-                )?;
-            }
-            Self::Ahead { wall, known } => {
-                write!(
-                    f,
-                    "the clock showed {wall:.0}, more than a day after the newest known time {known:.0}"
-                )?;
-            }
-            Self::Stepped(by) => write!(f, "the clock was set by {:+.1} s", by.as_secs_f64())?,
-            Self::NotSynchronised => f.write_str("the clock is not synchronised")?,
-        }
-        f.write_str(match self {
-            Self::NotSet | Self::NotSynchronised => "; synchronise it with chrony or systemd-timesyncd",
-            Self::Behind { .. } | Self::Ahead { .. } => {
-                "; synchronise it with chrony or systemd-timesyncd, or wait until it has run for an hour without a step"
-            }
-            Self::Stepped(_) => "; it is believed again once it has run for an hour without another step",
-        })
+        f.write_str(&self.message())
     }
 }
 

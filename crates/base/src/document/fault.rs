@@ -7,6 +7,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::{message, message::Message};
+
 /// An error or a warning at one place of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct Fault {
@@ -17,14 +19,14 @@ pub struct Fault {
     /// Line number, from 1, if known.
     pub line: Option<usize>,
     /// What is wrong. Never contains a credential.
-    pub message: String,
+    pub message: Message,
     /// How to fix it; empty if the message already says so.
-    pub remedy: String,
+    pub remedy: Message,
 }
 
 impl Fault {
     /// A fault of the file as a whole.
-    pub fn whole(file: &Path, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub fn whole(file: &Path, message: impl Into<Message>, remedy: impl Into<Message>) -> Self {
         Self {
             path: String::new(),
             file: file.into(),
@@ -35,17 +37,23 @@ impl Fault {
     }
 }
 
+impl Fault {
+    /// The fault with its place, without the remedy.
+    pub fn words(&self) -> Message {
+        let place = self.file.display().to_string();
+        let place = self.line.map_or(place.clone(), |line| format!("{place}:{line}"));
+        let what = self.message.clone();
+        match self.path.is_empty() {
+            true => message!("{what} ({place})", what, place),
+            false => message!("{path}: {what} ({place})", path = &self.path, what, place),
+        }
+    }
+}
+
 impl fmt::Display for Fault {
     /// One line: `cameras[3].zones[0].polygon: 2 points, a polygon needs 3 or more (configs/edge.toml:41)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.path.is_empty() {
-            write!(f, "{}: ", self.path)?;
-        }
-        write!(f, "{} ({}", self.message, self.file.display())?;
-        if let Some(line) = self.line {
-            write!(f, ":{line}")?;
-        }
-        f.write_str(")")
+        f.write_str(&self.words())
     }
 }
 

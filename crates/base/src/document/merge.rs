@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use serde_json::{Map, Value, map::Entry};
 
 use super::{Document, Fault, FieldPath, SourceLine, Step};
+use crate::message;
 
 impl Document {
     /// Adds what `other` holds, and returns the faults of values that both set. Tables merge key by key. Two arrays of tables are
@@ -23,7 +24,7 @@ impl Document {
                 path: at.to_string(),
                 file: other.file.clone(),
                 line,
-                message: format!("already set in {}", shown(first, first_line)),
+                message: message!("already set in {place}", place = shown(first, first_line)),
                 remedy: "set it in one of the two files; only tables, and lists of tables such as [[cameras]], may be in several"
                     .into(),
             }

@@ -12,13 +12,14 @@ use schemars::{JsonSchema, Schema, generate::SchemaSettings, transform::Recursiv
 use serde_json::Value;
 
 use super::{Document, Fault, FieldPath, Step};
+use crate::{message, message::Message};
 
 /// Messages and rules for one kind of file that its schema cannot express.
 pub struct Messages {
     /// Messages for strings that do not match a pattern.
     pub patterns: &'static [Pattern],
     /// Message and remedy for an array with too few elements, by its key, the actual and the required length.
-    pub too_few: fn(&str, usize, u64) -> Option<(String, &'static str)>,
+    pub too_few: fn(&str, usize, u64) -> Option<(Message, &'static str)>,
     /// True for an array element that is validated on its own: if it is faulty, the other elements are kept.
     pub is_independent: fn(&FieldPath) -> bool,
 }
@@ -109,7 +110,7 @@ pub fn check<T: JsonSchema>(document: &Document, messages: &Messages, faults: &m
         Err(e) => {
             faults.push(document.fault(
                 &FieldPath::default(),
-                format!("internal error: invalid schema: {e}"),
+                message!("internal error: invalid schema: {e}", e = e.to_string()),
                 "report this as a bug",
             ));
             return Sanitized {
@@ -271,7 +272,7 @@ fn report(
                 .and_then(|p| p.get("description"))
                 .and_then(Value::as_str)
                 .unwrap_or_default();
-            let remedy = format!("add it: {}", one_line(description));
+            let remedy = message!("add it: {description}", description = one_line(description));
             faults.push(document.fault(&at.key(name), "missing", remedy));
         }
         _ => {
@@ -286,25 +287,25 @@ fn unknown_field_remedies<'k>(
     schema: &Value,
     error: &ValidationError<'_>,
     unexpected: impl Iterator<Item = &'k String>,
-) -> impl Iterator<Item = (&'k str, String)> {
+) -> impl Iterator<Item = (&'k str, Message)> {
     let known: Vec<&str> = siblings(schema, error, "properties")
         .and_then(Value::as_object)
         .map(|p| p.keys().map(String::as_str).collect())
         .unwrap_or_default();
     unexpected.map(move |key| {
         let remedy = match nearest(key, known.iter().copied()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("remove it; valid fields: {}", known.join(", ")),
+            Some(near) => message!("did you mean `{near}`?", near = near.to_string()),
+            None => message!("remove it; valid fields: {known}", known = known.join(", ")),
         };
         (key.as_str(), remedy)
     })
 }
 
 /// Message and remedy for an error of the value at `at` itself.
-fn describe(messages: &Messages, schema: &Value, error: &ValidationError<'_>, at: &FieldPath) -> (String, String) {
+fn describe(messages: &Messages, schema: &Value, error: &ValidationError<'_>, at: &FieldPath) -> (Message, Message) {
     let length = || error.instance().as_array().map_or(0, Vec::len);
     match error.kind() {
-        Kind::Type { kind } => (type_mismatch(kind, error.instance().as_ref()), String::new()),
+        Kind::Type { kind } => (type_mismatch(kind, error.instance().as_ref()), Message::default()),
         Kind::Enum { options } => ("unknown value".into(), choose(options, error)),
         Kind::OneOfNotValid { .. } | Kind::Constant { .. } => {
             let options: Vec<Value> = schema
@@ -315,11 +316,19 @@ fn describe(messages: &Messages, schema: &Value, error: &ValidationError<'_>, at
             ("unknown value".into(), choose(&Value::Array(options), error))
         }
         Kind::Minimum { limit } => (
-            format!("{} is below the minimum of {limit}", error.instance()),
+            message!(
+                "{instance} is below the minimum of {limit}",
+                instance = error.instance().to_string(),
+                limit = limit.to_string()
+            ),
             range(schema, error),
         ),
         Kind::Maximum { limit } => (
-            format!("{} is above the maximum of {limit}", error.instance()),
+            message!(
+                "{instance} is above the maximum of {limit}",
+                instance = error.instance().to_string(),
+                limit = limit.to_string()
+            ),
             range(schema, error),
         ),
         Kind::MinItems { limit } => {
@@ -329,23 +338,37 @@ fn describe(messages: &Messages, schema: &Value, error: &ValidationError<'_>, at
                 _ => None,
             };
             let (message, remedy) = custom.unwrap_or_else(|| {
-                let message = format!("{got} entries, at least {limit} required");
+                let message = message!(
+                    "{got} entries, at least {limit} required",
+                    got = got.to_string(),
+                    limit = limit.to_string()
+                );
                 (message, "add the missing entries")
             });
             (message, remedy.into())
         }
-        Kind::MaxItems { limit } => (format!("{} entries, at most {limit} allowed", length()), String::new()),
+        Kind::MaxItems { limit } => (
+            message!(
+                "{length} entries, at most {limit} allowed",
+                length = length().to_string(),
+                limit = limit.to_string()
+            ),
+            Message::default(),
+        ),
         Kind::MinLength { .. } => ("must not be empty".into(), "enter a value".into()),
         Kind::Pattern { pattern } => match messages.patterns.iter().find(|p| p.pattern == pattern) {
             Some(known) => (known.message.into(), known.remedy.into()),
-            None => (format!("does not match the pattern {pattern}"), String::new()),
+            None => (
+                message!("does not match the pattern {pattern}", pattern = pattern.to_string()),
+                Message::default(),
+            ),
         },
         // Kinds that our types do not produce today: the validator's own message, without the value.
-        _ => (error.masked().to_string(), String::new()),
+        _ => (error.masked().to_string().into(), Message::default()),
     }
 }
 
-fn type_mismatch(kind: &TypeKind, value: &Value) -> String {
+fn type_mismatch(kind: &TypeKind, value: &Value) -> Message {
     let expected = match kind {
         TypeKind::Single(t) => plain_type(&t.to_string()),
         TypeKind::Multiple(_) => "a different type",
@@ -359,7 +382,11 @@ fn type_mismatch(kind: &TypeKind, value: &Value) -> String {
         Value::Object(_) => "a table",
         Value::Null => "null",
     };
-    format!("expected {expected}, found {found}")
+    message!(
+        "expected {expected}, found {found}",
+        expected = Message::from(expected),
+        found = Message::from(found)
+    )
 }
 
 /// The value of another keyword in the schema object whose keyword failed.
@@ -368,14 +395,18 @@ fn siblings<'s>(schema: &'s Value, error: &ValidationError<'_>, keyword: &str) -
     schema.pointer(&path[..path.rfind('/')?])?.get(keyword)
 }
 
-fn range(schema: &Value, error: &ValidationError<'_>) -> String {
+fn range(schema: &Value, error: &ValidationError<'_>) -> Message {
     match (siblings(schema, error, "minimum"), siblings(schema, error, "maximum")) {
-        (Some(min), Some(max)) => format!("use a number from {min} to {max}"),
-        _ => String::new(),
+        (Some(min), Some(max)) => message!(
+            "use a number from {min} to {max}",
+            min = min.to_string(),
+            max = max.to_string()
+        ),
+        _ => Message::default(),
     }
 }
 
-fn choose(options: &Value, error: &ValidationError<'_>) -> String {
+fn choose(options: &Value, error: &ValidationError<'_>) -> Message {
     let options: Vec<&str> = options
         .as_array()
         .into_iter()
@@ -387,8 +418,12 @@ fn choose(options: &Value, error: &ValidationError<'_>) -> String {
         .as_str()
         .and_then(|v| nearest(v, options.iter().copied()));
     match near {
-        Some(near) => format!("did you mean \"{near}\"? Valid values: {}", options.join(", ")),
-        None => format!("use one of: {}", options.join(", ")),
+        Some(near) => message!(
+            "did you mean \"{near}\"? Valid values: {options}",
+            near = near.to_string(),
+            options = options.join(", ")
+        ),
+        None => message!("use one of: {options}", options = options.join(", ")),
     }
 }
 

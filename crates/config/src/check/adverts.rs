@@ -6,7 +6,7 @@ use super::{Checker, FieldPath, prefixed};
 use crate::{Fault, Faults, raw, schema::MESSAGES};
 use gridwatch_base::{
     document::{Document, schema},
-    file,
+    file, message,
 };
 use gridwatch_model::ocr::{
     Phrasebook,
@@ -44,7 +44,7 @@ fn check(adverts: &raw::Adverts, document: &Document, faults: &mut Vec<Fault>) {
         for (i, (id, key, words)) in entries.into_iter().enumerate() {
             let at = whole.key(list).index(i);
             if !ids.insert(id) {
-                let message = format!("{id:?} is already used");
+                let message = message!("{id} is already used", id = format!("{id:?}"));
                 faults.push(document.fault(&at.key("id"), message, "give each entry an id of its own"));
             }
             check_words(&at.key(key), words, document, faults);
@@ -56,7 +56,10 @@ fn check(adverts: &raw::Adverts, document: &Document, faults: &mut Vec<Fault>) {
 fn check_words(at: &FieldPath, words: &[String], document: &Document, faults: &mut Vec<Fault>) {
     for (i, word) in words.iter().enumerate() {
         if phrases::normalised(word).len() < 2 {
-            let message = format!("{word:?} has fewer than two letters or digits, and would be found anywhere");
+            let message = message!(
+                "{word} has fewer than two letters or digits, and would be found anywhere",
+                word = format!("{word:?}")
+            );
             faults.push(document.fault(&at.index(i), message, "use a longer word, or remove it"));
         }
     }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{Checker, FieldPath, prefixed, section};
 use crate::{Fault, raw};
-use gridwatch_base::document::schema::nearest;
+use gridwatch_base::{document::schema::nearest, message, message::Message};
 use gridwatch_engine::{
     ScheduleId, ZoneKind,
     calendar::{DAY, DayKind, Days, Hours, Pause, Schedule, Season, Window},
@@ -47,7 +47,7 @@ impl Checker<'_> {
                 for (before, _) in windows.iter().filter(|(_, w)| overlap(w, &window)) {
                     self.warn(
                         &at,
-                        format!("overlaps windows[{before}]"),
+                        message!("overlaps windows[{before}]", before = before.to_string()),
                         "a schedule is open while any of its windows is; check that both are intended",
                     );
                 }
@@ -84,7 +84,10 @@ impl Checker<'_> {
         {
             self.warn(
                 &section("calendar").key("files"),
-                format!("no holidays listed for {year}: every Monday to Friday counts as a workday"),
+                message!(
+                    "no holidays listed for {year}: every Monday to Friday counts as a workday",
+                    year = year.to_string()
+                ),
                 "add the year's file, from the State Council's notice; see configs/calendar/ for examples",
             );
         }
@@ -183,7 +186,10 @@ impl Checker<'_> {
         } else if from.is_some() && from == to {
             self.fault(
                 &to_at,
-                format!("from and to are both {}, which is ambiguous", raw.from),
+                message!(
+                    "from and to are both {from}, which is ambiguous",
+                    from = raw.from.to_string()
+                ),
                 "for whole days, use from = \"00:00\", to = \"24:00\"",
             );
         }
@@ -209,11 +215,15 @@ impl Checker<'_> {
             return Some(name.into());
         }
         let remedy = match nearest(name, known.iter().map(String::as_str)) {
-            Some(near) => format!("did you mean {near:?}?"),
+            Some(near) => message!("did you mean {near}?", near = format!("{near:?}")),
             None if known.is_empty() => "define it: [[schedules]] with an id and windows".into(),
             None => "use the id of one of the [[schedules]]".into(),
         };
-        self.fault(at, format!("unknown schedule {name:?}"), remedy);
+        self.fault(
+            at,
+            message!("unknown schedule {name}", name = format!("{name:?}")),
+            remedy,
+        );
         None
     }
 
@@ -249,7 +259,7 @@ impl Checker<'_> {
 struct DateFault {
     at: FieldPath,
     is_fault: bool,
-    message: String,
+    message: Message,
     remedy: &'static str,
 }
 
@@ -261,7 +271,7 @@ fn add_dates(table: &FieldPath, holidays: &[String], working_days: &[String], da
         ("working_days", working_days, DayKind::WorkingDay),
     ] {
         for (i, text) in texts.iter().enumerate() {
-            let mut report = |is_fault, message: String, remedy| {
+            let mut report = |is_fault, message: Message, remedy| {
                 let at = table.key(field).index(i);
                 faults.push(DateFault {
                     at,
@@ -272,26 +282,44 @@ fn add_dates(table: &FieldPath, holidays: &[String], working_days: &[String], da
             };
             let (from, to) = text.split_once("..").unwrap_or((text, text));
             let (Ok(from), Ok(to)) = (from.parse::<Date>(), to.parse::<Date>()) else {
-                report(true, format!("{text:?} is not a valid date"), DATE_REMEDY);
+                report(
+                    true,
+                    message!("{text} is not a valid date", text = format!("{text:?}")),
+                    DATE_REMEDY,
+                );
                 continue;
             };
             if to < from {
-                report(true, format!("{text:?} ends before it starts"), DATE_REMEDY);
+                report(
+                    true,
+                    message!("{text} ends before it starts", text = format!("{text:?}")),
+                    DATE_REMEDY,
+                );
                 continue;
             }
             if from.until(to).map_or(i32::MAX, |span| span.get_days()) >= LONGEST_HOLIDAY_DAYS {
-                let message = format!("{text:?} is longer than {LONGEST_HOLIDAY_DAYS} days");
+                let message = message!(
+                    "{text} is longer than {longest_holiday_days} days",
+                    text = format!("{text:?}"),
+                    longest_holiday_days = LONGEST_HOLIDAY_DAYS.to_string()
+                );
                 report(true, message, "check the years and months");
                 continue;
             }
             for day in from.series(jiff::Span::new().days(1)).take_while(|d| *d <= to) {
                 if days.insert(day, kind).is_some_and(|before| before != kind) {
-                    let message = format!("{day} is listed both as a holiday and as a working day");
+                    let message = message!(
+                        "{day} is listed both as a holiday and as a working day",
+                        day = day.to_string()
+                    );
                     report(true, message, "remove it from one of the lists");
                 }
                 let is_weekend = matches!(day.weekday(), Weekday::Saturday | Weekday::Sunday);
                 if kind == DayKind::WorkingDay && !is_weekend {
-                    let message = format!("{day} is not a Saturday or Sunday, so it is a working day anyway");
+                    let message = message!(
+                        "{day} is not a Saturday or Sunday, so it is a working day anyway",
+                        day = day.to_string()
+                    );
                     report(false, message, "check the date");
                 }
             }

@@ -10,7 +10,7 @@ use super::{Checker, FieldPath, Survey, draft::is_or_is_in, models::ModelFacts, 
 use crate::{Aim, Camera, Preset, polygon, raw};
 use gridwatch_base::{
     document::{Fault, schema::nearest},
-    file,
+    file, message,
 };
 use gridwatch_camera::{StreamSource, Transport, receive::is_rtsp};
 use gridwatch_engine::{CameraId, CameraPlan, Point, RuleId, Validity, Zone, ZoneId, ZoneKind, geometry::Crs};
@@ -124,7 +124,7 @@ impl Checker<'_> {
             if let Some(before) = streams.insert(url.clone(), at.clone()) {
                 self.warn(
                     &at.key("url"),
-                    format!("same stream as {before}"),
+                    message!("same stream as {before}", before = before.to_string()),
                     "two cameras on one stream cost twice and interfere with each other's cases; draw the zones on one camera instead",
                 );
             }
@@ -186,7 +186,11 @@ impl Checker<'_> {
         match raw.tour {
             Some(tour) => {
                 if self.check_range(&tour_at, tour, TOUR) && tour.0 < raw.look_every.0 {
-                    let message = format!("{tour} is less than look_every ({})", raw.look_every);
+                    let message = message!(
+                        "{tour} is less than look_every ({look_every})",
+                        tour = tour.to_string(),
+                        look_every = raw.look_every.to_string()
+                    );
                     let remedy =
                         "use the longest time until the camera returns to a preset, as set in its patrol programme";
                     self.fault(&tour_at, message, remedy);
@@ -291,10 +295,14 @@ impl Checker<'_> {
         let scheme = url.scheme();
         if !SCHEMES.contains(&scheme) {
             let remedy = match nearest(scheme, SCHEMES.into_iter()) {
-                Some(near) => format!("did you mean {near}://?"),
-                None => format!("use one of: {}", SCHEMES.join(", ")),
+                Some(near) => message!("did you mean {near}://?", near = near.to_string()),
+                None => message!("use one of: {schemes}", schemes = SCHEMES.join(", ")),
             };
-            self.fault(&at, format!("unsupported scheme {scheme:?}"), remedy);
+            self.fault(
+                &at,
+                message!("unsupported scheme {scheme}", scheme = format!("{scheme:?}")),
+                remedy,
+            );
             return None;
         }
         if scheme == "file" {
@@ -303,7 +311,10 @@ impl Checker<'_> {
                 Ok(path) => {
                     self.fault(
                         &at,
-                        format!("{} does not exist or is not a regular file", path.display()),
+                        message!(
+                            "{path} does not exist or is not a regular file",
+                            path = path.display().to_string()
+                        ),
                         "name an existing clip by its absolute path: file:///clips/a.mp4",
                     );
                     return None;
@@ -331,7 +342,10 @@ impl Checker<'_> {
         let _ = self.read_source(&at, path, file::MAX_KEY);
         let found = self.existing_file(&at, path, "the PEM file of the camera's certificate or of its CA");
         if let Some(url) = url.filter(|u| u.scheme() != "rtsps") {
-            let message = format!("only applies to rtsps://, but the URL is {}://", url.scheme());
+            let message = message!(
+                "only applies to rtsps://, but the URL is {scheme}://",
+                scheme = url.scheme().to_string()
+            );
             self.fault(&at, message, "use rtsps://, or remove ca_file");
         }
         found
@@ -346,7 +360,10 @@ impl Checker<'_> {
             let remedy = "keep pin_sha256 to trust that one certificate, or ca_file to trust what the CA signs";
             self.fault(&at, "not allowed together with ca_file", remedy);
         } else if let Some(url) = url.filter(|u| u.scheme() != "rtsps") {
-            let message = format!("only applies to rtsps://, but the URL is {}://", url.scheme());
+            let message = message!(
+                "only applies to rtsps://, but the URL is {scheme}://",
+                scheme = url.scheme().to_string()
+            );
             self.fault(&at, message, "use rtsps://, or remove pin_sha256");
         } else if raw.source == StreamSource::Gstreamer {
             let remedy = "use ca_file with the camera's certificate, or remove source";
@@ -395,10 +412,17 @@ impl Checker<'_> {
             } else if models.iter().all(|m| m.id.is_some()) {
                 let known: Vec<&str> = models.iter().filter_map(|m| m.id.as_deref()).collect();
                 let remedy = match nearest(id, known.iter().copied()) {
-                    Some(near) => format!("did you mean {near:?}?"),
-                    None => format!("use the id from a model's model.toml: {}", known.join(", ")),
+                    Some(near) => message!("did you mean {near}?", near = format!("{near:?}")),
+                    None => message!(
+                        "use the id from a model's model.toml: {known}",
+                        known = known.join(", ")
+                    ),
                 };
-                self.fault(&at.key("models").index(i), format!("unknown model {id:?}"), remedy);
+                self.fault(
+                    &at.key("models").index(i),
+                    message!("unknown model {id}", id = format!("{id:?}")),
+                    remedy,
+                );
             }
         }
         indices
@@ -424,10 +448,14 @@ impl Checker<'_> {
                 .filter(|(_, id)| !rules.iter().any(|r| r.id == **id))
             {
                 let remedy = match nearest(id, rules.iter().map(|r| r.id.as_str())) {
-                    Some(near) => format!("did you mean {near:?}?"),
+                    Some(near) => message!("did you mean {near}?", near = format!("{near:?}")),
                     None => "use the id of one of the [[rules]]".into(),
                 };
-                self.fault(&at.key("rules").index(i), format!("unknown rule {id:?}"), remedy);
+                self.fault(
+                    &at.key("rules").index(i),
+                    message!("unknown rule {id}", id = format!("{id:?}")),
+                    remedy,
+                );
             }
             let kind = match raw.kind {
                 raw::ZoneKind::Watch => Some(ZoneKind::Watch),
@@ -517,7 +545,8 @@ impl Checker<'_> {
                 Ok(day) => Some(Some(day)),
                 Err(_) => {
                     let remedy = "use YYYY-MM-DD, such as 2026-10-31";
-                    self.fault(&at, format!("{text:?} is not a date"), remedy);
+                    let message = message!("{day} is not a date", day = format!("{text:?}"));
+                    self.fault(&at, message, remedy);
                     None
                 }
             }
@@ -530,7 +559,11 @@ impl Checker<'_> {
         if let (Some(from), Some(until)) = (valid.from, valid.until)
             && until < from
         {
-            let message = format!("{until} is before valid_from ({from})");
+            let message = message!(
+                "{until} is before valid_from ({from})",
+                until = until.to_string(),
+                from = from.to_string()
+            );
             self.fault(
                 &at.key("valid_until"),
                 message,
@@ -541,7 +574,10 @@ impl Checker<'_> {
         if let (Some(until), Some(today)) = (valid.until, self.surroundings.today)
             && until < today
         {
-            let message = format!("expired on {until}: what stands here is not permitted any more");
+            let message = message!(
+                "expired on {until}: what stands here is not permitted any more",
+                until = until.to_string()
+            );
             self.warn(
                 &at.key("valid_until"),
                 message,

@@ -3,13 +3,12 @@
 //! It is found here and not in the engine, which works without it: the union of polygons needs a geometry library that
 //! takes longer to compile than the engine.
 
-use std::fmt;
-
 use geo::{
     Area, BoundingRect, Contains, InteriorPoint, LineString, MapCoords, Winding,
     algorithm::{unary_union, winding_order::WindingOrder},
 };
 
+use gridwatch_base::{message, message::Message};
 use gridwatch_engine::{
     LonLat,
     geometry::LocalPlane,
@@ -28,10 +27,16 @@ pub(super) struct Gap {
     pub(super) at: LonLat,
 }
 
-impl fmt::Display for Gap {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Gap {
+    /// Where it is and how large.
+    pub(super) fn message(&self) -> Message {
         let LonLat { lon, lat } = self.at;
-        write!(f, "no cell covers {:.0} m² at [{lon:.6}, {lat:.6}]", self.area_m2)
+        message!(
+            "no cell covers {area} m² at [{lon}, {lat}]",
+            area = format!("{:.0}", self.area_m2),
+            lon = format!("{lon:.6}"),
+            lat = format!("{lat:.6}")
+        )
     }
 }
 
@@ -165,10 +170,10 @@ mod tests {
         closed.push(json!([ring(113.001, 34.0, 0.001, 0.0009)]));
         let found = find(&grid(&closed));
         let [gap] = &found.gaps[..] else { panic!("{found:?}") };
-        assert!((gap.area_m2 - 11_264.0).abs() < 50.0, "{gap}");
+        assert!((gap.area_m2 - 11_264.0).abs() < 50.0, "{gap:?}");
         assert!(
             (113.001..113.002).contains(&gap.at.lon) && (34.0009..34.002).contains(&gap.at.lat),
-            "{gap}"
+            "{gap:?}"
         );
         // A cell inside the gap takes its part of it.
         closed.push(json!([ring(113.0012, 34.0012, 0.0006, 0.0006)]));

@@ -116,7 +116,7 @@ impl Checker<'_> {
         if let Err(error) = verify_signature(keys, dir) {
             let text = error.to_string();
             let (what, remedy) = text.split_once("; ").unwrap_or((&text, "check its files"));
-            self.fault(at, what, remedy);
+            self.fault(at, what.to_owned(), remedy.to_owned());
         }
     }
 }

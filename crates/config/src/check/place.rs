@@ -1,8 +1,8 @@
 //! The grid, and the position of each view on it.
 
-use super::{Checker, FieldPath, cameras::ViewDraft, grid_gaps, section};
+use super::{Checker, FieldPath, cameras::ViewDraft, grid_gaps, grid_messages as messages, section};
 use crate::{Fault, raw};
-use gridwatch_base::file;
+use gridwatch_base::{file, message, message::Message};
 use gridwatch_engine::{
     CameraId, FixedPlace, LonLat, Place,
     geometry::Crs,
@@ -32,17 +32,19 @@ impl Checker<'_> {
             return;
         }
         let file = self.resolve(&raw.file);
-        let grid_fault = |message: String| Fault {
+        let grid_fault = |message: Message| Fault {
             path: file_at.to_string(),
             file: file.clone(),
             line: None,
             message,
-            remedy: String::new(), // Grid faults include the remedy in their message.
+            remedy: Message::default(), // Grid faults include the remedy in their message.
         };
         let text = match bytes.and_then(file::text) {
             Ok(text) => text,
             Err(e) => {
-                self.draft.faults.push(grid_fault(format!("cannot read the file: {e}")));
+                self.draft
+                    .faults
+                    .push(grid_fault(message!("cannot read the file: {e}", e = e.to_string())));
                 return;
             }
         };
@@ -59,8 +61,8 @@ impl Checker<'_> {
             Err(faults) => {
                 for fault in faults {
                     match fault {
-                        GridFault::BadPattern { .. } => self.fault(&at.key("code_pattern"), fault.to_string(), ""),
-                        other => self.draft.faults.push(grid_fault(other.to_string())),
+                        GridFault::BadPattern { .. } => self.fault(&at.key("code_pattern"), messages::grid(&fault), ""),
+                        other => self.draft.faults.push(grid_fault(messages::grid(&other))),
                     }
                 }
             }
@@ -69,36 +71,42 @@ impl Checker<'_> {
 
     /// Checks that the cells form a grid. Defects that file cases under a wrong cell are faults; defects that only leave cases
     /// unfiled are warnings.
-    fn cells(&mut self, grid: &Grid, grid_fault: &dyn Fn(String) -> Fault) {
+    fn cells(&mut self, grid: &Grid, grid_fault: &dyn Fn(Message) -> Fault) {
         let found = grid.check();
         let enclosed = grid_gaps::find(grid);
         let draft = &mut *self.draft;
-        let remedied = |message: String, remedy: &str| Fault {
+        let remedied = |message: Message, remedy: &'static str| Fault {
             remedy: remedy.into(),
             ..grid_fault(message)
         };
         let rings = found.rings.iter().map(|r| {
             let remedy = "list its corners in order around the cell; as it is, the area of the cell is undefined";
-            remedied(r.to_string(), remedy)
+            remedied(messages::ring(r), remedy)
         });
         push_limited(&mut draft.faults, rings, grid_fault);
         let overlaps = found.overlaps.iter().map(|o| {
             let remedy = "assign the area to one of them; until then, it would be filed under the lower code";
-            remedied(o.to_string(), remedy)
+            remedied(messages::overlap(o), remedy)
         });
         push_limited(&mut draft.faults, overlaps, grid_fault);
         let gaps = enclosed.gaps.iter().map(|g| {
             let remedy =
                 "assign the area to a cell, unless the gap is intended; detections there are not filed (outside_grid)";
-            remedied(format!("{g}, although cells surround it"), remedy)
+            remedied(message!("{g}, although cells surround it", g = g.message()), remedy)
         });
         push_limited(&mut draft.warnings, gaps, grid_fault);
         for (slivers, what) in [(found.overlap_slivers, "overlap"), (enclosed.slivers, "leave gaps")] {
             if let Some((area, LonLat { lon, lat })) = slivers.largest {
                 let Slivers { count, area_m2, .. } = slivers;
-                let message = format!(
-                    "shared borders {what} slightly in {count} places, {area_m2:.1} m² in total; the largest, {area:.1} m², \
-                     is at [{lon:.6}, {lat:.6}]"
+                let message = message!(
+                    "shared borders {what} slightly in {count} places, {area_m2} m² in total; the largest, {area} m², \
+                     is at [{lon}, {lat}]",
+                    what = Message::from(what),
+                    count,
+                    area_m2 = format!("{area_m2:.1}"),
+                    area = format!("{area:.1}"),
+                    lon = format!("{lon:.6}"),
+                    lat = format!("{lat:.6}")
                 );
                 let remedy = "harmless if caused by rounding to six decimals; to avoid it, export more decimals from cells that share corners";
                 draft.warnings.push(remedied(message, remedy));
@@ -114,7 +122,7 @@ impl Checker<'_> {
         match text.map_or(Ok(default), str::parse) {
             Ok(crs) => Some(crs),
             Err(e) => {
-                self.fault(at, e.to_string(), "");
+                self.fault(at, messages::crs(&e), "");
                 None
             }
         }
@@ -165,7 +173,10 @@ impl Checker<'_> {
         {
             self.warn(
                 &calibration_at.key("points").index(i),
-                format!("is {residual:.1} m from where the other pairs predict it"),
+                message!(
+                    "is {residual} m from where the other pairs predict it",
+                    residual = format!("{residual:.1}")
+                ),
                 "check that its image and ground points are the same spot; `gridwatch calibrate` draws them",
             );
         }
@@ -187,7 +198,7 @@ impl Checker<'_> {
                 uncertainty_m: place.uncertainty_m,
             },
             Err(e) => {
-                self.fault(&place_at, e.to_string(), "");
+                self.fault(&place_at, messages::crs(&e), "");
                 return None;
             }
         };
@@ -222,11 +233,14 @@ impl Checker<'_> {
 fn push_limited(
     list: &mut Vec<Fault>,
     all: impl ExactSizeIterator<Item = Fault>,
-    grid_fault: &dyn Fn(String) -> Fault,
+    grid_fault: &dyn Fn(Message) -> Fault,
 ) {
     let more = all.len().saturating_sub(MAX_FAULTS_PER_KIND);
     list.extend(all.take(MAX_FAULTS_PER_KIND));
     if more > 0 {
-        list.push(grid_fault(format!("and {more} more faults of this kind")));
+        list.push(grid_fault(message!(
+            "and {more} more faults of this kind",
+            more = more.to_string()
+        )));
     }
 }

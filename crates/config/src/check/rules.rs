@@ -10,7 +10,7 @@ use std::{
 use self::compile::compile;
 use super::{Checker, FieldPath, models::ModelFacts, section};
 use crate::{OcrSettings, raw};
-use gridwatch_base::document::schema::nearest;
+use gridwatch_base::{document::schema::nearest, message};
 use gridwatch_engine as engine;
 use gridwatch_engine::{Beyond, Category, Label, RuleId, ZoneKind};
 use gridwatch_model::{manifest::Adapter, ocr::second_look::TextNeeded};
@@ -82,10 +82,10 @@ impl Checker<'_> {
         for (rule, other) in faults {
             self.fault(
                 &section("rules"),
-                format!(
-                    "rules {:?} and {:?} share a label but use different models for the second look",
-                    rule.as_str(),
-                    other.as_str()
+                message!(
+                    "rules {one} and {other} share a label but use different models for the second look",
+                    one = format!("{:?}", rule.as_str()),
+                    other = format!("{:?}", other.as_str())
                 ),
                 "set the same second_look.model in both",
             );
@@ -110,7 +110,7 @@ impl Checker<'_> {
             if let Some(manifest) = self.manifest(&at, dir).filter(|m| m.adapter != needed) {
                 self.fault(
                     &at,
-                    format!("{} has adapter {}, but {needed} is required", manifest.id, manifest.adapter),
+                    message!("{id} has adapter {adapter}, but {needed} is required", id = manifest.id.to_string(), adapter = manifest.adapter.to_string(), needed = needed.to_string()),
                     "use a text detection model (adapter db) as `finder`, and a text recognition model (adapter ctc) as `speller`",
                 );
             }
@@ -185,7 +185,11 @@ impl Checker<'_> {
             if keep > start && !self.is_invalid(&keep_at) && !self.is_invalid(&start_at) {
                 self.fault(
                     &keep_at,
-                    format!("{keep} is above start_score ({start})"),
+                    message!(
+                        "{keep} is above start_score ({start})",
+                        keep = keep.to_string(),
+                        start = start.to_string()
+                    ),
                     "use a lower value, so that a flickering detection continues its candidate",
                 );
             }
@@ -195,7 +199,11 @@ impl Checker<'_> {
         if raw.seen_n > raw.seen_m && !self.is_invalid(&n) && !self.is_invalid(&m) {
             self.fault(
                 &n,
-                format!("{} is more than seen_m ({})", raw.seen_n, raw.seen_m),
+                message!(
+                    "{seen_n} is more than seen_m ({seen_m})",
+                    seen_n = raw.seen_n.to_string(),
+                    seen_m = raw.seen_m.to_string()
+                ),
                 "set seen_m to at least seen_n",
             );
         }
@@ -227,7 +235,11 @@ impl Checker<'_> {
             } else if has_start && new > start {
                 self.fault(
                     &new_at,
-                    format!("{new} is above start_score ({start})"),
+                    message!(
+                        "{new} is above start_score ({start})",
+                        new = new.to_string(),
+                        start = start.to_string()
+                    ),
                     "use a lower value: what is new needs less evidence",
                 );
             }
@@ -244,13 +256,21 @@ impl Checker<'_> {
             } else if let Some(new_start) = new_start.filter(|start| keep > *start) {
                 self.fault(
                     &keep_at,
-                    format!("{keep} is above new_start_score ({new_start})"),
+                    message!(
+                        "{keep} is above new_start_score ({new_start})",
+                        keep = keep.to_string(),
+                        new_start = new_start.to_string()
+                    ),
                     "use a lower value: what continues a candidate needs less than what starts one",
                 );
             } else if keep > raw.keep_score && !self.is_invalid(&at.key("keep_score")) {
                 self.fault(
                     &keep_at,
-                    format!("{keep} is above keep_score ({})", raw.keep_score),
+                    message!(
+                        "{keep} is above keep_score ({keep_score})",
+                        keep = keep.to_string(),
+                        keep_score = raw.keep_score.to_string()
+                    ),
                     "use a lower value: what is new needs less evidence",
                 );
             }
@@ -265,7 +285,11 @@ impl Checker<'_> {
             } else if has_start && old < start {
                 self.fault(
                     &old_at,
-                    format!("{old} is below start_score ({start})"),
+                    message!(
+                        "{old} is below start_score ({start})",
+                        old = old.to_string(),
+                        start = start.to_string()
+                    ),
                     "use a higher value: what has always been there needs more evidence",
                 );
             }
@@ -291,7 +315,11 @@ impl Checker<'_> {
         } else if longer.0 < raw.dwell.0 {
             self.fault(
                 &longer_at,
-                format!("{longer} is less than dwell ({})", raw.dwell),
+                message!(
+                    "{longer} is less than dwell ({dwell})",
+                    longer = longer.to_string(),
+                    dwell = raw.dwell.to_string()
+                ),
                 "use a longer one: what no model recognises needs more evidence",
             );
         }
@@ -307,10 +335,10 @@ impl Checker<'_> {
         {
             self.fault(
                 &dwell_at,
-                format!(
-                    "{} is less than evidence.min_interval ({})",
-                    raw.dwell,
-                    raw::Span(interval)
+                message!(
+                    "{dwell} is less than evidence.min_interval ({interval})",
+                    dwell = raw.dwell.to_string(),
+                    interval = (raw::Span(interval)).to_string()
                 ),
                 "use a longer dwell: the first and the confirming look of a case would be too close together",
             );
@@ -322,32 +350,30 @@ impl Checker<'_> {
             if raw.max_gap.0 < *look_every {
                 self.fault(
                     &gap_at,
-                    format!(
-                        "{} is less than {what} ({every}): every gap would count as an outage, and no dwell would complete",
-                        raw.max_gap
-                    ),
-                    format!("use {} or more", raw::Span(*look_every * LOOKS_PER_GAP)),
+                    message!("{max_gap} is less than {what} ({every}): every gap would count as an outage, and no dwell would complete", max_gap = raw.max_gap.to_string(), what = what.to_string(), every = every.to_string()),
+                    message!("use {looks_per_gap} or more", looks_per_gap = (raw::Span(*look_every * LOOKS_PER_GAP)).to_string()),
                 );
             } else if raw.max_gap.0 < *look_every * LOOKS_PER_GAP {
                 self.warn(
                     &gap_at,
-                    format!(
-                        "{} is less than three times {what} ({every}): one or two late looks count as an outage",
-                        raw.max_gap
+                    message!(
+                        "{max_gap} is less than three times {what} ({every}): one or two late looks count as an outage",
+                        max_gap = raw.max_gap.to_string(),
+                        what = what.to_string(),
+                        every = every.to_string()
                     ),
-                    format!("use {} or more", raw::Span(*look_every * LOOKS_PER_GAP)),
+                    message!(
+                        "use {looks_per_gap} or more",
+                        looks_per_gap = (raw::Span(*look_every * LOOKS_PER_GAP)).to_string()
+                    ),
                 );
             }
         }
         if raw.forget_after.0 < *look_every && !self.is_invalid(&forget_at) {
             self.fault(
                 &forget_at,
-                format!(
-                    "{} is less than {what} ({}): a single missed detection would end the candidate",
-                    raw.forget_after,
-                    raw::Span(*look_every)
-                ),
-                format!("use {} or more", raw::Span(*look_every * LOOKS_PER_GAP)),
+                message!("{forget_after} is less than {what} ({look_every}): a single missed detection would end the candidate", forget_after = raw.forget_after.to_string(), what = what.to_string(), look_every = (raw::Span(*look_every)).to_string()),
+                message!("use {looks_per_gap} or more", looks_per_gap = (raw::Span(*look_every * LOOKS_PER_GAP)).to_string()),
             );
         }
     }
@@ -373,7 +399,7 @@ impl Checker<'_> {
         for (i, label) in except.filter(|(_, label)| raw.labels.contains(label)) {
             self.fault(
                 &at.key("except_labels").key("labels").index(i),
-                format!("{label:?} is a label of the rule itself"),
+                message!("{label} is a label of the rule itself", label = format!("{label:?}")),
                 "remove it here or from `labels`",
             );
         }
@@ -390,10 +416,14 @@ impl Checker<'_> {
                 _ if *label == *object.as_str() => {
                     "set change.enabled = true: new objects are found by the change map".into()
                 }
-                Some(near) => format!("did you mean {near:?}?"),
+                Some(near) => message!("did you mean {near}?", near = format!("{near:?}")),
                 None => "use a label from a model's model.toml, or add a model that detects this one".into(),
             };
-            self.fault(&at, format!("no model detects {label:?}"), remedy);
+            self.fault(
+                &at,
+                message!("no model detects {label}", label = format!("{label:?}")),
+                remedy,
+            );
         }
     }
 
@@ -430,16 +460,23 @@ impl Checker<'_> {
         let Some(index) = self.draft.models.iter().position(|m| m.id == *named) else {
             let known = models.iter().filter_map(|m| m.id.as_deref());
             let remedy = match nearest(named, known) {
-                Some(near) => format!("did you mean {near:?}?"),
+                Some(near) => message!("did you mean {near}?", near = format!("{near:?}")),
                 None => "use the id of one of the [[models]], or add its folder there".into(),
             };
-            self.fault(&at, format!("unknown model {named:?}"), remedy);
+            self.fault(
+                &at,
+                message!("unknown model {named}", named = format!("{named:?}")),
+                remedy,
+            );
             return;
         };
         if models.iter().any(|m| m.id.as_ref() == Some(named) && !finds(m)) {
             self.fault(
                 &at,
-                format!("model {named:?} detects none of this rule's labels"),
+                message!(
+                    "model {named} detects none of this rule's labels",
+                    named = format!("{named:?}")
+                ),
                 "name a model that detects one of them, or remove the line",
             );
             return;
@@ -461,13 +498,16 @@ impl Checker<'_> {
         // Without categories every code is unknown; the categories file has been reported already.
         if !categories.is_empty() {
             let codes: Vec<&str> = categories.keys().map(String::as_str).collect();
-            let remedy = format!(
-                "use a code from grid.categories, or add this one there; known codes: {}",
-                codes.join(", ")
+            let remedy = message!(
+                "use a code from grid.categories, or add this one there; known codes: {codes}",
+                codes = codes.join(", ")
             );
             self.fault(
                 &at.key("category"),
-                format!("unknown category code {:?}", raw.category),
+                message!(
+                    "unknown category code {category}",
+                    category = format!("{:?}", raw.category)
+                ),
                 remedy,
             );
         }

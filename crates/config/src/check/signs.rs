@@ -8,7 +8,8 @@ use super::{Checker, FieldPath, models::ModelFacts, prefixed, section};
 use crate::{Fault, Faults, Preset, raw, schema::MESSAGES};
 use gridwatch_base::{
     document::{Document, schema},
-    file,
+    file, message,
+    message::Message,
 };
 use gridwatch_engine::{AdvertText, ApprovedSign, BBox, Label, PhoneNumber, Rule, Validity};
 
@@ -52,11 +53,14 @@ pub(crate) fn parse(document: Result<(Document, Vec<Fault>), Vec<Fault>>) -> Res
     let signs = serde_json::from_value::<raw::Signs>(sanitized.value).ok();
     if let Some(signs) = &signs {
         let mut fault =
-            |at: FieldPath, message: String, remedy: &str| faults.push(document.fault(&at, message, remedy));
+            |at: FieldPath, message: Message, remedy: &'static str| faults.push(document.fault(&at, message, remedy));
         let whole = FieldPath::default();
         let recorded = whole.key("recorded");
         if !sanitized.invalid.contains(&recorded) && signs.recorded.parse::<Timestamp>().is_err() {
-            let message = format!("{:?} is not a timestamp", signs.recorded);
+            let message = message!(
+                "{recorded} is not a timestamp",
+                recorded = format!("{:?}", signs.recorded)
+            );
             fault(
                 recorded,
                 message,
@@ -69,13 +73,16 @@ pub(crate) fn parse(document: Result<(Document, Vec<Fault>), Vec<Fault>>) -> Res
                 if let Some(day) = day.as_ref().filter(|day| day.parse::<Date>().is_err()) {
                     fault(
                         at.key(key),
-                        format!("{day:?} is not a date"),
+                        message!("{day} is not a date", day = format!("{day:?}")),
                         "use YYYY-MM-DD, such as 2026-11-22",
                     );
                 }
             }
             if sign.bbox().is_none() {
-                let message = format!("{:?} is not a box within the image", sign.corners);
+                let message = message!(
+                    "{corners} is not a box within the image",
+                    corners = format!("{:?}", sign.corners)
+                );
                 fault(
                     at.key("box"),
                     message,
@@ -114,7 +121,11 @@ impl Checker<'_> {
         if file.camera != camera {
             let fault = document.fault(
                 &FieldPath::default().key("camera"),
-                format!("is {:?}, but the file is used for {camera:?}", file.camera),
+                message!(
+                    "is {camera}, but the file is used for {view}",
+                    camera = format!("{:?}", file.camera),
+                    view = format!("{camera:?}")
+                ),
                 "give each view its own file; boxes recorded in another view would approve the wrong signs",
             );
             self.draft.faults.push(prefixed(&at, fault));
@@ -158,8 +169,14 @@ impl Checker<'_> {
                 if !here.is_empty() {
                     warnings.push((
                         at,
-                        format!("missing: nothing is filed for this view under {}", here.join(", ")),
-                        format!("record the approved signs: gridwatch signs record {view} --config FILE"),
+                        message!(
+                            "missing: nothing is filed for this view under {here}",
+                            here = here.join(", ")
+                        ),
+                        message!(
+                            "record the approved signs: gridwatch signs record {view} --config FILE",
+                            view = view.to_string()
+                        ),
                     ));
                 }
                 continue;
@@ -171,11 +188,12 @@ impl Checker<'_> {
             if expired > 0 {
                 warnings.push((
                     at.clone(),
-                    format!(
-                        "{expired} of {} approved signs have expired and count as new ones",
-                        signs.len()
+                    message!(
+                        "{expired} of {total} approved signs have expired and count as new ones",
+                        expired,
+                        total = signs.len()
                     ),
-                    "set a later valid_until for those that were renewed, and delete the others".to_owned(),
+                    "set a later valid_until for those that were renewed, and delete the others".into(),
                 ));
             }
             let unused = signs
@@ -184,11 +202,11 @@ impl Checker<'_> {
             if let Some(unused) = unused {
                 warnings.push((
                     at,
-                    format!(
-                        "approves {:?}, but no rule with except_approved covers that label",
-                        unused.label
+                    message!(
+                        "approves {label}, but no rule with except_approved covers that label",
+                        label = format!("{:?}", unused.label)
                     ),
-                    "set except_approved = true in the rule it is meant for, or remove the sign".to_owned(),
+                    "set except_approved = true in the rule it is meant for, or remove the sign".into(),
                 ));
             }
         }

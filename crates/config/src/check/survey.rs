@@ -7,6 +7,7 @@ use crate::{Fault, Faults, raw, schema::MESSAGES};
 use gridwatch_base::{
     digest::sha256_hex,
     document::{Document, schema},
+    message,
 };
 use gridwatch_engine::{
     LonLat, Point,
@@ -66,7 +67,7 @@ impl Checker<'_> {
                 if lens.is_none() {
                     self.fault(
                         &at.key("distortion"),
-                        format!("k1 = {k1}, k2 = {k2} is not invertible: two points of the scene would share one image point"),
+                        message!("k1 = {k1}, k2 = {k2} is not invertible: two points of the scene would share one image point", k1 = k1.to_string(), k2 = k2.to_string()),
                         "with k2 = 0, use a k1 above -0.14; fisheye lenses cannot be calibrated",
                     );
                     return None;
@@ -85,7 +86,11 @@ impl Checker<'_> {
                 calibration,
             }),
             Err(e) => {
-                let message = format!("{e}; image points: {}", image_points(&pairs));
+                let message = message!(
+                    "{e}; image points: {pairs}",
+                    e = e.to_string(),
+                    pairs = image_points(&pairs)
+                );
                 self.fault(
                     &points_at,
                     message,

@@ -2,14 +2,16 @@
 
 use serde_json::Value;
 
+use gridwatch_base::{message, message::Message};
+
 /// Maximum length of a value in characters.
 const MAX_CHARS: usize = 60;
 
 /// `2s → 5s`; just `changed` if the cut texts are the same.
-pub(super) fn values(old: Option<&Value>, new: Option<&Value>) -> String {
+pub(super) fn values(old: Option<&Value>, new: Option<&Value>) -> Message {
     match (value(old), value(new)) {
         (old, new) if old == new => "changed".into(),
-        (old, new) => format!("{old} → {new}"),
+        (old, new) => message!("{old} → {new}", old, new),
     }
 }
 
@@ -20,19 +22,21 @@ pub(super) fn ids(list: Option<&Value>) -> String {
     cut(&ids.join(", "))
 }
 
-fn value(value: Option<&Value>) -> String {
+fn value(value: Option<&Value>) -> Message {
     match value {
         None => "unset".into(),
-        Some(Value::String(text)) if text.is_empty() || text.contains(char::is_control) => cut(&format!("{text:?}")),
-        Some(Value::String(text)) => cut(text),
+        Some(Value::String(text)) if text.is_empty() || text.contains(char::is_control) => {
+            cut(&format!("{text:?}")).into()
+        }
+        Some(Value::String(text)) => cut(text).into(),
         Some(Value::Array(list)) => {
             let text = Value::from(list.as_slice()).to_string().replace(',', ", ");
             match cut(&text) {
-                whole if whole == text => whole,
-                cut => format!("{cut} ({} entries)", list.len()),
+                whole if whole == text => whole.into(),
+                cut => message!("{cut} ({n} entries)", cut, n = list.len()),
             }
         }
-        Some(other) => cut(&other.to_string()),
+        Some(other) => cut(&other.to_string()).into(),
     }
 }
 

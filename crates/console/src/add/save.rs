@@ -9,6 +9,8 @@ use std::{
 
 use gridwatch_base::{
     disk::write_private,
+    message,
+    message::Message,
     secret::{CredentialSource, Credentials, Zeroizing},
 };
 use gridwatch_camera::{Auth, Transport};
@@ -96,7 +98,7 @@ pub(crate) struct Added {
     /// The file that it was written into.
     pub(crate) file: String,
     /// Why the configuration is not in force although it was saved; empty if it is.
-    pub(crate) problems: Vec<String>,
+    pub(crate) problems: Vec<Message>,
 }
 
 /// Why a camera was not saved. Nothing was changed then.
@@ -115,10 +117,10 @@ pub(crate) enum AddFault {
         /// The present revision.
         found: String,
         /// One line each; `None`: not known.
-        changes: Option<Vec<String>>,
+        changes: Option<Vec<Message>>,
     },
     #[error("the configuration would have faults: {}", .0.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("; "))]
-    Faults(Vec<(Option<Field>, String)>),
+    Faults(Vec<(Option<Field>, Message)>),
     #[error("{0}")]
     Failed(String),
 }
@@ -129,7 +131,7 @@ pub(crate) struct Removed {
     pub(crate) version: u64,
     /// What was going on there.
     pub(crate) views: Vec<RemovedView>,
-    pub(crate) problems: Vec<String>,
+    pub(crate) problems: Vec<Message>,
 }
 
 /// Why a camera was not taken out.
@@ -138,10 +140,10 @@ pub(crate) enum RemoveFault {
     #[error("the configuration was changed in the meantime; look at the changes and remove again")]
     Conflict {
         found: String,
-        changes: Option<Vec<String>>,
+        changes: Option<Vec<Message>>,
     },
     #[error("the configuration would have faults: {}", .0.join("; "))]
-    Faults(Vec<String>),
+    Faults(Vec<Message>),
     #[error("{0}")]
     Failed(String),
 }
@@ -368,24 +370,29 @@ fn add_fault(error: EditError, own: Option<usize>) -> AddFault {
     }
 }
 
-fn lines(changes: Option<Vec<gridwatch_config::diff::Change>>) -> Option<Vec<String>> {
-    changes.map(|changes| changes.iter().map(ToString::to_string).collect())
+fn lines(changes: Option<Vec<gridwatch_config::diff::Change>>) -> Option<Vec<Message>> {
+    changes.map(|changes| changes.iter().map(gridwatch_config::diff::Change::message).collect())
 }
 
-fn in_words(fault: &Fault) -> String {
+fn in_words(fault: &Fault) -> Message {
     match fault.remedy.is_empty() {
-        true => fault.to_string(),
-        false => format!("{fault}: {}", fault.remedy),
+        true => fault.words(),
+        false => message!(
+            "{fault}: {remedy}",
+            fault = fault.words(),
+            remedy = fault.remedy.clone()
+        ),
     }
 }
 
 /// Why the saved configuration is not in force.
-fn problems(answer: &ReloadAnswer) -> Vec<String> {
+fn problems(answer: &ReloadAnswer) -> Vec<Message> {
     if answer.accepted {
         return Vec::new();
     }
     let faults = answer.faults.iter().map(in_words);
-    let mut problems: Vec<String> = faults.chain(answer.error.clone()).collect();
+    let error = answer.error.clone().map(Message::from);
+    let mut problems: Vec<Message> = faults.chain(error).collect();
     if problems.is_empty() {
         problems.push("the daemon did not accept it".into());
     }

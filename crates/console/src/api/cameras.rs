@@ -237,7 +237,7 @@ async fn remove_camera(
                     open_cases: gone.open_cases.iter().map(ToString::to_string).collect(),
                 })
                 .collect(),
-            problems: removed.problems,
+            problems: removed.problems.iter().map(ToString::to_string).collect(),
         })),
         Err(fault) => details.on(match &fault {
             RemoveFault::Conflict { .. } => Rejection::Conflict(fault.to_string()),

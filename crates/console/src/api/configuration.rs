@@ -17,7 +17,7 @@ use axum::{
     http::{Method, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
-use gridwatch_config::{Role, diff::Change, raw};
+use gridwatch_config::{Language, Role, diff::Change, raw};
 use gridwatch_engine::CameraId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -308,7 +308,7 @@ fn answer(page: &Page, details: ActDetails, outcome: EditOutcome, present: Value
                 changes: lines(&saved.changes),
                 in_force: reload.accepted,
                 awaits_restart: restart.map(|change| change.path.clone()).collect(),
-                faults: FaultAnswer::list(&reload.faults),
+                faults: FaultAnswer::list(&reload.faults, page.answer_language()),
                 error: reload.error,
             };
             details.with("version", saved.version).on(Json(saved))
@@ -331,7 +331,7 @@ fn answer(page: &Page, details: ActDetails, outcome: EditOutcome, present: Value
         EditOutcome::Faults(faults) => details.on(problem(
             StatusCode::UNPROCESSABLE_ENTITY,
             "the configuration would have faults; nothing was written",
-            json!({ "faults": FaultAnswer::list(&faults) }),
+            json!({ "faults": FaultAnswer::list(&faults, page.answer_language()) }),
         )),
     }
 }
@@ -351,7 +351,7 @@ async fn read(app: &Arc<App>) -> Result<Result<Part, Response>, Rejection> {
         problem(
             StatusCode::UNPROCESSABLE_ENTITY,
             "the configuration's files cannot be read; mend them first",
-            json!({ "faults": FaultAnswer::list(&faults) }),
+            json!({ "faults": FaultAnswer::list(&faults, Language::En) }),
         )
     }))
 }

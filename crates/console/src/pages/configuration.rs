@@ -348,6 +348,7 @@ impl<'a> FileTemplate<'a> {
     }
 
     fn set_faults(&mut self, faults: &[Fault]) {
+        let language = self.page.language;
         let of_file = |fault: &Fault| {
             let name = self.file.rsplit('/').next().unwrap_or_default();
             let is_part = fault
@@ -359,7 +360,7 @@ impl<'a> FileTemplate<'a> {
         };
         let rows = faults.iter().take(MAX_FAULTS).map(|fault| FaultRow {
             line: fault.line.filter(|_| of_file(fault)),
-            text: fault_line(fault),
+            text: fault_line(fault, language),
         });
         self.faults = rows.collect();
     }

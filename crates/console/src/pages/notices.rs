@@ -45,7 +45,7 @@ fn rendered(template: &impl Template) -> Result<String, Rejection> {
 
 /// Changes as lines, with the number of those that are left out.
 fn lines<'a>(page: &Page, changes: impl Iterator<Item = &'a Change>) -> Vec<String> {
-    let mut lines: Vec<String> = changes.map(ToString::to_string).collect();
+    let mut lines: Vec<String> = changes.map(|change| page.message(&change.message())).collect();
     bound(page, &mut lines);
     lines
 }
@@ -115,7 +115,7 @@ pub(super) fn unreadable(page: &Page, faults: &[Fault]) -> Result<String, Reject
 }
 
 fn faulty(page: &Page, headline: &str, faults: &[Fault]) -> Result<String, Rejection> {
-    let mut lines: Vec<String> = faults.iter().map(fault_line).collect();
+    let mut lines: Vec<String> = faults.iter().map(|fault| fault_line(fault, page.language)).collect();
     bound(page, &mut lines);
     rendered(&NotSavedTemplate {
         headline: headline.to_owned(),

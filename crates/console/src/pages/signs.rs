@@ -20,7 +20,7 @@ use serde_json::json;
 use super::{notices, zones::EditorPicture};
 use crate::{
     app::App,
-    configuration::{self, fault_line},
+    configuration::fault_line,
     error::Rejection,
     identity::Actor,
     page::Page,
@@ -88,7 +88,7 @@ async fn template<'a>(
     let found = match signs::read(app, actor, &shown.view).await? {
         Ok(found) => found,
         Err(faults) => {
-            let faults: Vec<String> = faults.iter().map(fault_line).collect();
+            let faults: Vec<String> = faults.iter().map(|fault| fault_line(fault, page.language)).collect();
             shown.notice = notices::listed(page.t.signs.unreadable, faults)?;
             shown.is_readable = false;
             return Ok(shown);
@@ -165,7 +165,7 @@ async fn save(
     let signs: Vec<SignBody> =
         serde_json::from_str(&form.signs).map_err(|error| Rejection::BadRequest(format!("signs: {error}")))?;
     let details = ActDetails::new("view", &view);
-    let outcome = signs::save(&app, &actor, &view, form.revision.clone(), signs.clone()).await?;
+    let outcome = signs::save(&app, &actor, page.language, &view, form.revision.clone(), signs.clone()).await?;
     let (status, why, notice) = match outcome {
         SignsOutcome::Saved { saved, problems } => {
             let details = details
@@ -184,7 +184,7 @@ async fn save(
             (StatusCode::CONFLICT, "somebody else has changed the file", notice)
         }
         SignsOutcome::Faults(faults) => {
-            let lines = faults.iter().map(configuration::fault_line).collect();
+            let lines = faults.iter().map(|fault| fault_line(fault, page.language)).collect();
             let notice = notices::listed(page.t.configuration.not_saved_faults, lines)?;
             (StatusCode::UNPROCESSABLE_ENTITY, "the file would have faults", notice)
         }

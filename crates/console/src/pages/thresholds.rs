@@ -13,6 +13,7 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
+use gridwatch_base::message::Message;
 use gridwatch_config::{Role, diff, raw::Span};
 use gridwatch_ledger::what_if::{CurveRequest, Estimate, Threshold, WhatIfAnswer, WhatIfCurve};
 
@@ -417,8 +418,8 @@ async fn show_curve(
 }
 
 /// A line for each change.
-fn change_lines(changes: &[diff::Change]) -> Vec<String> {
-    changes.iter().map(ToString::to_string).collect()
+fn change_lines(page: &Page, changes: &[diff::Change]) -> Vec<String> {
+    changes.iter().map(|change| page.message(&change.message())).collect()
 }
 
 async fn apply_and_show(
@@ -446,27 +447,36 @@ async fn apply_and_show(
             let notice = Notice {
                 is_good: true,
                 text: t.applied.to_string(),
-                lines: change_lines(&changes),
+                lines: change_lines(&page, &changes),
             };
             (StatusCode::OK, notice, None)
         }
         Err(fault) => {
             let outcome = fault.outcome();
+            let messages = |all: &[Message]| all.iter().map(|message| page.message(message)).collect();
             let (status, text, lines) = match fault {
                 ApplyFault::Nothing => (StatusCode::BAD_REQUEST, t.nothing_to_apply.to_string(), Vec::new()),
-                ApplyFault::Conflict(Some(changes)) => {
-                    (StatusCode::CONFLICT, t.conflict.to_string(), change_lines(&changes))
-                }
+                ApplyFault::Conflict(Some(changes)) => (
+                    StatusCode::CONFLICT,
+                    t.conflict.to_string(),
+                    change_lines(&page, &changes),
+                ),
                 ApplyFault::Conflict(None) => (StatusCode::CONFLICT, t.conflict_unknown.to_string(), Vec::new()),
-                ApplyFault::Faults(faults) => (StatusCode::UNPROCESSABLE_ENTITY, t.faults.to_string(), faults),
+                ApplyFault::Faults(faults) => (
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    t.faults.to_string(),
+                    messages(&faults),
+                ),
                 ApplyFault::NotSaved(what) => (
                     StatusCode::SERVICE_UNAVAILABLE,
                     t.not_saved.with("what", what).to_string(),
                     Vec::new(),
                 ),
-                ApplyFault::NotInForce(faults) => {
-                    (StatusCode::UNPROCESSABLE_ENTITY, t.not_in_force.to_string(), faults)
-                }
+                ApplyFault::NotInForce(faults) => (
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    t.not_in_force.to_string(),
+                    messages(&faults),
+                ),
             };
             let notice = Notice {
                 is_good: false,

@@ -36,7 +36,7 @@ fn state(app: &App) -> DaemonState {
     DaemonState {
         readiness: Ok(ReadinessState {
             ready: readiness.ready,
-            blockers: readiness.blockers,
+            blockers: readiness.blockers.iter().map(ToString::to_string).collect(),
         }),
         link: Ok(LinkState {
             connected: link.connected,
@@ -45,7 +45,13 @@ fn state(app: &App) -> DaemonState {
         }),
         metrics: Ok(app.daemon.metrics()),
         log: Ok(app.daemon.log_tail(MAX_LINES)),
-        refused: app.daemon.configuration().refused,
+        refused: app
+            .daemon
+            .configuration()
+            .refused
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
         onnxruntime: app.daemon.onnxruntime(),
         started_at: app.daemon.started_at(),
     }

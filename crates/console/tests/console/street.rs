@@ -164,7 +164,7 @@ impl Street {
     pub(crate) fn block(&self, blocker: &str) {
         *self.readiness.lock().unwrap() = Readiness {
             ready: false,
-            blockers: vec![blocker.to_owned()],
+            blockers: vec![gridwatch_base::message::Message::from(blocker.to_owned())],
         };
         let _ = self.changes.send(Change::Status);
     }
@@ -270,7 +270,14 @@ impl Daemon for Street {
         ConfigurationStatus {
             sha256: self.config().config_sha256.clone(),
             since: at(0),
-            refused: self.reload_error.lock().unwrap().iter().cloned().collect(),
+            refused: self
+                .reload_error
+                .lock()
+                .unwrap()
+                .iter()
+                .cloned()
+                .map(gridwatch_base::message::Message::from)
+                .collect(),
             awaits_restart: Vec::new(),
         }
     }

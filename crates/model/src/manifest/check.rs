@@ -49,7 +49,7 @@ struct Checker<'a> {
 
 impl Checker<'_> {
     /// Reports a fault at `at` unless `valid`, or unless the schema check already reported that place.
-    fn require(&mut self, valid: bool, at: &[&str], message: impl FnOnce() -> String, remedy: &str) {
+    fn require(&mut self, valid: bool, at: &[&str], message: impl FnOnce() -> String, remedy: &'static str) {
         let at = at.iter().fold(FieldPath::default(), |at, key| at.key(key));
         if !valid
             && !self

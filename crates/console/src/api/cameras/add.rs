@@ -97,7 +97,7 @@ pub(super) async fn add_camera(
             id: added.id,
             version: added.version,
             file: added.file,
-            problems: added.problems,
+            problems: added.problems.iter().map(ToString::to_string).collect(),
         })),
         Err(fault) => details.on(match &fault {
             AddFault::Exists | AddFault::Conflict { .. } => Rejection::Conflict(fault.to_string()),

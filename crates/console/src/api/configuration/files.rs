@@ -11,6 +11,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
+use gridwatch_config::Language;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -48,7 +49,7 @@ pub(super) async fn status(State(app): State<Arc<App>>, actor: Actor) -> Result<
     Ok(Json(ConfigurationAnswer {
         sha256: status.sha256,
         since: status.since.to_string(),
-        refused: status.refused,
+        refused: status.refused.iter().map(ToString::to_string).collect(),
         awaits_restart: status.awaits_restart,
     }))
 }
@@ -222,7 +223,7 @@ pub(super) async fn text(
         Err(faults) => problem(
             StatusCode::UNPROCESSABLE_ENTITY,
             "the configuration's files cannot be read",
-            json!({ "faults": FaultAnswer::list(&faults) }),
+            json!({ "faults": FaultAnswer::list(&faults, Language::En) }),
         ),
     })
 }

@@ -24,6 +24,7 @@ use crate::{
     error::Rejection,
     identity::Actor,
     openapi::{Answer, Operation, schema},
+    page::Page,
     routes::{ActDetails, Routes},
     signs::{self, FoundSign, SignBody, SignsOutcome},
 };
@@ -73,6 +74,7 @@ struct SignsAnswer {
 async fn show(
     State(app): State<Arc<App>>,
     actor: Actor,
+    page: Page,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Rejection> {
     let view = CameraId::from(path?.0);
@@ -88,7 +90,7 @@ async fn show(
             // The file on the box is at fault, not the request.
             StatusCode::SERVICE_UNAVAILABLE,
             "the file of the approved signs has faults; mend it first",
-            json!({ "faults": FaultAnswer::list(&faults) }),
+            json!({ "faults": FaultAnswer::list(&faults, page.answer_language()) }),
         ),
     })
 }
@@ -121,12 +123,13 @@ struct SavedSignsAnswer {
 async fn save(
     State(app): State<Arc<App>>,
     actor: Actor,
+    page: Page,
     path: Result<Path<String>, PathRejection>,
     body: Result<Json<SignsBody>, JsonRejection>,
 ) -> Result<Response, Rejection> {
     let (view, Json(body)) = (CameraId::from(path?.0), body?);
     let details = ActDetails::new("view", &view);
-    let outcome = signs::save(&app, &actor, &view, body.revision, body.signs).await?;
+    let outcome = signs::save(&app, &actor, page.answer_language(), &view, body.revision, body.signs).await?;
     Ok(match outcome {
         SignsOutcome::Saved { saved, problems } => {
             let details = details
@@ -148,7 +151,7 @@ async fn save(
         SignsOutcome::Faults(faults) => details.on(problem(
             StatusCode::UNPROCESSABLE_ENTITY,
             "the file, or the configuration with it, would have faults",
-            json!({ "faults": FaultAnswer::list(&faults) }),
+            json!({ "faults": FaultAnswer::list(&faults, page.answer_language()) }),
         )),
     })
 }

@@ -154,12 +154,12 @@ async fn remove(
                 Some(_) => t.conflict.to_string(),
                 None => t.conflict_unknown.to_string(),
             };
-            shown.lines = changes.unwrap_or_default();
+            shown.lines = changes.iter().flatten().map(|change| page.message(change)).collect();
             StatusCode::CONFLICT
         }
         RemoveFault::Faults(faults) => {
             shown.message = t.faults.to_string();
-            shown.lines = faults;
+            shown.lines = faults.iter().map(|fault| page.message(fault)).collect();
             StatusCode::UNPROCESSABLE_ENTITY
         }
         RemoveFault::Failed(why) => {

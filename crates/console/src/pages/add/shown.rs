@@ -513,14 +513,14 @@ impl SaveView {
                     Some(_) => t.conflict.to_string(),
                     None => t.conflict_unknown.to_string(),
                 };
-                self.lines = changes.clone().unwrap_or_default();
+                self.lines = changes.iter().flatten().map(|change| page.message(change)).collect();
             }
             AddFault::Faults(faults) => {
                 self.message = t.faults.to_string();
                 for (field, text) in faults {
                     match field {
-                        Some(field) => self.faults.push((field_name(*field), text.clone())),
-                        None => self.lines.push(text.clone()),
+                        Some(field) => self.faults.push((field_name(*field), page.message(text))),
+                        None => self.lines.push(page.message(text)),
                     }
                 }
             }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use gridwatch_base::message::Message;
 use gridwatch_config::{
-    diff,
+    Fault, diff,
     edit::{EditError, Editor, SaveRequest},
     element::ElementPath,
     raw::Span,
@@ -27,12 +28,12 @@ pub(crate) enum ApplyFault {
     #[error("the configuration was changed after the page was loaded; read it again and repeat the edit")]
     Conflict(Option<Vec<diff::Change>>),
     #[error("the configuration would have faults: {}", .0.join("; "))]
-    Faults(Vec<String>),
+    Faults(Vec<Message>),
     #[error("{0}")]
     NotSaved(String),
     /// Saved, and then refused by the daemon.
     #[error("saved, but not in force: {}", .0.join("; "))]
-    NotInForce(Vec<String>),
+    NotInForce(Vec<Message>),
 }
 
 impl ApplyFault {
@@ -48,7 +49,7 @@ impl ApplyFault {
 impl From<EditError> for ApplyFault {
     fn from(error: EditError) -> Self {
         match error {
-            EditError::Faults(faults) => Self::Faults(faults.0.iter().map(ToString::to_string).collect()),
+            EditError::Faults(faults) => Self::Faults(faults.0.iter().map(Fault::words).collect()),
             EditError::Conflict { changes, .. } => Self::Conflict(changes),
             error => Self::NotSaved(error.to_string()),
         }
@@ -100,8 +101,10 @@ pub(crate) async fn apply(
     if answer.accepted {
         return Ok(changes);
     }
-    let faults = answer.faults.iter().map(ToString::to_string);
-    Err(ApplyFault::NotInForce(faults.chain(answer.error).collect()))
+    let faults = answer.faults.iter().map(Fault::words);
+    Err(ApplyFault::NotInForce(
+        faults.chain(answer.error.map(Message::from)).collect(),
+    ))
 }
 
 fn write(editor: &mut Editor, asked: &Asked) -> Result<(), EditError> {
