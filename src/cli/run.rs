@@ -41,6 +41,7 @@ pub struct RunArgs {
 /// # Errors
 /// The configuration is faulty, or something the daemon needs at start (ONNX Runtime, a model, the state directory) is missing.
 pub fn run(args: RunArgs) -> Result<ExitCode, Failure> {
+    gridwatch_base::heap::share_arenas();
     let config = Arc::new(config::load(&args.config)?);
     telemetry::start_logs(config.telemetry.log, &config.telemetry.filter)?;
     for warning in &config.warnings {

@@ -72,7 +72,7 @@ async fn a_swap_under_load_loses_no_case_and_no_look_and_a_broken_model_is_refus
     let (code, printed, stderr) = model(running.config(), &["use", &version, "--force"]);
     assert_eq!((code, &printed["outcome"]), (0, &"live".into()), "{printed} {stderr}");
     let report = &printed["entry"]["report"];
-    assert_eq!((&report["looks"], &report["errors"]), (&20.into(), &0.into()));
+    assert_eq!((&report["looks"], &report["errors"]), (&40.into(), &0.into()));
     for (label, of) in report["differences"]["labels"].as_object().unwrap() {
         assert_eq!(
             (&of["only_old"], &of["only_new"]),

@@ -9,6 +9,7 @@ pub mod disk;
 pub mod document;
 pub mod error;
 pub mod file;
+pub mod heap;
 pub mod installation;
 pub mod message;
 pub mod metric;

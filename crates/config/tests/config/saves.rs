@@ -273,7 +273,8 @@ fn an_interrupted_save_is_read_as_done_and_void_after_an_edit() {
     set_look(&folder, "6s");
     assert!(!folder.path(".edge.toml.save").exists());
     // A journal of something else is none.
-    let hostile = json!({ "files": [{ "name": "conf.d/../../gridwatch-hostile-journal.toml", "old": null, "new": "x" }] });
+    let hostile =
+        json!({ "files": [{ "name": "conf.d/../../gridwatch-hostile-journal.toml", "old": null, "new": "x" }] });
     folder.write(".edge.toml.save", &hostile.to_string());
     set_look(&folder, "7s");
     assert!(!folder.path("../gridwatch-hostile-journal.toml").exists() && !folder.path(".edge.toml.save").exists());
