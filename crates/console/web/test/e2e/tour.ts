@@ -157,6 +157,7 @@ export const PARTS: Readonly<Record<string, string>> = {
   "/cameras/{view}/picture": "camera",
   "/cameras/{view}/thumbnail": "wall",
   "/cameras/{view}/zones/layers": "zones",
+  "/cameras/{view}/zones/picture": "zones",
   "/cameras/{view}/zones/saved": "zones",
   "/cases/map/basemap": "map",
   "/cases/{id}/candidate": "case",
