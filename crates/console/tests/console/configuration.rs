@@ -214,7 +214,7 @@ fn a_text_is_checked_with_lines_and_saved() {
     let typed = right.replace('\n', "\r\n");
     let checked = form(&typed, "check", &mut admin);
     assert!(
-        checked.contains("检查通过") && checked.contains("look_every: 2s → 3s"),
+        checked.contains("检查通过") && checked.contains("look_every：2s → 3s"),
         "{}",
         checked.text()
     );
@@ -235,7 +235,7 @@ fn a_text_is_checked_with_lines_and_saved() {
     let other = form(&text, "save", &mut admin);
     assert_eq!(other.status, 409);
     assert!(
-        other.contains("look_every: 2s → 3s") && other.contains("现有内容"),
+        other.contains("look_every：2s → 3s") && other.contains("现有内容"),
         "{}",
         other.text()
     );

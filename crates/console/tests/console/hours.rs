@@ -32,7 +32,7 @@ fn schedules_are_added_changed_and_removed_while_nothing_names_them() {
     );
     let page = operator.get("/hours?saved=2");
     assert!(
-        page.contains("schedules[market]: added") && page.contains("尚未被区域或规则引用"),
+        page.contains("schedules[market]：新增") && page.contains("尚未被区域或规则引用"),
         "{}",
         page.text()
     );

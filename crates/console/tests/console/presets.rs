@@ -135,7 +135,7 @@ fn a_fixed_camera_gets_presets_which_are_recorded_renamed_and_removed() {
         served
             .post(&mut operator, "/", "/cameras/street-b.gate/preset", &taken)
             .status,
-        400
+        409
     );
     assert!(
         !served

@@ -101,7 +101,7 @@ fn zones_are_saved_with_comments_kept_and_are_in_force() {
     assert_eq!(operator.get(ZONES).json()["revision"], saved["revision"]);
     let notice = operator.get("/cameras/street-a/zones/saved");
     assert!(
-        notice.contains("已保存为第 2 版") && notice.contains("zones[corner]: added"),
+        notice.contains("已保存为第 2 版") && notice.contains("zones[corner]：新增"),
         "{}",
         notice.text()
     );
