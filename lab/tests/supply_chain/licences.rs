@@ -63,8 +63,8 @@ fn every_model_folder_has_a_row() {
 /// A folder with work by others has an ATTRIBUTION.md in it or above it, which names the file or its folder, and which the page links.
 #[test]
 fn every_file_that_looks_like_work_by_others_is_below_an_attribution() {
-    const KINDS: [&str; 12] = [
-        "jpg", "jpeg", "png", "mp4", "onnx", "h264", "h265", "ttf", "otf", "wav", "npy", "pdf",
+    const KINDS: [&str; 13] = [
+        "jpg", "jpeg", "png", "webp", "mp4", "onnx", "h264", "h265", "ttf", "otf", "wav", "npy", "pdf",
     ];
     /// Encoded test patterns, made for this project.
     const OWN: [&str; 2] = ["src/cli/check/keyframe.h264", "src/cli/check/keyframe.h265"];

@@ -31,7 +31,16 @@ fn walk(folder: &Path) -> Vec<PathBuf> {
         for entry in folder.read_dir().unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap();
-            let is_ignored = [".git", ".cache", "target", "__pycache__"].contains(&name)
+            const IGNORED: [&str; 7] = [
+                ".git",
+                ".cache",
+                "target",
+                "__pycache__",
+                "node_modules",
+                ".test-build",
+                "shots",
+            ];
+            let is_ignored = IGNORED.contains(&name)
                 || name.starts_with("gridwatch-demo")
                 || name.starts_with("gridwatch-try");
             if is_ignored {
