@@ -26,23 +26,22 @@ fn supply_chain() -> SupplyChain {
 
 /// The files and folders below `folder`, but for what git ignores.
 fn walk(folder: &Path) -> Vec<PathBuf> {
+    const IGNORED: [&str; 7] = [
+        ".git",
+        ".cache",
+        "target",
+        "__pycache__",
+        "node_modules",
+        ".test-build",
+        "shots",
+    ];
     let (mut found, mut left) = (Vec::new(), vec![folder.to_owned()]);
     while let Some(folder) = left.pop() {
         for entry in folder.read_dir().unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap();
-            const IGNORED: [&str; 7] = [
-                ".git",
-                ".cache",
-                "target",
-                "__pycache__",
-                "node_modules",
-                ".test-build",
-                "shots",
-            ];
-            let is_ignored = IGNORED.contains(&name)
-                || name.starts_with("gridwatch-demo")
-                || name.starts_with("gridwatch-try");
+            let is_ignored =
+                IGNORED.contains(&name) || name.starts_with("gridwatch-demo") || name.starts_with("gridwatch-try");
             if is_ignored {
                 continue;
             }
