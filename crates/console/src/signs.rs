@@ -10,13 +10,14 @@ use gridwatch_config::{
 use gridwatch_engine::{CameraId, Rule, is_approved};
 use jiff::{Timestamp, civil::Date};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
     app::App,
     configuration::{self, EditOutcome, PartEdit, change, parts},
     error::Rejection,
     identity::Actor,
+    values::Whole,
 };
 
 /// What the newest look found and could be approved, at most.
@@ -27,7 +28,7 @@ const MAX_FOUND: usize = 200;
 #[serde(deny_unknown_fields)]
 pub(crate) struct SignBody {
     /// Its place in the list that was read, from 0; absent for a new one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "place")]
     #[schemars(range(min = 0, max = 499))]
     pub(crate) index: Option<u32>,
     /// Left, top, right and bottom as fractions of the picture, 0 to 1.
@@ -52,6 +53,10 @@ pub(crate) struct SignBody {
     /// The day on which it was added; of no effect in a change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) added: Option<String>,
+}
+
+fn place<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    Ok(Option::<Whole<0, 499>>::deserialize(deserializer)?.map(Whole::get))
 }
 
 /// Something in the newest look that could be approved.

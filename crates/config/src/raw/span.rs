@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct Span(pub Duration);
 
 /// The format of a [`Span`]: numbers with `h`, `m`, `s` or `ms`, largest unit first.
-pub(crate) const SPAN_PATTERN: &str = r"^([0-9]+h ?)?([0-9]+m ?)?([0-9]+s ?)?([0-9]+ms)?$";
+pub(crate) const SPAN_PATTERN: &str = r"^([0-9]{1,9}h ?)?([0-9]{1,9}m ?)?([0-9]{1,9}s ?)?([0-9]{1,9}ms)?$";
 
 impl std::fmt::Display for Span {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

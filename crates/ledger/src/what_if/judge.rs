@@ -109,7 +109,7 @@ impl WhatIf {
             let result = self.clusters.run(&request, is_whole, threads, &task, progress)?;
             let are_caps_kept = interference::is_within_caps(&plan, &self.current, &result, &judged);
             let is_all = judged.len() == plan.rules.len();
-            if !are_caps_kept && !(is_all && is_whole) {
+            if !(are_caps_kept || is_all && is_whole) {
                 (judged, is_whole) = ((0..plan.rules.len()).collect(), true);
                 continue;
             }
