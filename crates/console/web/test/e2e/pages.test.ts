@@ -85,7 +85,9 @@ async function foreign(page: Page, locale: string): Promise<string[]> {
     const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
     for (let text = texts.nextNode(); text; text = texts.nextNode()) {
       const element = text.parentElement!;
-      if (element.closest("script, noscript, code, pre, textarea") || !other.test(text.textContent ?? "")) continue;
+      // After a Chinese colon, what a device or a library says is quoted in its own words.
+      const own = (text.textContent ?? "").replace(isChinese ? /(?<=\p{Script=Han}：)[A-Za-z0-9].*$/su : /$^/, "");
+      if (element.closest("script, noscript, code, pre, textarea") || !other.test(own)) continue;
       const lang = element.closest("[lang]")!.getAttribute("lang")!;
       // Empty: of data, whose language nobody knows.
       if (lang !== "" && lang.startsWith("zh") === isChinese) found.push(`in the other language: ${(text.textContent ?? "").trim().slice(0, 120)}`);
