@@ -72,7 +72,7 @@ fn schedules_are_added_changed_and_removed_while_nothing_names_them() {
     let now = revision(&mut operator);
     let refused = served.post(&mut operator, "/hours", "/hours/market/remove", &[("revision", &now)]);
     assert_eq!(refused.status, 422);
-    assert!(refused.contains("unknown schedule"), "{}", refused.text());
+    assert!(refused.contains("没有时段"), "{}", refused.text());
     let none = json!({ "revision": now, "zones": [] });
     assert_eq!(
         send_json(&mut script, "PUT", "/api/v1/views/street-a/zones", &none).status,
