@@ -10,7 +10,6 @@ mod audited;
 pub mod boxes;
 pub mod calibrate;
 pub mod camera;
-mod case_place;
 pub mod cases;
 pub mod check;
 pub mod config;

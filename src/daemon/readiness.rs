@@ -75,7 +75,7 @@ impl CameraSight {
                     reason
                 )
             }
-            (state, _) => state_message(state),
+            (state, _) => state.message(),
         };
         Some(message!("camera {id}: {since}: {cause}", id = &self.id, since, cause))
     }
@@ -180,31 +180,6 @@ fn messages(count: u32) -> Message {
     match count {
         1 => "1 message".into(),
         count => message!("{count} messages", count),
-    }
-}
-
-/// The state of a camera, as its [`Display`](std::fmt::Display) puts it.
-fn state_message(state: &CameraState) -> Message {
-    match state {
-        CameraState::Resolving => "resolving its host name".into(),
-        CameraState::Connecting => "connecting".into(),
-        CameraState::Live => "live".into(),
-        CameraState::Ended => "its file has ended".into(),
-        CameraState::NoKeyframes { interval } => message!(
-            "plays without usable keyframes (none for {seconds} s); set the camera's keyframe interval (GOP) to 2 s",
-            seconds = interval.as_secs()
-        ),
-        CameraState::Loss { share } => message!(
-            "{percent} % of its packets are lost, and with them keyframes; check the network to the camera",
-            percent = format!("{:.1}", share * 100.0)
-        ),
-        CameraState::DecodingFails { error } => message!("its keyframes cannot be decoded: {error}", error),
-        // Words of the camera, or of what receives it.
-        state @ (CameraState::Degraded { .. }
-        | CameraState::Unsupported { .. }
-        | CameraState::Refused { .. }
-        | CameraState::Down { .. }
-        | CameraState::SetAside { .. }) => state.to_string().into(),
     }
 }
 

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::{Keyframe, Picture, live::LiveHub};
-use gridwatch_base::error::Class;
+use gridwatch_base::{error::Class, message, message::Message};
 use gridwatch_engine::CameraId;
 use gridwatch_frame::Frame;
 
@@ -133,31 +133,39 @@ impl CameraState {
     }
 }
 
-impl fmt::Display for CameraState {
+impl CameraState {
     /// The state as a sentence, with the cause and the remedy.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    pub fn message(&self) -> Message {
         match self {
-            Self::Resolving => f.write_str("resolving its host name"),
-            Self::Connecting => f.write_str("connecting"),
-            Self::Live => f.write_str("live"),
-            Self::Degraded { reason } => f.write_str(reason),
-            Self::NoKeyframes { interval } => write!(
-                f,
-                "plays without usable keyframes (none for {} s); set the camera's keyframe interval (GOP) to 2 s",
-                interval.as_secs()
+            Self::Resolving => "resolving its host name".into(),
+            Self::Connecting => "connecting".into(),
+            Self::Live => "live".into(),
+            Self::Degraded { reason } => reason.clone().into(),
+            Self::NoKeyframes { interval } => message!(
+                "plays without usable keyframes (none for {seconds} s); set the camera's keyframe interval (GOP) to 2 s",
+                seconds = interval.as_secs()
             ),
-            Self::Loss { share } => write!(
-                f,
-                "{:.1} % of its packets are lost, and with them keyframes; check the network to the camera",
-                share * 100.0
+            Self::Loss { share } => message!(
+                "{percent} % of its packets are lost, and with them keyframes; check the network to the camera",
+                percent = format!("{:.1}", share * 100.0)
             ),
-            Self::Unsupported { what } => f.write_str(what),
-            Self::DecodingFails { error } => write!(f, "its keyframes cannot be decoded: {error}"),
-            Self::Refused { error, until, .. } => write!(f, "{error}; next try at {until:.0}"),
-            Self::Down { error, .. } => f.write_str(error),
-            Self::SetAside { reason, until } => write!(f, "set aside until {until:.0}: {reason}"),
-            Self::Ended => f.write_str("its file has ended"),
+            Self::Unsupported { what } => what.clone().into(),
+            Self::DecodingFails { error } => message!("its keyframes cannot be decoded: {error}", error),
+            Self::Refused { error, until, .. } => format!("{error}; next try at {until:.0}").into(),
+            Self::Down { error, .. } => error.clone().into(),
+            Self::SetAside { reason, until } => message!(
+                "set aside until {until}: {reason}",
+                until = format!("{until:.0}"),
+                reason
+            ),
+            Self::Ended => "its file has ended".into(),
         }
+    }
+}
+
+impl fmt::Display for CameraState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message())
     }
 }
 

@@ -5,11 +5,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Bilingual, CameraInfo, CaseRecord, EvidenceItem, Extent, HistoryEntry, Location, ModelInfo, PresenceEntry, Purpose,
-    Recurrence, ReportKind, RuleInfo, SCHEMA_VERSION, Source, Verification, When,
+    Bilingual, CameraInfo, CaseRecord, EvidenceItem, EvidenceRole, Extent, HistoryEntry, Location, ModelInfo,
+    PresenceEntry, Purpose, Recurrence, ReportKind, RuleInfo, SCHEMA_VERSION, Source, Verification, When,
 };
 use gridwatch_base::clock::ClockSync;
-use gridwatch_engine::{Case, CaseState, Finding, Verified};
+use gridwatch_engine::{BBox, Case, CaseState, Finding, Verified};
 
 /// Language of descriptions and category names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -67,6 +67,33 @@ pub struct RecordContext<'a> {
 }
 
 impl CaseRecord {
+    /// Id of the view that filed the case: `CAMERA`, or `CAMERA.PRESET`.
+    pub fn view(&self) -> String {
+        match &self.camera.preset_id {
+            Some(preset) => format!("{}.{preset}", self.camera.local_id),
+            None => self.camera.local_id.clone(),
+        }
+    }
+
+    /// The object's box when the case was confirmed, as fractions of the picture. `None` if the record has no picture with a size.
+    pub fn bbox(&self) -> Option<BBox> {
+        let mut pictures = self.evidence.iter();
+        let scene = pictures.rfind(|e| e.role == EvidenceRole::Scene && e.width > 0 && e.height > 0)?;
+        let [x1, y1, x2, y2] = self.extent.bbox_px.map(|v| v as f32);
+        let (w, h) = (scene.width as f32, scene.height as f32);
+        Some(BBox {
+            x1: x1 / w,
+            y1: y1 / h,
+            x2: x2 / w,
+            y2: y2 / h,
+        })
+    }
+
+    /// The states that it has had, the current one last.
+    pub fn states(&self) -> impl Iterator<Item = CaseState> {
+        self.history.iter().map(|entry| entry.state).chain([self.state])
+    }
+
     /// The first revision of `case`, in state `filed`.
     pub fn new(case: &Case, context: RecordContext<'_>) -> Self {
         let when = |at| When::new(at, context.zone);

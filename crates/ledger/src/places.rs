@@ -21,6 +21,7 @@ use self::{
     hours::regular_hours,
     place::{Days, Place, merge_nearby},
 };
+use crate::RecordedEvent;
 use gridwatch_engine::{BBox, CameraId, Observation, Plan, Rule, RuleId, View};
 
 /// What is looked for.
@@ -57,6 +58,8 @@ const MAX_PLACES: usize = 256;
 const MIN_SEEN: f64 = 1.0 / 3.0;
 /// Shares of two boxes of one place: a box belongs to a place if they overlap by this IoU.
 const SAME_PLACE_IOU: f64 = 0.3;
+/// Share of one of two boxes that lies in the other, if something at one is at the place of the other.
+const HERE: f64 = 0.3;
 /// Where things stand this long on a typical day, they stand there day and night, and belong to the background.
 const ALWAYS: u32 = 20 * 4;
 /// Share of the hours in which something stands there on a typical day; below it, the hours differ too much to be called regular.
@@ -77,6 +80,19 @@ pub struct RegularPlace {
     pub period: (Date, Date),
     /// Something stands there day and night, or begins after midnight: no hours can be proposed.
     pub note: Option<PlaceNote>,
+}
+
+impl RegularPlace {
+    /// True if what a view shows in `bbox` stands at this place: of either box, 0.3 or more lies in the other.
+    pub fn has(&self, view: &str, bbox: &BBox) -> bool {
+        view == self.view.as_str() && bbox.share_in(&self.bbox).max(self.bbox.share_in(bbox)) >= HERE
+    }
+}
+
+/// True for a rule whose objects a café's tables look like: one that needs an attendant, or is about vendors (0501) or shops that spill over
+/// (0504).
+pub fn is_about_goods(rule: &Rule) -> bool {
+    rule.attended.is_some() || ["0501", "0504"].contains(&rule.category.code.as_str())
 }
 
 /// Why a place has no hours to permit.
@@ -125,6 +141,15 @@ impl PlaceFinder {
             },
             found: BTreeMap::new(),
             newest: None,
+        }
+    }
+
+    /// Adds a record of the ledger.
+    pub fn add(&mut self, event: &RecordedEvent) {
+        match event {
+            RecordedEvent::Observed(look) => self.look(look),
+            RecordedEvent::Reaimed(reaimed) => self.reaimed(&reaimed.camera),
+            _ => {}
         }
     }
 

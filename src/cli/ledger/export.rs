@@ -13,7 +13,7 @@ use jiff::{Timestamp, TimestampRound, Unit};
 use serde::Serialize;
 
 use crate::audit::Act;
-use crate::cli::{Failure, audited::audited, case_place::view_of, json_line, options::must_be_new, print};
+use crate::cli::{Failure, audited::audited, json_line, options::must_be_new, print};
 use gridwatch_base::{error::Class, text::counted};
 use gridwatch_config as config;
 use gridwatch_config::Config;
@@ -203,7 +203,7 @@ type LookKey = (String, Timestamp);
 
 impl Capture {
     fn view(&self) -> String {
-        view_of(&self.record)
+        self.record.view()
     }
 
     fn key(&self) -> LookKey {

@@ -9,18 +9,13 @@ use std::{
 };
 
 use self::proposal::{CaseHere, Proposals};
-use crate::cli::{
-    Failure,
-    case_place::{box_of, view_of},
-    json_line, print,
-    replay::quarantine,
-};
+use crate::cli::{Failure, json_line, print, replay::quarantine};
 use gridwatch_base::error::Class;
 use gridwatch_config::{self as config, Config};
 use gridwatch_engine::{CameraId, Rule, RuleId};
 use gridwatch_ledger::{
-    Reader, RecordedEvent,
-    places::{MAX_DAYS, PlaceFinder, RegularPlace, Regularity},
+    Reader,
+    places::{MAX_DAYS, PlaceFinder, RegularPlace, Regularity, is_about_goods},
 };
 use gridwatch_store::{Filter, Store};
 
@@ -57,9 +52,6 @@ pub(super) struct LedgerPlacesArgs {
     #[arg(long)]
     json: bool,
 }
-
-/// The categories of vendors and of shops that spill over, whose goods a café's tables look like.
-const CATEGORIES: [&str; 2] = ["0501", "0504"];
 
 /// Runs the command.
 pub(super) fn run(args: &LedgerPlacesArgs) -> Result<ExitCode, Failure> {
@@ -110,8 +102,13 @@ fn views(config: &Config, camera: Option<&str>) -> Result<BTreeSet<CameraId>, Fa
 }
 
 fn rules(config: &Config) -> Result<Vec<Rule>, Failure> {
-    let is_wanted = |r: &&Rule| r.attended.is_some() || CATEGORIES.contains(&r.category.code.as_str());
-    let rules: Vec<Rule> = config.plan.rules.iter().filter(is_wanted).cloned().collect();
+    let rules: Vec<Rule> = config
+        .plan
+        .rules
+        .iter()
+        .filter(|rule| is_about_goods(rule))
+        .cloned()
+        .collect();
     if rules.is_empty() {
         let message = "rules: none is about goods or tables (`attended`, or category 0501 or 0504), so there is nothing to permit";
         return Err(Failure::new(Class::Config, message));
@@ -134,11 +131,7 @@ fn find(
     let mut finder = PlaceFinder::new(&config.plan, rules, views, wanted);
     let mut reader = Reader::open(ledger, None)?;
     while let Some(entry) = reader.next_entry()? {
-        match entry.event {
-            RecordedEvent::Observed(look) => finder.look(&look),
-            RecordedEvent::Reaimed(reaimed) => finder.reaimed(&reaimed.camera),
-            _ => {}
-        }
+        finder.add(&entry.event);
     }
     reader.damage().iter().for_each(quarantine);
     Ok(finder.finish())
@@ -146,8 +139,6 @@ fn find(
 
 /// The cases that were filed at a place in its period, under whatever rule.
 fn cases_at(store: &Store, config: &Config, place: &RegularPlace) -> Result<Vec<CaseHere>, Failure> {
-    /// Share of the case's box, or of the place, that lies in the other.
-    const HERE: f64 = 0.3;
     let all = Filter {
         state: None,
         limit: u32::MAX,
@@ -164,12 +155,11 @@ fn cases_at(store: &Store, config: &Config, place: &RegularPlace) -> Result<Vec<
         let Some(record) = store.case(&case.case_id)?.map(|f| f.record) else {
             continue;
         };
-        let is_here = box_of(&record).is_some_and(|b| b.share_in(&place.bbox).max(place.bbox.share_in(&b)) >= HERE);
-        if is_here && view_of(&record) == place.view.as_str() {
+        if record.bbox().is_some_and(|bbox| place.has(&record.view(), &bbox)) {
             cases.push(CaseHere {
                 rule: RuleId::from(record.rule.id.as_str()),
                 day,
-                states: record.history.iter().map(|e| e.state).chain([record.state]).collect(),
+                states: record.states().collect(),
                 case_id: case.case_id,
             });
         }

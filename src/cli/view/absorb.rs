@@ -6,12 +6,7 @@ use serde::Serialize;
 
 use super::{find_view, wait_for_daemon};
 use crate::audit::Act;
-use crate::cli::{
-    Failure,
-    case_place::{box_of, view_of},
-    cases::full_id,
-    json_line, print,
-};
+use crate::cli::{Failure, cases::full_id, json_line, print};
 use gridwatch_base::error::Class;
 use gridwatch_config::{Config, Preset};
 use gridwatch_engine::{BBox, CameraId, CaseState};
@@ -185,12 +180,12 @@ fn ended_case(store: &Store, id: &str) -> Result<(String, BBox), Failure> {
         );
         return Err(Failure::new(Class::Config, message));
     }
-    let bbox = box_of(&record).ok_or_else(|| {
+    let bbox = record.bbox().ok_or_else(|| {
         let message =
             format!("the record of case {id} has no picture, so its box is unknown; give the camera and --box");
         Failure::new(Class::Data, message)
     })?;
-    Ok((view_of(&record), bbox))
+    Ok((record.view(), bbox))
 }
 
 /// The open cases of a view that overlap `bbox`, with the share of it that each covers.
@@ -205,8 +200,8 @@ fn open_cases_in(store: &Store, view: &CameraId, bbox: &BBox) -> Result<Vec<(Str
             let Some(record) = store.case(&case.case_id)?.map(|f| f.record) else {
                 continue;
             };
-            let share = box_of(&record).map_or(0.0, |case_box| bbox.share_in(&case_box));
-            if view_of(&record) == view.as_str() && share > 0.0 {
+            let share = record.bbox().map_or(0.0, |case_box| bbox.share_in(&case_box));
+            if record.view() == view.as_str() && share > 0.0 {
                 found.push((case.case_id, state, share));
             }
         }

@@ -35,9 +35,7 @@ impl Fault {
             remedy: remedy.into(),
         }
     }
-}
 
-impl Fault {
     /// The fault with its place, without the remedy.
     pub fn words(&self) -> Message {
         let place = self.file.display().to_string();

@@ -471,7 +471,7 @@ async fn of_case(
                 .saturating_add(SignedDuration::from_secs(1))
                 .unwrap_or(confirmed),
         ),
-        camera: Some(super::cases::camera_of(&record)),
+        camera: Some(record.view()),
         with_filed: true,
         with_unstarted: false,
     };

@@ -57,13 +57,6 @@ pub(super) fn category_of(page: &Page, record: &CaseRecord) -> String {
     format!("{} {name}", record.category_code)
 }
 
-pub(super) fn camera_of(record: &CaseRecord) -> String {
-    match &record.camera.preset_id {
-        Some(preset) => format!("{}.{preset}", record.camera.local_id),
-        None => record.camera.local_id.clone(),
-    }
-}
-
 /// The newest masked picture with one of these roles, in order of preference.
 pub(super) fn picture_of<'a>(record: &'a CaseRecord, roles: &[EvidenceRole]) -> Option<&'a EvidenceItem> {
     let newest = |role: &EvidenceRole| record.evidence.iter().rfind(|item| item.masked && item.role == *role);

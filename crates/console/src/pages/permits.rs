@@ -15,6 +15,7 @@ use axum::{
 };
 use gridwatch_config::{Config, Language, Role};
 use gridwatch_engine::CameraId;
+use gridwatch_ledger::places::MAX_DAYS;
 use jiff::{Timestamp, civil::Date};
 use serde::Deserialize;
 
@@ -406,8 +407,8 @@ async fn propose(
     let Query(ProposalsQuery { days }) = query?;
     let mut shown = ProposalsTemplate {
         page: &page,
-        days: days.unwrap_or(proposals::DEFAULT_DAYS).clamp(5, proposals::MAX_DAYS),
-        max_days: proposals::MAX_DAYS,
+        days: days.unwrap_or(proposals::DEFAULT_DAYS).clamp(5, MAX_DAYS),
+        max_days: MAX_DAYS,
         has_no_rule: false,
         is_answered: days.is_some(),
         places: Vec::new(),

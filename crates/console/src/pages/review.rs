@@ -17,7 +17,7 @@ use gridwatch_contract::{CaseRecord, EvidenceRole};
 use gridwatch_store::{CaseQuery, ReviewFilter, ReviewProgress, ReviewVerdict};
 use serde::Deserialize;
 
-use super::cases::{Choice, ReviewLine, camera_of, category_of, picture_of, span, state_class};
+use super::cases::{Choice, ReviewLine, category_of, picture_of, span, state_class};
 use crate::{
     app::App,
     cases,
@@ -262,7 +262,7 @@ async fn similar(app: &Arc<App>, actor: &Actor, page: &Page, record: &CaseRecord
             id: other.case_id.clone(),
             picture: picture.map(|item| item.id.clone()).unwrap_or_default(),
             confirmed: page.time(other.confirmed_at.timestamp()),
-            view: camera_of(other),
+            view: other.view(),
             state: page.t.names.case_state(other.state),
         }
     });
@@ -283,7 +283,7 @@ async fn reviewed(
         state: page.t.names.case_state(record.state),
         state_class: state_class(record.state),
         confirmed: page.time(record.confirmed_at.timestamp()),
-        view: camera_of(record),
+        view: record.view(),
         percent: percent(record.confidence as f32),
         dwell: span(page, record.rule.dwell_s),
         // In the language of the box.

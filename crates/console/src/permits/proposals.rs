@@ -9,11 +9,11 @@ use std::{
     time::Duration,
 };
 
-use gridwatch_contract::{CaseRecord, EvidenceRole};
-use gridwatch_engine::{BBox, CameraId, CaseState, Rule, calendar::DAY};
+use gridwatch_contract::CaseRecord;
+use gridwatch_engine::{BBox, CameraId, Rule, calendar::DAY};
 use gridwatch_ledger::{
-    LedgerError, Reader, RecordedEvent,
-    places::{DayType, PlaceFinder, PlaceNote, RegularHours, RegularPlace, Regularity},
+    LedgerError, Reader,
+    places::{DayType, MAX_DAYS, PlaceFinder, PlaceNote, RegularHours, RegularPlace, Regularity, is_about_goods},
 };
 use gridwatch_store::CaseQuery;
 use jiff::{SignedDuration, Timestamp};
@@ -21,15 +21,10 @@ use serde_json::{Value, json};
 
 use crate::{app::App, cases, configuration, error::Rejection, identity::Actor};
 
-/// Days that are searched, at most, and those that are searched if nothing else is asked for.
-pub(crate) const MAX_DAYS: u32 = 92;
+/// Days that are searched if nothing else is asked for.
 pub(crate) const DEFAULT_DAYS: u32 = 14;
-/// The categories of vendors and of shops that spill over, whose goods a café's tables look like.
-const CATEGORIES: [&str; 2] = ["0501", "0504"];
 /// Longest search: a quarter of a year of many cameras.
 pub(crate) const TIME: Duration = Duration::from_mins(3);
-/// Share of a case's box, or of the place, that lies in the other.
-const HERE: f64 = 0.3;
 /// Cases that are compared with the places.
 const MAX_CASES: u32 = 5000;
 /// Entries between two looks at whether the answer is still wanted.
@@ -105,8 +100,13 @@ impl Drop for CancelOnDrop {
 /// Searches the ledger for places in the views that the user may see. Reads the whole period: seconds for some weeks of many cameras.
 pub(crate) async fn search(app: &Arc<App>, actor: &Actor, days: u32) -> Result<Proposals, Rejection> {
     let config = app.config();
-    let is_wanted = |rule: &&Rule| rule.attended.is_some() || CATEGORIES.contains(&rule.category.code.as_str());
-    let rules: Vec<Rule> = config.plan.rules.iter().filter(is_wanted).cloned().collect();
+    let rules: Vec<Rule> = config
+        .plan
+        .rules
+        .iter()
+        .filter(|rule| is_about_goods(rule))
+        .cloned()
+        .collect();
     let has_no_rule = rules.is_empty();
     let cameras = config.cameras.iter().filter(|camera| actor.sees(camera));
     let views: BTreeSet<CameraId> = cameras
@@ -163,11 +163,7 @@ fn read(
     let mut reader = Reader::open_near(ledger, from)?;
     let mut count = 0_usize;
     while let Some(entry) = reader.next_entry()? {
-        match entry.event {
-            RecordedEvent::Observed(look) => finder.look(&look),
-            RecordedEvent::Reaimed(reaimed) => finder.reaimed(&reaimed.camera),
-            _ => {}
-        }
+        finder.add(&entry.event);
         count += 1;
         if count.is_multiple_of(CHECK_EVERY) && cancelled.load(Ordering::Relaxed) {
             return Ok(Vec::new());
@@ -177,8 +173,11 @@ fn read(
 }
 
 fn proposal(place: &RegularPlace, filed: &[CaseRecord]) -> PlaceProposal {
-    let here: Vec<&CaseRecord> = filed.iter().filter(|record| is_here(record, place)).collect();
-    let accepted = here.iter().find(|record| was_accepted(record));
+    let is_here = |record: &&CaseRecord| record.bbox().is_some_and(|bbox| place.has(&record.view(), &bbox));
+    let here: Vec<&CaseRecord> = filed.iter().filter(is_here).collect();
+    // One that was accepted and withdrawn later was still a problem.
+    let was_accepted = |record: &&&CaseRecord| record.states().any(|state| state.decision() == Some(true));
+    let accepted = here.iter().find(was_accepted);
     let doubt = match (accepted, place.note) {
         (Some(record), _) => Some(Doubt::Accepted(record.case_id.clone())),
         (None, Some(PlaceNote::Always)) => Some(Doubt::Always),
@@ -200,38 +199,6 @@ fn proposal(place: &RegularPlace, filed: &[CaseRecord]) -> PlaceProposal {
         cases: here.len(),
         doubt,
     }
-}
-
-/// One that was accepted and withdrawn later was still a problem.
-fn was_accepted(record: &CaseRecord) -> bool {
-    let states = record.history.iter().map(|entry| entry.state).chain([record.state]);
-    states
-        .into_iter()
-        .any(|state: CaseState| state.decision() == Some(true))
-}
-
-fn is_here(record: &CaseRecord, place: &RegularPlace) -> bool {
-    let camera = &record.camera;
-    let view = match &camera.preset_id {
-        Some(preset) => format!("{}.{preset}", camera.local_id),
-        None => camera.local_id.clone(),
-    };
-    let scene = record
-        .evidence
-        .iter()
-        .rfind(|item| item.role == EvidenceRole::Scene && item.width > 0 && item.height > 0);
-    let Some(scene) = scene.filter(|_| view == place.view.as_str()) else {
-        return false;
-    };
-    let [x1, y1, x2, y2] = record.extent.bbox_px.map(|side| side as f32);
-    let (width, height) = (scene.width as f32, scene.height as f32);
-    let bbox = BBox {
-        x1: x1 / width,
-        y1: y1 / height,
-        x2: x2 / width,
-        y2: y2 / height,
-    };
-    bbox.share_in(&place.bbox).max(place.bbox.share_in(&bbox)) >= HERE
 }
 
 /// Minutes since 00:00 as a time; `24:00` is the end of the day, and later ones are of the next.

@@ -13,6 +13,7 @@ use axum::{
 };
 use gridwatch_config::{Role, raw};
 use gridwatch_engine::CameraId;
+use gridwatch_ledger::places::MAX_DAYS;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -30,6 +31,7 @@ use crate::{
         proposals::{self, Doubt, PlaceProposal},
     },
     routes::{ActDetails, Routes},
+    values::Whole,
 };
 
 /// Adds the operations.
@@ -285,10 +287,10 @@ async fn shown(
 
 /// How many days are searched.
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 struct ProposalsQuery {
     /// Days back from now; default 14.
-    #[schemars(range(min = 5, max = 92))]
-    days: Option<u32>,
+    days: Option<Whole<5, MAX_DAYS>>,
 }
 
 /// A place that could be permitted.
@@ -340,10 +342,7 @@ async fn propose(
     query: Result<Query<ProposalsQuery>, QueryRejection>,
 ) -> Result<Json<Vec<ProposalAnswer>>, Rejection> {
     let Query(ProposalsQuery { days }) = query?;
-    let days = days.unwrap_or(proposals::DEFAULT_DAYS);
-    if !(5..=proposals::MAX_DAYS).contains(&days) {
-        return Err(Rejection::BadRequest(format!("days: 5 to {}", proposals::MAX_DAYS)));
-    }
+    let days = days.map_or(proposals::DEFAULT_DAYS, Whole::get);
     let found = proposals::search(&app, &actor, days).await?;
     Ok(Json(found.places.iter().map(Into::into).collect()))
 }

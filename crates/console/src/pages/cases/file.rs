@@ -14,7 +14,7 @@ use gridwatch_contract::{CaseRecord, EvidenceItem, EvidenceRole, ModelInfo, Purp
 use gridwatch_store::{CaseCheck, CaseFile, ChainState, HistoryRow, PictureState, SignatureState};
 use serde::Deserialize;
 
-use super::{ReviewLine, camera_of, category_of, is_disputed, span, state_class};
+use super::{ReviewLine, category_of, is_disputed, span, state_class};
 use crate::{
     app::App, cases, error::Rejection, i18n::Phrase, identity::Actor, overlay::percent, page::Page, web_texts,
 };
@@ -149,7 +149,7 @@ fn facts(page: &Page, record: &CaseRecord) -> Vec<Fact> {
     };
     let facts = [
         (t.description, Some(record.description.clone())),
-        (t.camera, Some(camera_of(record))),
+        (t.camera, Some(record.view())),
         (t.address, record.address.clone()),
         (t.cell, Some(record.cell_code.clone())),
         (t.place, Some(place.to_string())),
@@ -404,7 +404,7 @@ pub(super) async fn show(
         category: category_of(&page, record),
         state: page.t.names.case_state(record.state),
         state_class: state_class(record.state),
-        view: camera_of(record),
+        view: record.view(),
         facts: facts(&page, record),
         notes: notes(&page, &case),
         compared: compared(record).map(|(before, after)| (picture(before), picture(after))),

@@ -13,7 +13,7 @@ use gridwatch_store::{CaseQuery, ReviewFilter};
 use jiff::{SignedDuration, Timestamp, civil::Date};
 use serde::Deserialize;
 
-use super::{Choice, camera_of, category_of, picture_of, state_class};
+use super::{Choice, category_of, picture_of, state_class};
 use crate::{
     app::App, cases, error::Rejection, form::given, i18n::Phrase, identity::Actor, overlay::percent, page::Page,
     reviews,
@@ -251,7 +251,7 @@ impl CaseRow {
             category: category_of(page, record),
             state: page.t.names.case_state(record.state),
             state_class: state_class(record.state),
-            camera: camera_of(record),
+            camera: record.view(),
             cell: record.cell_code.clone(),
             confirmed_machine: page.machine_time(at),
             clock: clock.to_owned(),
