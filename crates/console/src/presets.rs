@@ -24,7 +24,7 @@ use crate::{
     values::is_id,
 };
 
-/// Longest address in words.
+/// Longest address in words, in characters.
 const MAX_ADDRESS: usize = 200;
 /// What describes a view and so belongs to its preset.
 const OF_VIEW: [&str; 5] = ["address", "place", "calibration", "approved_signs", "zones"];
@@ -83,8 +83,8 @@ impl PresetInput {
         if !is_id(&self.id) {
             return refuse("id: 1 to 64 letters, digits, - or _");
         }
-        if self.address.len() > MAX_ADDRESS || self.address.contains(char::is_control) {
-            return refuse("address: at most 200 bytes on one line");
+        if self.address.chars().count() > MAX_ADDRESS || self.address.contains(char::is_control) {
+            return refuse("address: at most 200 characters on one line");
         }
         let is_place = self.lon.abs() <= 180.0 && self.lat.abs() <= 90.0;
         let is_radius = self.uncertainty_m.is_none_or(|metres| (1.0..=1000.0).contains(&metres));

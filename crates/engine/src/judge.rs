@@ -8,17 +8,18 @@ mod explain;
 mod look;
 mod ready;
 mod resume;
+mod thinned;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use self::look::RuleEvaluation;
 pub use self::{
     explain::{DetectionOutcome, JudgedDetection, Progress, TrackStatus},
     resume::{Resumed, Snapshot},
 };
+use self::{look::RuleEvaluation, thinned::LookUse};
 use super::{
     calendar::HoursCache,
     plus,
@@ -112,17 +113,6 @@ pub struct CandidateStatus<'a> {
     pub missing_dwell: Duration,
     /// It would be a case, but the daily cap is reached.
     pub waits_for_cap: bool,
-}
-
-/// What a look is used for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum LookUse {
-    /// Everything.
-    Judged,
-    /// It stands for looks that showed nothing at the places of the camera's open cases.
-    Empty,
-    /// It stands for looks that showed nothing, at a time when the camera had no open case.
-    Dated,
 }
 
 /// State of one camera.
@@ -286,41 +276,6 @@ impl Engine {
             Stage::AtCase(case) if self.register.is_open(case) => Some((case, track.bbox)),
             _ => None,
         })
-    }
-
-    /// For a replay that leaves out inputs: `at` is the time of the newest one.
-    pub fn advance_to(&mut self, at: Timestamp) {
-        self.now = at;
-    }
-
-    /// For a replay that leaves out looks: applies one that detects nothing, of a camera that tracks nothing. It dates the camera's newest look
-    /// only, without what it means for the camera's open cases.
-    pub fn date_look(&mut self, look: &Observation) {
-        // Without tracks there is nothing to report.
-        self.take_look(look, LookUse::Dated, &mut Vec::new());
-    }
-
-    /// The same for a camera with open cases: their places were seen empty from the camera's newest look to this one. `look` is before
-    /// [`Engine::quiet_until`], and no two of the looks that were left out are so far apart that the time between them was not observed.
-    pub fn date_empty_look(&mut self, look: &Observation) {
-        self.take_look(look, LookUse::Empty, &mut Vec::new());
-    }
-
-    /// Looks of a camera that tracks nothing, which detect nothing, have no effects before this time.
-    pub fn quiet_until(&self, camera: &CameraId) -> Timestamp {
-        let newest = self.cameras.get(camera).and_then(|state| state.newest);
-        let (Some(plan), Some(newest)) = (&self.plan, newest) else {
-            return Timestamp::MIN;
-        };
-        match self.register.quiet_for(camera, plan.intake.let_go_after) {
-            Some(time) => plus(newest, time),
-            None => Timestamp::MAX,
-        }
-    }
-
-    /// Where the candidates of each camera were that were compared with cases since the start.
-    pub fn extents(&self) -> &BTreeMap<CameraId, SiteExtent> {
-        &self.extents
     }
 
     /// When any camera last saw the object of a case; `None` for a case that the engine has forgotten.

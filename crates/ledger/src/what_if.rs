@@ -1,7 +1,7 @@
 //! What the last days would have filed under other thresholds: loads the recorded inputs once, then answers for a changed rule in a
 //! fraction of a replay.
 //!
-//! The answers are those of a [`Replay`] under the changed plan over the same records, exactly; `run` says why.
+//! The answers are those of a [`Replay`](crate::replay::Replay) under the changed plan over the same records, exactly; `run` says why.
 //! Nothing here blocks on anything but the disk and the processor: call it from a thread that may, never from an async runtime.
 
 mod answer;

@@ -168,9 +168,9 @@ struct PresetBody {
     /// Id within the camera.
     #[schemars(regex(pattern = r"^[A-Za-z0-9_-]{1,64}$"))]
     id: String,
-    /// Address in words; absent: none. At most 200 bytes of UTF-8, without control characters.
+    /// Address in words; absent: none. At most 200 characters, none of them a control character.
     #[serde(default)]
-    #[schemars(regex(pattern = r"^[^\x00-\x1f\x7f-\x9f]{0,50}$"))]
+    #[schemars(regex(pattern = r"^[^\x00-\x1f\x7f-\x9f]{0,200}$"))]
     address: Option<String>,
     /// Longitude in degrees, in the camera's coordinate system.
     #[schemars(range(min = -180.0, max = 180.0))]
