@@ -112,8 +112,8 @@ impl LiveCamera {
     fn gives_up(&self, after: Duration) -> Failure {
         let seconds = (after + TIMEOUT).as_secs();
         let (class, reason) = match self.slot.state() {
-            CameraState::Down { error, class, .. } => (class, error),
-            CameraState::Refused { error, .. } => (Class::Config, error),
+            CameraState::Down { error, class, .. } => (class, error.to_string()),
+            CameraState::Refused { error, .. } => (Class::Config, error.to_string()),
             CameraState::Unsupported { what } => (Class::Config, what),
             CameraState::DecodingFails { error } => (Class::Data, format!("its keyframes cannot be decoded: {error}")),
             CameraState::Ended => (Class::Data, "the file ended".to_owned()),

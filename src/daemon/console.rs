@@ -96,7 +96,7 @@ impl ConsoleAccess {
             view: view.clone(),
             connection,
             connection_since,
-            connection_detail: has_detail.then(|| camera.slot.state().to_string()),
+            connection_detail: has_detail.then(|| camera.slot.state().message()),
             sight: newest.as_ref().map(|n| n.look.sight),
             sight_since: newest.as_ref().map(|n| n.sight_since),
             looked_at: newest.as_ref().map(|n| n.look.at),

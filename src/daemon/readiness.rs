@@ -53,11 +53,15 @@ impl CameraSight {
         };
         let cause = match (&self.state, self.view) {
             (CameraState::Down { error, since, .. }, _) => {
-                message!("{error}, since {since}", error, since = shown(*since, zone))
+                message!(
+                    "{error}, since {since}",
+                    error = error.clone(),
+                    since = shown(*since, zone)
+                )
             }
             (CameraState::Refused { error, since, until }, _) => message!(
                 "{error}, since {since}; next try at {until}",
-                error,
+                error = error.clone(),
                 since = shown(*since, zone),
                 until = shown(*until, zone)
             ),

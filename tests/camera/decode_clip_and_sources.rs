@@ -78,7 +78,7 @@ fn looped_file_restarts_at_its_end() {
 fn missing_file_is_down() {
     let source = source("file:///no/such.mp4", false);
     until("it is down", || match source.slot().state() {
-        CameraState::Down { error, .. } => Some(error),
+        CameraState::Down { error, .. } => Some(error.to_string()),
         _ => None,
     });
 }

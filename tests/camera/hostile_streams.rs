@@ -102,7 +102,7 @@ fn obeying(order: &str) -> GstSource {
 fn a_process_that_reads_a_source_reaches_no_other_file_and_port() {
     let source = obeying("reach");
     let error = until("what it reaches", || match source.slot().state() {
-        CameraState::Down { error, .. } => Some(error),
+        CameraState::Down { error, .. } => Some(error.to_string()),
         _ => None,
     });
     assert_eq!(error, "confined true, read /dev/null");

@@ -30,7 +30,7 @@ fn logs_in(logins: &[Offer], nonce_once: bool) {
         ..settings(&server.url())
     });
     let end = until("a keyframe or a refusal", || match camera.slot().state() {
-        CameraState::Refused { error, .. } | CameraState::Down { error, .. } => Some(Err(error)),
+        CameraState::Refused { error, .. } | CameraState::Down { error, .. } => Some(Err(error.to_string())),
         _ => (camera.slot().seq() > 0).then_some(Ok(())),
     });
     assert_eq!(end, Ok(()));
@@ -56,7 +56,9 @@ fn a_nonce_for_each_request() {
 /// Waits until the next login is minutes away.
 fn wait_set_aside(camera: &Camera) -> String {
     until("the login is set aside", || match camera.slot().state() {
-        CameraState::Refused { error, since, until } => (until.duration_since(since).as_secs() >= 60).then_some(error),
+        CameraState::Refused { error, since, until } => {
+            (until.duration_since(since).as_secs() >= 60).then_some(error.to_string())
+        }
         _ => None,
     })
 }

@@ -44,7 +44,7 @@ fn cut_off(oddities: Oddities) -> String {
     let (healthy, odd) = (receive(&good), receive(&bad));
     until("the healthy camera", || (healthy.slot().seq() > 0).then_some(()));
     let error = until("the odd camera is down", || match odd.slot().state() {
-        CameraState::Down { error, .. } => Some(error),
+        CameraState::Down { error, .. } => Some(error.to_string()),
         _ => None,
     });
     until("three attempts", || (bad.connections() >= 3).then_some(()));

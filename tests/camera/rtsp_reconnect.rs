@@ -26,7 +26,7 @@ fn stopped_camera_is_down_and_recovers() {
     let newest = camera.slot().latest().map(|(seq, _)| seq);
     assert_eq!(newest, Some(camera.slot().seq()), "the newest picture is kept");
     let error = until("status 404", || match camera.slot().state() {
-        CameraState::Down { error, .. } if error.contains("404") => Some(error),
+        CameraState::Down { error, .. } if error.contains("404") => Some(error.to_string()),
         _ => None,
     });
     assert!(error.contains("path"), "{error}");

@@ -60,7 +60,7 @@ fn source(farm: &Farm, ca: Option<&str>) -> GstSource {
 
 fn wait_down(source: &GstSource) -> String {
     until("it is down", || match source.slot().state() {
-        CameraState::Down { error, .. } => Some(error),
+        CameraState::Down { error, .. } => Some(error.to_string()),
         _ => None,
     })
 }

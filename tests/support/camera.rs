@@ -133,7 +133,7 @@ impl Camera {
     /// Waits until there is no connection, and returns why.
     pub fn wait_down(&self) -> String {
         until("the camera is down", || match self.slot().state() {
-            CameraState::Down { error, .. } | CameraState::Refused { error, .. } => Some(error),
+            CameraState::Down { error, .. } | CameraState::Refused { error, .. } => Some(error.to_string()),
             _ => None,
         })
     }

@@ -28,6 +28,7 @@ use super::{
 use gridwatch_base::{
     error::Class,
     file,
+    message::Message,
     secret::{CredentialError, CredentialSource},
 };
 use gridwatch_engine::CameraId;
@@ -227,7 +228,7 @@ fn supervise(settings: &SourceSettings, slot: &Arc<Slot>, stop: &AtomicBool) {
             (_, CameraState::Live) => ConnectionEnd::Delivered,
             _ => ConnectionEnd::Failed,
         };
-        let (text, now) = (error.to_string(), Timestamp::now());
+        let (text, now) = (Message::from(error.to_string()), Timestamp::now());
         let wait = match set_aside {
             Some(until) => until.duration_since(now).unsigned_abs(),
             None => schedule.wait(end, started_at.elapsed(), fastrand::f64()),
@@ -240,7 +241,10 @@ fn supervise(settings: &SourceSettings, slot: &Arc<Slot>, stop: &AtomicBool) {
             tracing::warn!(%camera, retry_in = ?wait, "Camera down: {text}");
         }
         match (set_aside, end) {
-            (Some(until), _) => slot.set_state(CameraState::SetAside { reason: text, until }),
+            (Some(until), _) => slot.set_state(CameraState::SetAside {
+                reason: text.to_string(),
+                until,
+            }),
             (None, ConnectionEnd::LoginRefused) => slot.set_refused(text, now, now.checked_add(wait).unwrap_or(now)),
             _ => slot.set_down(text, error.class(), now),
         }
@@ -364,7 +368,7 @@ mod tests {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             if let CameraState::Down { error, class, .. } = slot.state() {
-                return (error, class);
+                return (error.to_string(), class);
             }
             assert!(Instant::now() < deadline, "{:?}", slot.state());
             std::thread::sleep(Duration::from_millis(10));

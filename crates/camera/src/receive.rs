@@ -21,6 +21,7 @@ mod stream;
 mod tls;
 
 use std::{
+    fmt,
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
@@ -41,6 +42,8 @@ use crate::{
 };
 use gridwatch_base::{
     error::Class,
+    message,
+    message::Message,
     secret::{CredentialError, CredentialSource, Credentials},
 };
 use gridwatch_engine::CameraId;
@@ -138,25 +141,16 @@ impl ReceiverSettings {
 }
 
 /// Why a connection failed or ended. The text never contains credentials.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum ReceiveError {
     /// An error of the connection or the protocol.
-    #[error(transparent)]
-    Rtsp(#[from] RtspError),
+    Rtsp(RtspError),
     /// Packets arrive, but no picture is complete within the idle timeout.
-    #[error("no frame received for {0:?}, although packets arrive; restart the camera or update its firmware")]
     NoFrames(Duration),
     /// Decoding every picture gives none: the stream may not be what its description says any more.
-    #[error(
-        "no picture could be decoded for {0:?}, although pictures arrive; asking the camera anew for what it sends"
-    )]
     NothingDecoded(Duration),
     /// More than a camera may send.
-    #[error(
-        "the number of {what} the camera sends exceeds the limit of {limit} a second; the connection was cut to protect this \
-         box; lower the camera's bit rate"
-    )]
     TooMuch {
         /// What there are too many of.
         what: &'static str,
@@ -164,10 +158,8 @@ pub enum ReceiveError {
         limit: u32,
     },
     /// The credentials cannot be read.
-    #[error("cannot log in: `credentials`: {0}")]
     Credentials(CredentialError),
     /// A bug.
-    #[error("internal error in the receiver: {0}; please report it")]
     Panicked(String),
 }
 
@@ -180,6 +172,28 @@ impl ReceiveError {
             Self::NoFrames(_) | Self::NothingDecoded(_) => Class::Transient,
             Self::TooMuch { .. } => Class::Data,
             Self::Panicked(_) => Class::Bug,
+        }
+    }
+
+    /// What happened and what to do, for a person.
+    pub fn message(&self) -> Message {
+        match self {
+            Self::Rtsp(error) => error.message(),
+            Self::NoFrames(limit) => message!(
+                "no frame received for {limit}, although packets arrive; restart the camera or update its firmware",
+                limit = format!("{limit:?}")
+            ),
+            Self::NothingDecoded(limit) => message!(
+                "no picture could be decoded for {limit}, although pictures arrive; asking the camera anew for what it sends",
+                limit = format!("{limit:?}")
+            ),
+            Self::TooMuch { what, limit } => message!(
+                "the number of {what} the camera sends exceeds the limit of {limit} a second; the connection was cut to protect this box; lower the camera's bit rate",
+                what = *what,
+                limit = *limit
+            ),
+            Self::Credentials(error) => message!("cannot log in: `credentials`: {error}", error = error.to_string()),
+            Self::Panicked(what) => message!("internal error in the receiver: {what}; please report it", what),
         }
     }
 
@@ -197,6 +211,28 @@ impl ReceiveError {
             }),
             _ => None,
         }
+    }
+}
+
+impl fmt::Display for ReceiveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.message().fmt(f)
+    }
+}
+
+impl std::error::Error for ReceiveError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Rtsp(error) => Some(error),
+            Self::Credentials(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<RtspError> for ReceiveError {
+    fn from(error: RtspError) -> Self {
+        Self::Rtsp(error)
     }
 }
 
@@ -320,7 +356,7 @@ impl Supervisor {
     }
 
     fn report(&self, error: &ReceiveError, is_refusal: bool, wait: Duration) {
-        let text = error.to_string();
+        let text = error.message();
         let now = Timestamp::now();
         // Told only when the error changes: a camera may be down for a week.
         let is_new = match self.slot.received_state() {

@@ -52,12 +52,12 @@ pub enum CameraState {
     /// Keyframes arrive complete, and none of the newest can be decoded.
     DecodingFails {
         /// The newest error.
-        error: String,
+        error: Message,
     },
     /// The camera refuses the login.
     Refused {
         /// What was tried. It never contains credentials.
-        error: String,
+        error: Message,
         /// When the first of the consecutive refusals occurred.
         since: Timestamp,
         /// When the next login is tried. Corrected credentials are tried within seconds.
@@ -66,7 +66,7 @@ pub enum CameraState {
     /// No connection. The receiver keeps retrying.
     Down {
         /// The newest error. It never contains credentials.
-        error: String,
+        error: Message,
         /// The class of that error: with [`Class::Config`], retrying cannot help.
         class: Class,
         /// When the first of the consecutive failures occurred.
@@ -150,9 +150,15 @@ impl CameraState {
                 percent = format!("{:.1}", share * 100.0)
             ),
             Self::Unsupported { what } => what.clone().into(),
-            Self::DecodingFails { error } => message!("its keyframes cannot be decoded: {error}", error),
-            Self::Refused { error, until, .. } => format!("{error}; next try at {until:.0}").into(),
-            Self::Down { error, .. } => error.clone().into(),
+            Self::DecodingFails { error } => {
+                message!("its keyframes cannot be decoded: {error}", error = error.clone())
+            }
+            Self::Refused { error, until, .. } => message!(
+                "{error}; next try at {until}",
+                error = error.clone(),
+                until = format!("{until:.0}")
+            ),
+            Self::Down { error, .. } => error.clone(),
             Self::SetAside { reason, until } => message!(
                 "set aside until {until}: {reason}",
                 until = format!("{until:.0}"),
@@ -300,7 +306,7 @@ impl Slot {
         match (&inner.state, &inner.decode_fault) {
             (CameraState::Live | CameraState::Degraded { .. }, Some(fault)) => fault.clone(),
             (CameraState::Live | CameraState::Degraded { .. }, None) if fails => CameraState::DecodingFails {
-                error: inner.decode_error.clone(),
+                error: inner.decode_error.clone().into(),
             },
             (state, _) => state.clone(),
         }
@@ -407,7 +413,7 @@ impl Slot {
     }
 
     /// Sets [`CameraState::Down`]. Consecutive failures keep the time of the first.
-    pub(crate) fn set_down(&self, error: String, class: Class, now: Timestamp) {
+    pub(crate) fn set_down(&self, error: Message, class: Class, now: Timestamp) {
         self.live.interrupt(&error);
         let mut inner = self.lock();
         let since = match inner.state {
@@ -418,7 +424,7 @@ impl Slot {
     }
 
     /// Sets [`CameraState::Refused`]. Consecutive refusals keep the time of the first.
-    pub(crate) fn set_refused(&self, error: String, now: Timestamp, until: Timestamp) {
+    pub(crate) fn set_refused(&self, error: Message, now: Timestamp, until: Timestamp) {
         self.live.interrupt(&error);
         let mut inner = self.lock();
         let since = match inner.state {

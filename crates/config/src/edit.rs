@@ -15,7 +15,7 @@ mod write;
 
 use std::{
     collections::BTreeMap,
-    io,
+    fmt, io,
     path::{Path, PathBuf},
 };
 
@@ -38,19 +38,16 @@ use crate::{
 use gridwatch_base::{
     document::{Document, FieldPath},
     error::Class,
-    file,
+    file, message,
+    message::Message,
 };
 
 /// Why an edit or a save was not done.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 pub enum EditError {
     /// The files, or what they would become, have faults. Nothing was written.
-    #[error("{0}")]
     Faults(Faults),
     /// The files were changed since `expected` was read. Nothing was written.
-    #[error(
-        "the configuration was changed in the meantime: it has revision {found}, not {expected}; read it again and repeat the edit"
-    )]
     Conflict {
         /// The revision that the edit is for.
         expected: String,
@@ -60,33 +57,27 @@ pub enum EditError {
         changes: Option<Vec<Change>>,
     },
     /// The text is no path.
-    #[error(transparent)]
-    Path(#[from] InvalidPath),
+    Path(InvalidPath),
     /// The configuration has no such field, element or file.
-    #[error("{path} does not exist; the configuration may have been changed in the meantime")]
     Unknown {
         /// The path or name.
         path: String,
     },
     /// There is an element with this id already.
-    #[error("{path} exists already; choose another id")]
     Exists {
         /// The element.
         path: String,
     },
     /// What is to be written does not fit there.
-    #[error("{path}: {what}")]
     Invalid {
         /// The path or name.
         path: String,
         /// What is wrong, and what to give instead.
-        what: &'static str,
+        what: Message,
     },
     /// Another process is saving.
-    #[error("another process is saving the configuration; try again")]
     Busy,
     /// The new file could not be given the owner of the old one. Nothing was written.
-    #[error("{} belongs to user {uid} and group {gid}, which this user cannot give to its new version; save as that user, or as root", path.display())]
     Owner {
         /// The file.
         path: PathBuf,
@@ -96,15 +87,9 @@ pub enum EditError {
         gid: u32,
     },
     /// No version of this number is kept.
-    #[error("there is no version {0}; `gridwatch config history` lists those that are kept")]
     UnknownVersion(u64),
     /// This user may not make files in the directory of the configuration, where a new version is written before it replaces the old one.
     /// Nothing was written.
-    #[error(
-        "the configuration cannot be saved: this user may not make files in {} ({source}); give that folder and the files in it to the \
-         user of the service (chown), and under systemd name it in ReadWritePaths=",
-        dir.display()
-    )]
     Unwritable {
         /// The directory.
         dir: PathBuf,
@@ -112,7 +97,6 @@ pub enum EditError {
         source: io::Error,
     },
     /// A file or directory cannot be read or written.
-    #[error("cannot {doing} {}: {source}", path.display())]
     Io {
         /// What was tried.
         doing: &'static str,
@@ -132,9 +116,76 @@ impl EditError {
         }
     }
 
+    /// What happened and what to do, for a person.
+    pub fn message(&self) -> Message {
+        match self {
+            Self::Faults(faults) => faults.to_string().into(),
+            Self::Conflict { expected, found, .. } => message!(
+                "the configuration was changed in the meantime: it has revision {found}, not {expected}; read it again and repeat the edit",
+                found,
+                expected
+            ),
+            Self::Path(_) => {
+                message!("not a path to a field; write it like cameras[gate].zones[pavement].polygon")
+            }
+            Self::Unknown { path } => {
+                message!(
+                    "{path} does not exist; the configuration may have been changed in the meantime",
+                    path
+                )
+            }
+            Self::Exists { path } => message!("{path} exists already; choose another id", path),
+            Self::Invalid { path, what } => message!("{path}: {what}", path, what = what.clone()),
+            Self::Busy => message!("another process is saving the configuration; try again"),
+            Self::Owner { path, uid, gid } => message!(
+                "{path} belongs to user {uid} and group {gid}, which this user cannot give to its new version; save as that user, or as root",
+                path = path.display().to_string(),
+                uid = *uid,
+                gid = *gid
+            ),
+            Self::UnknownVersion(number) => message!(
+                "there is no version {number}; `gridwatch config history` lists those that are kept",
+                number = *number
+            ),
+            Self::Unwritable { dir, source } => message!(
+                "the configuration cannot be saved: this user may not make files in {dir} ({source}); give that folder and the files in it to the user of the service (chown), and under systemd name it in ReadWritePaths=",
+                dir = dir.display().to_string(),
+                source = source.to_string()
+            ),
+            Self::Io { doing, path, source } => message!(
+                "cannot {doing} {path}: {source}",
+                doing = Message::from(*doing),
+                path = path.display().to_string(),
+                source = source.to_string()
+            ),
+        }
+    }
+
     fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { doing, path, source }
+    }
+}
+
+impl fmt::Display for EditError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.message().fmt(f)
+    }
+}
+
+impl std::error::Error for EditError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Path(error) => Some(error),
+            Self::Unwritable { source, .. } | Self::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl From<InvalidPath> for EditError {
+    fn from(error: InvalidPath) -> Self {
+        Self::Path(error)
     }
 }
 
@@ -164,7 +215,7 @@ impl EditedFile {
         let text = file::without_mark(old.as_deref().unwrap_or_default());
         let document: DocumentMut = text.parse().map_err(|_| EditError::Invalid {
             path: name.into(),
-            what: "invalid TOML; mend the file first",
+            what: message!("invalid TOML; mend the file first"),
         })?;
         Ok(Self {
             name: name.into(),
@@ -314,19 +365,22 @@ impl Editor {
     /// As [`Editor::set`].
     pub fn replace(&mut self, path: &str, element: &Value) -> Result<(), EditError> {
         if !element.is_object() {
-            return Err(invalid(path, "an element is a table"));
+            return Err(invalid(path, message!("an element is a table")));
         }
         self.write(path, &path.parse()?, element)
     }
 
     fn write(&mut self, shown: &str, path: &ElementPath, value: &Value) -> Result<(), EditError> {
         if value.is_null() {
-            return Err(invalid(shown, "null is no value in TOML; unset the field instead"));
+            return Err(invalid(
+                shown,
+                message!("null is no value in TOML; unset the field instead"),
+            ));
         }
         self.expect_one_file(shown, path)?;
         let (file, at) = self.locate(path)?;
         let root = self.edited[file].document.as_table_mut();
-        fields::set(root, &at, value).ok_or_else(|| invalid(shown, "there is another value in its place"))
+        fields::set(root, &at, value).ok_or_else(|| invalid(shown, message!("there is another value in its place")))
     }
 
     /// Removes the field or element at `path`. A file in `conf.d` that holds nothing else is deleted.
@@ -357,7 +411,7 @@ impl Editor {
     pub fn add(&mut self, list: &str, element: &Value, file: Option<&str>) -> Result<(), EditError> {
         let path: ElementPath = list.parse()?;
         let Some(id) = id_of(element) else {
-            return Err(invalid(list, "an element needs an id"));
+            return Err(invalid(list, message!("an element needs an id")));
         };
         let element_path = path.id(id);
         // Two keys of one box are two elements.
@@ -374,7 +428,7 @@ impl Editor {
         };
         let at = self.local(file, &path).ok_or_else(|| unknown(list))?;
         let root = self.edited[file].document.as_table_mut();
-        fields::push(root, &at, element).ok_or_else(|| invalid(list, "is no list of elements"))
+        fields::push(root, &at, element).ok_or_else(|| invalid(list, message!("is no list of elements")))
     }
 
     /// The file that a new element of a list belongs to.
@@ -398,7 +452,10 @@ impl Editor {
         }
         let part = name.strip_prefix(CONF_DIR).and_then(|name| name.strip_prefix('/'));
         if !part.is_some_and(|part| files::is_part(part) && !part.contains(['\\', '\n'])) {
-            return Err(invalid(name, "name the main file, or a file such as conf.d/gate.toml"));
+            return Err(invalid(
+                name,
+                message!("name the main file, or a file such as conf.d/gate.toml"),
+            ));
         }
         self.edited.push(EditedFile::parse(name, None)?);
         let main = self.edited[0].name.clone();
@@ -414,7 +471,10 @@ impl Editor {
     fn expect_one_file(&self, shown: &str, path: &ElementPath) -> Result<(), EditError> {
         let is_there = |file: &&EditedFile| path.get(&file.value()).is_some();
         if keys(path).is_some() && self.edited.iter().filter(is_there).count() > 1 {
-            return Err(invalid(shown, "lies in several files; set its fields or elements"));
+            return Err(invalid(
+                shown,
+                message!("lies in several files; set its fields or elements"),
+            ));
         }
         Ok(())
     }
@@ -513,7 +573,7 @@ fn unknown(path: impl std::fmt::Display) -> EditError {
     EditError::Unknown { path: path.to_string() }
 }
 
-fn invalid(path: &str, what: &'static str) -> EditError {
+fn invalid(path: &str, what: Message) -> EditError {
     EditError::Invalid {
         path: path.into(),
         what,

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use gridwatch_base::message;
 use gridwatch_config::{Aim, find_view};
 use gridwatch_engine::CameraId;
 use gridwatch_vision::views::{Standing, ViewFiles, ViewRequest, ViewsError};
@@ -76,9 +77,9 @@ pub(crate) async fn read(app: &Arc<App>, actor: &Actor, view: &CameraId) -> Resu
 pub(crate) async fn confirm(app: &Arc<App>, actor: &Actor, view: &CameraId) -> Result<(), Rejection> {
     let (files, is_watched) = files(app, actor, view)?;
     if !is_watched {
-        return Err(Rejection::Conflict(
-            "the camera moves by itself (fixed = false), so it has no view to confirm".into(),
-        ));
+        return Err(Rejection::Conflict(message!(
+            "the camera moves by itself (fixed = false), so it has no view to confirm"
+        )));
     }
     let done = configuration::blocking(app, move |_| -> Result<bool, ViewsError> {
         // One request a view at a time: this one would replace another.
@@ -90,9 +91,9 @@ pub(crate) async fn confirm(app: &Arc<App>, actor: &Actor, view: &CameraId) -> R
     });
     match done.await?? {
         true => Ok(()),
-        false => Err(Rejection::Conflict(
-            "an earlier request waits for the next look at this view".into(),
-        )),
+        false => Err(Rejection::Conflict(message!(
+            "an earlier request waits for the next look at this view"
+        ))),
     }
 }
 

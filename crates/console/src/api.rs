@@ -267,7 +267,7 @@ impl ViewAnswer {
             view: status.view.to_string(),
             connection: status.connection,
             connection_since: status.connection_since.to_string(),
-            connection_detail: status.connection_detail,
+            connection_detail: status.connection_detail.map(|detail| detail.to_string()),
             candidates: status.candidates,
             open_cases: status.open_cases,
         }

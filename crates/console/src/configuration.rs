@@ -344,10 +344,10 @@ pub(crate) fn fault_line(fault: &Fault, language: Language) -> String {
 impl From<EditError> for Rejection {
     fn from(error: EditError) -> Self {
         match &error {
-            EditError::Busy => Self::Unavailable(error.to_string()),
+            EditError::Busy => Self::Unavailable(error.message()),
             EditError::UnknownVersion(_) => Self::NotFound,
-            EditError::Unknown { .. } => Self::Missing(error.to_string()),
-            EditError::Exists { .. } => Self::Conflict(error.to_string()),
+            EditError::Unknown { .. } => Self::Missing(error.message()),
+            EditError::Exists { .. } => Self::Conflict(error.message()),
             EditError::Unwritable { dir, .. } => {
                 tracing::error!(%error, "The console cannot write the configuration");
                 Self::Unwritable {
@@ -357,9 +357,9 @@ impl From<EditError> for Rejection {
             }
             EditError::Io { .. } | EditError::Owner { .. } => {
                 tracing::error!(%error, "The console cannot write the configuration");
-                Self::Unavailable(error.to_string())
+                Self::Unavailable(error.message())
             }
-            _ => Self::Unfit(error.to_string()),
+            _ => Self::Unfit(error.message()),
         }
     }
 }

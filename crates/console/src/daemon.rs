@@ -166,7 +166,7 @@ pub struct ViewStatus {
     /// Since when the connection is in this state.
     pub connection_since: Timestamp,
     /// Cause and remedy in words, in English, if there is something to say. It never contains credentials.
-    pub connection_detail: Option<String>,
+    pub connection_detail: Option<Message>,
     /// Whether its newest look can be trusted; `None` before the first.
     pub sight: Option<View>,
     /// Since when consecutive looks have found this; `None` before the first.

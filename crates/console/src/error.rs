@@ -10,14 +10,14 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use gridwatch_base::error::Class;
+use gridwatch_base::{error::Class, message, message::Message};
 use gridwatch_config::Role;
 use gridwatch_store::StoreError;
 
 use crate::{
     accounts::AccountError,
     daemon::{LookError, PictureError, RecordError},
-    i18n::Texts,
+    i18n::{Texts, messages},
 };
 
 /// Why the console did not start.
@@ -71,7 +71,7 @@ pub(crate) enum Rejection {
     NotFound,
     /// What was asked for by a description rather than an id.
     #[error("{0}")]
-    Missing(String),
+    Missing(Message),
     #[error("this path does not take this method")]
     Method,
     #[error("deleted for its age, or its file is missing")]
@@ -95,10 +95,10 @@ pub(crate) enum Rejection {
     #[error("the user {0:?} has no account on this box")]
     UnknownIdentity(String),
     #[error("invalid input: {0}")]
-    BadRequest(String),
+    BadRequest(Message),
     /// The input is as the API is described, and does not fit this box.
     #[error("{0}")]
-    Unfit(String),
+    Unfit(Message),
     #[error("{1}")]
     Account(AccountFault, String),
     #[error(transparent)]
@@ -107,13 +107,13 @@ pub(crate) enum Rejection {
     Look(LookError),
     /// What was asked for does not fit the state of the box.
     #[error("{0}")]
-    Conflict(String),
+    Conflict(Message),
     #[error("the input is too large")]
     TooLarge,
     #[error("too many requests")]
     TooMany(Duration),
     #[error("temporarily not possible: {0}")]
-    Unavailable(String),
+    Unavailable(Message),
     /// The service may not write the folder of the configuration.
     #[error("{why}")]
     Unwritable { dir: String, why: String },
@@ -198,8 +198,11 @@ impl Rejection {
             Self::UnknownHost => self.to_string(),
             Self::UnknownProxy => common.proxied.to_string(),
             Self::UnknownIdentity(user) => common.unknown_identity.with("user", user).to_string(),
-            Self::Conflict(what) | Self::Missing(what) | Self::Unfit(what) => what.clone(),
-            Self::BadRequest(what) => common.bad_request.with("what", what).to_string(),
+            Self::Conflict(what) | Self::Missing(what) | Self::Unfit(what) => messages::message(what, t.language),
+            Self::BadRequest(what) => common
+                .bad_request
+                .with("what", messages::message(what, t.language))
+                .to_string(),
             Self::Account(fault, _) => match fault {
                 AccountFault::Exists => t.account.exists.to_string(),
                 AccountFault::LastAdmin => t.account.last_admin.to_string(),
@@ -225,7 +228,10 @@ impl Rejection {
                 let seconds = self.retry_after_s().unwrap_or(1);
                 common.too_many.with("seconds", seconds).to_string()
             }
-            Self::Unavailable(what) => common.unavailable.with("what", what).to_string(),
+            Self::Unavailable(what) => common
+                .unavailable
+                .with("what", messages::message(what, t.language))
+                .to_string(),
             Self::Unwritable { dir, .. } => common.unwritable.with("dir", dir).to_string(),
             Self::TimedOut => common.timed_out.to_string(),
             Self::Unrecorded(what) => common.unrecorded.with("what", what).to_string(),
@@ -281,7 +287,9 @@ impl From<AccountError> for Rejection {
     fn from(error: AccountError) -> Self {
         let fault = match &error {
             AccountError::Unknown(_) => return Self::NotFound,
-            AccountError::Busy => return Self::Unavailable(error.to_string()),
+            AccountError::Busy => {
+                return Self::Unavailable(message!("another process is changing the users; try again"));
+            }
             AccountError::Io { .. } | AccountError::Damaged { .. } | AccountError::Hash(_) => {
                 return Self::internal(&error);
             }
@@ -312,7 +320,7 @@ macro_rules! from_extractor {
             fn from(rejection: $rejection) -> Self {
                 match rejection.status() {
                     StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge,
-                    _ => Self::BadRequest(rejection.body_text()),
+                    _ => Self::BadRequest(rejection.body_text().into()),
                 }
             }
         }

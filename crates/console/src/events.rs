@@ -19,6 +19,7 @@ use axum::{
     },
 };
 use futures::{Stream, stream};
+use gridwatch_base::message;
 use gridwatch_engine::CameraId;
 use jiff::Timestamp;
 use tokio::{
@@ -187,7 +188,7 @@ pub(crate) fn stream(
     watcher: Watcher,
     render: impl FnMut(&Watcher, &Changes) -> Vec<Event> + Send + 'static,
 ) -> Result<Response, Rejection> {
-    let place = Place::take(&watcher).ok_or_else(|| Rejection::Unavailable("too many open pages".into()))?;
+    let place = Place::take(&watcher).ok_or_else(|| Rejection::Unavailable(message!("too many open pages")))?;
     let ending = watcher.app.ending.subscribe();
     let source = Source {
         receiver: watcher.app.daemon.changes(),

@@ -95,6 +95,8 @@ use texts;
 /// All texts in one language.
 #[derive(Debug)]
 pub(crate) struct Texts {
+    /// Theirs.
+    pub(crate) language: Language,
     pub(crate) common: CommonTexts,
     pub(crate) names: NameTexts,
     pub(crate) wall: WallTexts,
@@ -113,6 +115,7 @@ pub(crate) struct Texts {
 }
 
 static ZH: Texts = Texts {
+    language: Language::Zh,
     common: CommonTexts::ZH,
     names: NameTexts::ZH,
     wall: WallTexts::ZH,
@@ -131,6 +134,7 @@ static ZH: Texts = Texts {
 };
 
 static EN: Texts = Texts {
+    language: Language::En,
     common: CommonTexts::EN,
     names: NameTexts::EN,
     wall: WallTexts::EN,

@@ -103,9 +103,9 @@ impl LedgerFault {
 impl From<LedgerFault> for Rejection {
     fn from(fault: LedgerFault) -> Self {
         match fault {
-            LedgerFault::TooLarge | LedgerFault::Invalid(_) => Self::Unfit(fault.to_string()),
-            LedgerFault::Disabled | LedgerFault::Empty => Self::Missing(fault.to_string()),
-            _ => Self::Unavailable(fault.to_string()),
+            LedgerFault::TooLarge | LedgerFault::Invalid(_) => Self::Unfit(fault.to_string().into()),
+            LedgerFault::Disabled | LedgerFault::Empty => Self::Missing(fault.to_string().into()),
+            _ => Self::Unavailable(fault.to_string().into()),
         }
     }
 }

@@ -123,8 +123,8 @@ impl From<NoVideo> for Rejection {
             NoVideo::Rejected(rejection) => rejection,
             NoVideo::NotMasked => Self::Forbidden,
             NoVideo::TooMany => Self::Unavailable("too many live streams; close one".into()),
-            NoVideo::Unavailable(error) => Self::Unavailable(error.to_string()),
-            NoVideo::Ended(reason) => Self::Unavailable(reason),
+            NoVideo::Unavailable(error) => Self::Unavailable(error.to_string().into()),
+            NoVideo::Ended(reason) => Self::Unavailable(reason.into()),
             NoVideo::NoKeyframe => Self::Unavailable("the camera sent no keyframe in time".into()),
         }
     }

@@ -7,6 +7,7 @@ pub(crate) mod proposals;
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use gridwatch_base::message;
 use gridwatch_config::{
     edit::{EditError, Editor},
     element::ElementPath,
@@ -219,8 +220,9 @@ pub(crate) fn adding(
     input.expect_allowed(actor)?;
     expect_id(id)?;
     if grounds.is_empty() || grounds.len() > MAX_GROUNDS {
-        return Err(Rejection::BadRequest(format!(
-            "a permit has 1 to {MAX_GROUNDS} grounds"
+        return Err(Rejection::BadRequest(message!(
+            "a permit has 1 to {most} grounds",
+            most = MAX_GROUNDS
         )));
     }
     let mut zones: Vec<(String, ElementPath, Value)> = Vec::new();
@@ -350,9 +352,9 @@ fn zone_path(app: &App, actor: &Actor, view: &CameraId, id: &str) -> Result<Elem
 fn expect_id(id: &str) -> Result<(), Rejection> {
     match is_id(id) {
         true => Ok(()),
-        false => Err(Rejection::BadRequest(
-            "an id has 1 to 64 letters, digits, - or _".into(),
-        )),
+        false => Err(Rejection::BadRequest(message!(
+            "an id has 1 to 64 letters, digits, - or _"
+        ))),
     }
 }
 

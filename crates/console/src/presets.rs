@@ -5,6 +5,7 @@
 
 use std::{path::Path, sync::Arc};
 
+use gridwatch_base::{message, message::Message};
 use gridwatch_config::{
     Aim, Camera, Config, Preset,
     edit::{self, EditError, Editor},
@@ -79,17 +80,19 @@ pub(crate) struct PresetInput {
 
 impl PresetInput {
     fn expect_valid(&self) -> Result<(), Rejection> {
-        let refuse = |what: &str| Err(Rejection::BadRequest(what.to_owned()));
+        let refuse = |what: Message| Err(Rejection::BadRequest(what));
         if !is_id(&self.id) {
-            return refuse("id: 1 to 64 letters, digits, - or _");
+            return refuse(message!("id: 1 to 64 letters, digits, - or _"));
         }
         if self.address.chars().count() > MAX_ADDRESS || self.address.contains(char::is_control) {
-            return refuse("address: at most 200 characters on one line");
+            return refuse(message!("address: at most 200 characters on one line"));
         }
         let is_place = self.lon.abs() <= 180.0 && self.lat.abs() <= 90.0;
         let is_radius = self.uncertainty_m.is_none_or(|metres| (1.0..=1000.0).contains(&metres));
         if !is_place || !is_radius {
-            return refuse("place: longitude -180 to 180, latitude -90 to 90, radius 1 to 1000 m");
+            return refuse(message!(
+                "place: longitude -180 to 180, latitude -90 to 90, radius 1 to 1000 m"
+            ));
         }
         Ok(())
     }
@@ -128,9 +131,9 @@ pub(crate) async fn add(
     let config = app.config();
     let camera = camera_of(&config, actor, name)?;
     if !matches!(camera.aim, Aim::Tour { .. }) {
-        return Err(Rejection::Conflict(
-            "the camera has no presets yet; name its present view first".into(),
-        ));
+        return Err(Rejection::Conflict(message!(
+            "the camera has no presets yet; name its present view first"
+        )));
     }
     let view = CameraId::at_preset(camera.id.as_str(), &input.id);
     let list = presets_of(camera);
@@ -159,13 +162,13 @@ pub(crate) async fn convert(
     tour: String,
 ) -> Result<(CameraId, EditOutcome), Rejection> {
     if !is_id(&id) {
-        return Err(Rejection::BadRequest("id: 1 to 64 letters, digits, - or _".into()));
+        return Err(Rejection::BadRequest(message!("id: 1 to 64 letters, digits, - or _")));
     }
     let config = app.config();
     let camera = camera_of(&config, actor, name)?;
     let own = camera.presets.first().ok_or(Rejection::NotFound)?;
     if own.id.is_some() {
-        return Err(Rejection::Conflict("the camera has presets already".into()));
+        return Err(Rejection::Conflict(message!("the camera has presets already")));
     }
     let view = CameraId::at_preset(camera.id.as_str(), &id);
     let signs = renamed_signs(app, &config, own, &view).await?;
@@ -271,9 +274,9 @@ pub(crate) async fn remove(
     let config = app.config();
     let (camera, _, id) = preset_of(&config, actor, view)?;
     if camera.presets.len() == 1 {
-        return Err(Rejection::Conflict(
-            "the camera's last preset cannot be removed; remove the camera".into(),
-        ));
+        return Err(Rejection::Conflict(message!(
+            "the camera's last preset cannot be removed; remove the camera"
+        )));
     }
     let part = presets_of(camera).id(id);
     let path = part.to_string();
@@ -322,7 +325,7 @@ async fn renamed_signs(
     let name = names
         .into_iter()
         .find(|name| directory.join(name).symlink_metadata().is_err());
-    let name = name.ok_or_else(|| Rejection::Conflict("signs: too many files of this name".into()))?;
+    let name = name.ok_or_else(|| Rejection::Conflict(message!("signs: too many files of this name")))?;
     let (to, view) = (directory.join(&name), view.clone());
     configuration::blocking(app, move |main| edit::copy_signs(main, &from, &to, view.as_str())).await??;
     Ok(Some(format!("signs/{name}")))

@@ -9,6 +9,7 @@ use axum::{
     extract::{FromRequest, Request},
     http::header::CONTENT_TYPE,
 };
+use gridwatch_base::message;
 use gridwatch_engine::NotFiled;
 use gridwatch_onvif::brand::{self, Brand};
 use jiff::civil::Date;
@@ -50,13 +51,13 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonObject<T> {
         let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let kind = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim();
         if !kind.eq_ignore_ascii_case("application/json") {
-            return Err(Rejection::BadRequest(
-                "send JSON, with Content-Type: application/json".into(),
-            ));
+            return Err(Rejection::BadRequest(message!(
+                "send JSON, with Content-Type: application/json"
+            )));
         }
         let bytes = Bytes::from_request(request, state).await?;
         if bytes.trim_ascii_start().first() != Some(&b'{') {
-            return Err(Rejection::BadRequest("send a JSON object".into()));
+            return Err(Rejection::BadRequest(message!("send a JSON object")));
         }
         let Json(body) = Json::from_bytes(&bytes)?;
         Ok(Self(body))

@@ -2,6 +2,7 @@
 //!
 //! A threshold is a constant with its reason. Nothing here asks a camera: the same facts give the same advice.
 
+use gridwatch_base::message::Message;
 use gridwatch_contract::Language;
 use serde::Serialize;
 
@@ -54,7 +55,7 @@ pub enum Finding {
     /// The stream cannot be opened.
     StreamFails {
         /// Why, with a remedy.
-        error: String,
+        error: Message,
     },
     /// The format cannot be looked at.
     FormatUnsupported {
@@ -170,7 +171,7 @@ pub enum Finding {
     /// ONVIF is of no use.
     OnvifFails {
         /// Why.
-        error: String,
+        error: Message,
     },
     /// No sub stream was found.
     NoSubStream,

@@ -3,11 +3,13 @@
 mod facts;
 mod target;
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use futures::future::join;
 use gridwatch_base::{
     error::Class,
+    message,
+    message::Message,
     secret::{CredentialError, CredentialSource},
 };
 use gridwatch_camera::{
@@ -101,22 +103,18 @@ pub struct CameraProbe {
 }
 
 /// Why nothing could be found out.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 pub enum ProbeError {
     /// The credentials cannot be read.
-    #[error("credentials: {0}")]
-    Credentials(#[from] CredentialError),
+    Credentials(CredentialError),
     /// The host does not answer over ONVIF, and there is no URL to try.
-    #[error("{0}")]
-    Onvif(#[from] OnvifError),
+    Onvif(OnvifError),
     /// The brand's URLs are unknown, and ONVIF names none.
-    #[error("{host}: no stream is known{}; give the stream's URL, a brand, or the user and password for ONVIF",
-        .why.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
     NoStream {
         /// The host.
         host: String,
         /// What ONVIF said.
-        why: Option<String>,
+        why: Option<Message>,
     },
 }
 
@@ -127,6 +125,51 @@ impl ProbeError {
             Self::Credentials(_) | Self::NoStream { .. } => Class::Config,
             Self::Onvif(error) => error.class(),
         }
+    }
+
+    /// What happened and what to do, for a person.
+    pub fn message(&self) -> Message {
+        match self {
+            Self::Credentials(error) => message!("credentials: {error}", error = error.to_string()),
+            Self::Onvif(error) => error.message(),
+            Self::NoStream { host, why: None } => message!(
+                "{host}: no stream is known; give the stream's URL, a brand, or the user and password for ONVIF",
+                host
+            ),
+            Self::NoStream { host, why: Some(why) } => message!(
+                "{host}: no stream is known: {why}; give the stream's URL, a brand, or the user and password for ONVIF",
+                host,
+                why = why.clone()
+            ),
+        }
+    }
+}
+
+impl fmt::Display for ProbeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.message().fmt(f)
+    }
+}
+
+impl std::error::Error for ProbeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Credentials(error) => Some(error),
+            Self::Onvif(error) => Some(error),
+            Self::NoStream { .. } => None,
+        }
+    }
+}
+
+impl From<CredentialError> for ProbeError {
+    fn from(error: CredentialError) -> Self {
+        Self::Credentials(error)
+    }
+}
+
+impl From<OnvifError> for ProbeError {
+    fn from(error: OnvifError) -> Self {
+        Self::Onvif(error)
     }
 }
 
@@ -179,14 +222,14 @@ pub async fn probe(
                 progress(ProbeProgress::Device(&report));
                 facts.device = Some(report);
             }
-            Err(error) => facts.device_error = Some(error.to_string()),
+            Err(error) => facts.device_error = Some(error.message()),
         }
     }
     let candidates = Candidates::of(request, &facts);
     facts.brand = candidates.brand.map(|brand| brand.id.clone());
     if candidates.main.is_empty() && candidates.sub.is_empty() {
         let login = facts.device.as_ref().and_then(|device| device.login_problem);
-        let why = login.map(|_| "the device asks for another login".to_owned());
+        let why = login.map(|_| message!("the device asks for another login"));
         let host = facts.host;
         let why = why.or(facts.device_error);
         return Err(ProbeError::NoStream { host, why });
@@ -284,15 +327,15 @@ async fn try_streams(
 }
 
 /// Why a stream does not play, with a remedy for logins that were held back.
-fn in_words(error: &ReceiveError) -> String {
+fn in_words(error: &ReceiveError) -> Message {
     match error {
         ReceiveError::Rtsp(RtspError::Unauthorized {
             login: LoginProblem::NotAllowed { offered },
             ..
-        }) => format!(
-            "the camera asks for a login in the clear ({offered}), and the password was not sent; enable Digest in its menu, or \
-             allow it"
+        }) => message!(
+            "the camera asks for a login in the clear ({offered}), and the password was not sent; enable Digest in its menu, or allow it",
+            offered
         ),
-        other => other.to_string(),
+        other => other.message(),
     }
 }

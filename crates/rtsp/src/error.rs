@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use gridwatch_base::error::Class;
+use gridwatch_base::{error::Class, message, message::Message};
 
 use crate::settings::Transport;
 
@@ -50,11 +50,10 @@ impl fmt::Display for Step {
 }
 
 /// Why a connection failed or ended.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
     /// The driver could not open a connection, or lost it.
-    #[error("connection to {host} failed: {what}{}", connection_hint(.what))]
     Connection {
         /// Host and port.
         host: String,
@@ -62,7 +61,6 @@ pub enum Error {
         what: String,
     },
     /// RTSP status 401 or 403, or the same from the HTTP tunnel.
-    #[error("login rejected by the camera (status {status} on {step}): {login}")]
     Unauthorized {
         /// The status code.
         status: u16,
@@ -72,7 +70,6 @@ pub enum Error {
         login: LoginProblem,
     },
     /// RTSP status 404 or 410.
-    #[error("the camera has no stream at this path (status {status} on {step}); correct the path in the camera's url")]
     NotFound {
         /// The status code.
         status: u16,
@@ -80,10 +77,6 @@ pub enum Error {
         step: Step,
     },
     /// RTSP status 453 or 503.
-    #[error(
-        "the camera has no free stream or bandwidth (status {status} on {step}); close other players or recorders of \
-         this camera, or raise its limit of connections"
-    )]
     Busy {
         /// The status code.
         status: u16,
@@ -91,7 +84,6 @@ pub enum Error {
         step: Step,
     },
     /// RTSP status 461, or a transport in the answer that was not asked for.
-    #[error("the camera does not send over {asked}{detail}; set `transport` to {propose}")]
     UnsupportedTransport {
         /// The transport asked for.
         asked: &'static str,
@@ -101,13 +93,11 @@ pub enum Error {
         propose: &'static str,
     },
     /// RTSP status 454.
-    #[error("the camera lost the session (status 454 on {step}); it is set up again at the next connection")]
     SessionLost {
         /// The request.
         step: Step,
     },
     /// Any other status that is not a success.
-    #[error("status {status} on {step}; {}", advice(*.status))]
     Status {
         /// The status code.
         status: u16,
@@ -115,13 +105,11 @@ pub enum Error {
         step: Step,
     },
     /// The session description contains no video that can be received.
-    #[error("the camera offers no H.264, H.265 or Motion JPEG video, only {offers}; change its video encoding")]
     NoVideo {
         /// Media types and encodings offered.
         offers: String,
     },
     /// A step was not completed in time.
-    #[error("no answer from {host} within {limit:?} (waiting for {step}); check that the camera is on and reachable")]
     Timeout {
         /// Host and port.
         host: String,
@@ -131,7 +119,6 @@ pub enum Error {
         limit: Duration,
     },
     /// The stream was set up, but no packet of it arrived within the idle limit.
-    #[error("no video packet received for {limit:?}{}", udp_hint(*.transport))]
     Idle {
         /// The time limit.
         limit: Duration,
@@ -139,13 +126,11 @@ pub enum Error {
         transport: Transport,
     },
     /// The camera closed the connection.
-    #[error("the camera closed the connection (during {step})")]
     ClosedByPeer {
         /// The step in progress.
         step: Step,
     },
     /// What the camera sent cannot be understood.
-    #[error("invalid answer from the camera (during {step}): {what}")]
     Protocol {
         /// The step in progress.
         step: Step,
@@ -153,7 +138,6 @@ pub enum Error {
         what: String,
     },
     /// The camera sent more than is accepted.
-    #[error("the camera sent {what} above the limit of {limit}; the connection was cut to protect this box")]
     LimitExceeded {
         /// What exceeds the limit.
         what: &'static str,
@@ -161,16 +145,13 @@ pub enum Error {
         limit: usize,
     },
     /// A redirect that is not followed.
-    #[error("the camera redirects, and the redirect is not followed: {0}")]
     Redirect(RedirectProblem),
     /// The URL cannot be used.
-    #[error("invalid camera url: {what}")]
     Url {
         /// What is wrong with it.
         what: String,
     },
     /// Closed on request.
-    #[error("closed on request")]
     Stopped,
 }
 
@@ -187,7 +168,98 @@ impl Error {
             _ => Class::Transient,
         }
     }
+
+    /// What happened and what to do, for a person.
+    pub fn message(&self) -> Message {
+        match self {
+            Self::Connection { host, what } if what.contains("; ") => {
+                message!("connection to {host} failed: {what}", host, what)
+            }
+            Self::Connection { host, what } => message!(
+                "connection to {host} failed: {what}; check the address and port in its url, and that the camera is on and serves RTSP there",
+                host,
+                what
+            ),
+            Self::Unauthorized { status, step, login } => message!(
+                "login rejected by the camera (status {status} on {step}): {login}",
+                status = u32::from(*status),
+                step = step.as_str(),
+                login = login.message()
+            ),
+            Self::NotFound { status, step } => message!(
+                "the camera has no stream at this path (status {status} on {step}); correct the path in the camera's url",
+                status = u32::from(*status),
+                step = step.as_str()
+            ),
+            Self::Busy { status, step } => message!(
+                "the camera has no free stream or bandwidth (status {status} on {step}); close other players or recorders of this camera, or raise its limit of connections",
+                status = u32::from(*status),
+                step = step.as_str()
+            ),
+            Self::UnsupportedTransport { asked, detail, propose } => message!(
+                "the camera does not send over {asked}{detail}; set `transport` to {propose}",
+                asked = *asked,
+                detail,
+                propose = *propose
+            ),
+            Self::SessionLost { step } => message!(
+                "the camera lost the session (status 454 on {step}); it is set up again at the next connection",
+                step = step.as_str()
+            ),
+            Self::Status { status, step } => message!(
+                "status {status} on {step}; {advice}",
+                status = u32::from(*status),
+                step = step.as_str(),
+                advice = advice(*status)
+            ),
+            Self::NoVideo { offers } => message!(
+                "the camera offers no H.264, H.265 or Motion JPEG video, only {offers}; change its video encoding",
+                offers
+            ),
+            Self::Timeout { host, step, limit } => message!(
+                "no answer from {host} within {limit} (waiting for {step}); check that the camera is on and reachable",
+                host,
+                limit = format!("{limit:?}"),
+                step = step.as_str()
+            ),
+            Self::Idle {
+                limit,
+                transport: Transport::Udp,
+            } => message!(
+                "no video packet received for {limit}; if the network blocks UDP, set `transport` to tcp",
+                limit = format!("{limit:?}")
+            ),
+            Self::Idle { limit, .. } => message!("no video packet received for {limit}", limit = format!("{limit:?}")),
+            Self::ClosedByPeer { step } => {
+                message!("the camera closed the connection (during {step})", step = step.as_str())
+            }
+            Self::Protocol { step, what } => message!(
+                "invalid answer from the camera (during {step}): {what}",
+                step = step.as_str(),
+                what
+            ),
+            Self::LimitExceeded { what, limit } => message!(
+                "the camera sent {what} above the limit of {limit}; the connection was cut to protect this box",
+                what = *what,
+                limit = *limit
+            ),
+            Self::Redirect(problem) => message!(
+                "the camera redirects, and the redirect is not followed: {problem}",
+                problem = problem.message()
+            ),
+            Self::Url { what } => message!("invalid camera url: {what}", what),
+            Self::Stopped => message!("closed on request"),
+        }
+    }
 }
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.message().fmt(f)
+    }
+}
+
+impl std::error::Error for Error {}
 
 /// Why a login failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -220,47 +292,50 @@ pub enum LoginProblem {
     },
 }
 
-impl fmt::Display for LoginProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl LoginProblem {
+    /// Why, with what to do, for a person.
+    pub fn message(&self) -> Message {
         match self {
-            Self::NoCredentials => f.write_str("it requires a user and a password; set `credentials`"),
-            Self::Withheld => f.write_str(
-                "it redirected to another host or to an unencrypted connection, where credentials are not sent; set \
-                 the camera's url to the redirect's target",
+            Self::NoCredentials => message!("it requires a user and a password; set `credentials`"),
+            Self::Withheld => message!(
+                "it redirected to another host or to an unencrypted connection, where credentials are not sent; set the camera's url to the redirect's target"
             ),
-            Self::UnsupportedSchemes { offered } => write!(
-                f,
-                "it offers only {offered}, which is not supported; enable Digest or Basic authentication in the camera"
+            Self::UnsupportedSchemes { offered } => message!(
+                "it offers only {offered}, which is not supported; enable Digest or Basic authentication in the camera",
+                offered
             ),
-            Self::Downgraded => f.write_str(
-                "it asks for the password in the clear (Basic), although it asked for Digest before: something else may answer in its \
-                 place; if the camera was changed, set `auth = \"basic\"` or restart",
+            Self::Downgraded => message!(
+                "it asks for the password in the clear (Basic), although it asked for Digest before: something else may answer in its place; if the camera was changed, set `auth = \"basic\"` or restart"
             ),
-            Self::NotAllowed { offered } => write!(
-                f,
-                "it offers only {offered}, which its `auth` setting does not allow; enable the other scheme in the camera, or change `auth`"
+            Self::NotAllowed { offered } => message!(
+                "it offers only {offered}, which its `auth` setting does not allow; enable the other scheme in the camera, or change `auth`",
+                offered
             ),
-            Self::Forbidden { tried } => {
-                let tried = if tried.is_empty() { "no login" } else { tried };
-                write!(
-                    f,
-                    "the user may not view this stream, or is locked after wrong passwords (tried {tried}); check the \
-                     user in the camera"
-                )
-            }
-            Self::Rejected { tried } => write!(
-                f,
-                "tried {tried}; correct the user or password that its `credentials` setting refers to"
+            Self::Forbidden { tried } if tried.is_empty() => message!(
+                "the user may not view this stream, or is locked after wrong passwords (tried no login); check the user in the camera"
+            ),
+            Self::Forbidden { tried } => message!(
+                "the user may not view this stream, or is locked after wrong passwords (tried {tried}); check the user in the camera",
+                tried
+            ),
+            Self::Rejected { tried } => message!(
+                "tried {tried}; correct the user or password that its `credentials` setting refers to",
+                tried
             ),
         }
     }
 }
 
+impl fmt::Display for LoginProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.message().fmt(f)
+    }
+}
+
 /// Why a redirect is not followed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RedirectProblem {
     /// More redirects in a row than are followed.
-    #[error("more than {limit} redirects in a row, the last to {to}; correct the camera's url")]
     TooMany {
         /// How many are followed.
         limit: usize,
@@ -268,52 +343,62 @@ pub enum RedirectProblem {
         to: String,
     },
     /// The target was already visited.
-    #[error("it leads back to {to}; correct the camera's url")]
     Loop {
         /// The target.
         to: String,
     },
     /// A redirect without a target.
-    #[error("status {status} names no target")]
     NoTarget {
         /// The status code.
         status: u16,
     },
     /// A target that is not an RTSP URL.
-    #[error("its target \"{to}\" is not an rtsp:// or rtsps:// URL")]
     InvalidTarget {
         /// The target, shortened.
         to: String,
     },
 }
 
-/// What to do, unless the error says it itself.
-fn connection_hint(what: &str) -> &'static str {
-    match what.contains("; ") {
-        true => "",
-        false => "; check the address and port in its url, and that the camera is on and serves RTSP there",
+impl RedirectProblem {
+    /// Why, with what to do, for a person.
+    pub fn message(&self) -> Message {
+        match self {
+            Self::TooMany { limit, to } => message!(
+                "more than {limit} redirects in a row, the last to {to}; correct the camera's url",
+                limit = *limit,
+                to
+            ),
+            Self::Loop { to } => message!("it leads back to {to}; correct the camera's url", to),
+            Self::NoTarget { status } => message!("status {status} names no target", status = u32::from(*status)),
+            Self::InvalidTarget { to } => message!("its target \"{to}\" is not an rtsp:// or rtsps:// URL", to),
+        }
     }
 }
 
-fn udp_hint(transport: Transport) -> &'static str {
-    match transport {
-        Transport::Udp => "; if the network blocks UDP, set `transport` to tcp",
-        Transport::Tcp | Transport::HttpTunnel => "",
+impl fmt::Display for RedirectProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.message().fmt(f)
     }
 }
 
 /// What to do about a status that has no error of its own.
-fn advice(status: u16) -> &'static str {
+fn advice(status: u16) -> Message {
     match status {
-        300..=399 => "the camera points elsewhere; correct the camera's url",
+        300..=399 => message!("the camera points elsewhere; correct the camera's url"),
         400 | 405 | 451 | 455 | 456 | 501 => {
-            "the camera does not understand the request; check the path in the camera's url and its firmware version"
+            message!(
+                "the camera does not understand the request; check the path in the camera's url and its firmware version"
+            )
         }
-        457 => "the camera cannot play live from here; check the path in the camera's url",
-        459 | 460 => "the camera cannot play this stream by itself; choose another stream in the camera's url",
-        551 => "the camera lacks an option of RTSP; check the path in the camera's url and its firmware version",
-        500..=599 => "the camera has an internal error; restart it if this lasts",
-        _ => "check the path in the camera's url",
+        457 => message!("the camera cannot play live from here; check the path in the camera's url"),
+        459 | 460 => {
+            message!("the camera cannot play this stream by itself; choose another stream in the camera's url")
+        }
+        551 => {
+            message!("the camera lacks an option of RTSP; check the path in the camera's url and its firmware version")
+        }
+        500..=599 => message!("the camera has an internal error; restart it if this lasts"),
+        _ => message!("check the path in the camera's url"),
     }
 }
 

@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use gridwatch_base::message;
+
 use super::{
     EditError, Editor, changes_between,
     journal::{FileChange, Journal},
@@ -116,10 +118,10 @@ impl Commit<'_> {
             why,
         } = *self.request;
         if who.is_empty() || who.len() > MAX_WHO {
-            return Err(super::invalid("who", "give a name of at most 200 bytes"));
+            return Err(super::invalid("who", message!("give a name of at most 200 bytes")));
         }
         if why.len() > MAX_WHY {
-            return Err(super::invalid("why", "give a reason of at most 1000 bytes"));
+            return Err(super::invalid("why", message!("give a reason of at most 1000 bytes")));
         }
         let _lock = Lock::take(self.main)?;
         finish(self.main)?;

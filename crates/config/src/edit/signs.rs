@@ -14,7 +14,7 @@ use super::{
     write::{self, Lock, Ownership},
 };
 use crate::{check, raw};
-use gridwatch_base::{digest::sha256_hex, document::Document, file};
+use gridwatch_base::{digest::sha256_hex, document::Document, file, message};
 
 /// Mode of a new file: the daemon may run as another user than who recorded it.
 const READABLE: u32 = 0o644;
@@ -87,7 +87,10 @@ pub struct SavedSigns {
 /// of writing. Nothing was changed then.
 pub fn save_signs(main: &Path, path: &Path, save: &SignsSave) -> Result<SavedSigns, EditError> {
     if save.signs.len() > MAX_SIGNS {
-        return Err(invalid("signs", "too many; at most 500 can be approved in a view"));
+        return Err(invalid(
+            "signs",
+            message!("too many; at most 500 can be approved in a view"),
+        ));
     }
     let _lock = Lock::take(main)?;
     let before = read(path)?;
@@ -167,7 +170,7 @@ fn put(path: &Path, bytes: &[u8]) -> Result<(), EditError> {
 fn document(text: &str) -> Result<DocumentMut, EditError> {
     let text = file::without_mark(text);
     text.parse()
-        .map_err(|_| invalid("signs", "invalid TOML; mend the file first"))
+        .map_err(|_| invalid("signs", message!("invalid TOML; mend the file first")))
 }
 
 /// The text with the signs of `save`.
@@ -184,7 +187,7 @@ fn edited(text: &str, save: &SignsSave) -> Result<String, EditError> {
         None if is_new => {
             return Err(invalid(
                 "recorded",
-                "a new file needs the time and the models of a recording",
+                message!("a new file needs the time and the models of a recording"),
             ));
         }
         None => {}
@@ -197,7 +200,7 @@ fn edited(text: &str, save: &SignsSave) -> Result<String, EditError> {
         Some(_) => {
             return Err(invalid(
                 "signs",
-                "write each sign as a [[signs]] table; then it can be edited here",
+                message!("write each sign as a [[signs]] table; then it can be edited here"),
             ));
         }
     };
@@ -206,7 +209,7 @@ fn edited(text: &str, save: &SignsSave) -> Result<String, EditError> {
         let mut kept = save.signs.iter().filter(|sign| sign.index == Some(index));
         let Some(sign) = kept.next() else { continue };
         if kept.next().is_some() {
-            return Err(invalid("signs", "a sign of the file is named twice"));
+            return Err(invalid("signs", message!("a sign of the file is named twice")));
         }
         let mut table = table.clone();
         renumber(&mut table, new.len() + 1);
@@ -218,7 +221,7 @@ fn edited(text: &str, save: &SignsSave) -> Result<String, EditError> {
         .iter()
         .any(|sign| sign.index.is_some_and(|index| index >= tables.len()))
     {
-        return Err(invalid("signs", "the file has fewer signs"));
+        return Err(invalid("signs", message!("the file has fewer signs")));
     }
     for sign in save.signs.iter().filter(|sign| sign.index.is_none()) {
         let mut table = Table::new();

@@ -9,7 +9,7 @@ use crate::{
     diff::Change,
     files::{self, CONF_DIR, ConfigFile, ConfigFiles},
 };
-use gridwatch_base::file;
+use gridwatch_base::{file, message};
 
 /// The texts of the configuration's own files, as read and as edited so far. Nothing is written before [`TextEditor::save`].
 #[derive(Debug)]
@@ -67,12 +67,15 @@ impl TextEditor {
         let is_part =
             part.is_some_and(|part| files::is_part(part) && !part.contains(|c: char| c == '\\' || c.is_control()));
         if !is_part && name != self.main_name() {
-            return Err(invalid(name, "name the main file, or a file such as conf.d/gate.toml"));
+            return Err(invalid(
+                name,
+                message!("name the main file, or a file such as conf.d/gate.toml"),
+            ));
         }
         if text.len() as u64 > file::MAX_TEXT {
             return Err(invalid(
                 name,
-                "the text is too long for a configuration file; remove what is no configuration",
+                message!("the text is too long for a configuration file; remove what is no configuration"),
             ));
         }
         self.texts.insert(name.to_owned(), text.as_bytes().to_vec());
@@ -85,7 +88,7 @@ impl TextEditor {
     /// [`EditError::Unknown`] if there is none, [`EditError::Invalid`] for the main file.
     pub fn remove(&mut self, name: &str) -> Result<(), EditError> {
         if name == self.main_name() {
-            return Err(invalid(name, "the main file cannot be removed"));
+            return Err(invalid(name, message!("the main file cannot be removed")));
         }
         self.texts.remove(name).map(|_| ()).ok_or_else(|| unknown(name))
     }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use gridwatch_base::message::Message;
 use gridwatch_base::secret::CredentialSource;
 use gridwatch_onvif::{
     brand::{self, StreamRole},
@@ -47,8 +48,8 @@ pub(crate) enum PictureState {
 /// Why a probe has no result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ProbeFault {
-    /// Why, with the remedy, in English. It never contains credentials.
-    Failed(String),
+    /// Why, with the remedy. It never contains credentials.
+    Failed(Message),
     TimedOut,
     /// Nobody waited for it any more.
     Abandoned,
@@ -174,7 +175,7 @@ async fn run(app: Arc<App>, wizard: Weak<Wizard>, request: ProbeRequest, began: 
     .await;
     let probed = probed
         .map(Arc::new)
-        .map_err(|error| ProbeFault::Failed(error.to_string()));
+        .map_err(|error| ProbeFault::Failed(error.message()));
     let has_picture = making.is_some();
     if let Some(wizard) = wizard.upgrade() {
         let mut state = wizard.state();

@@ -122,7 +122,7 @@ pub(crate) enum AddFault {
     #[error("the configuration would have faults: {}", .0.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("; "))]
     Faults(Vec<(Option<Field>, Message)>),
     #[error("{0}")]
-    Failed(String),
+    Failed(Message),
 }
 
 /// A camera that was taken out.
@@ -145,7 +145,7 @@ pub(crate) enum RemoveFault {
     #[error("the configuration would have faults: {}", .0.join("; "))]
     Faults(Vec<Message>),
     #[error("{0}")]
-    Failed(String),
+    Failed(Message),
 }
 
 /// The present revision of the configuration's files.
@@ -175,7 +175,7 @@ pub(crate) async fn add(app: &Arc<App>, actor: &Actor, wizard: &Wizard, input: C
     };
     let id = job.id.clone();
     let done = tokio::task::spawn_blocking(move || job.run()).await;
-    let done = done.map_err(|error| AddFault::Failed(error.to_string()))?;
+    let done = done.map_err(|error| AddFault::Failed(error.to_string().into()))?;
     let (saved, file) = done.map_err(|fault| match fault {
         // What was changed may be of cameras that they may not see.
         AddFault::Conflict { found, .. } if !actor.groups().is_empty() => AddFault::Conflict { found, changes: None },
@@ -301,9 +301,12 @@ impl AddJob {
             .credentials
             .as_ref()
             .map(|credentials| replace_login(&self.login, credentials));
-        let before = before
-            .transpose()
-            .map_err(|error| AddFault::Failed(format!("the login cannot be written: {error}")))?;
+        let before = before.transpose().map_err(|error| {
+            AddFault::Failed(message!(
+                "the login cannot be written: {error}",
+                error = error.to_string()
+            ))
+        })?;
         let request = SaveRequest {
             expected_revision: &self.revision,
             who: &self.who,
@@ -366,7 +369,7 @@ fn add_fault(error: EditError, own: Option<usize>) -> AddFault {
             };
             AddFault::Faults(faults.0.iter().map(of).collect())
         }
-        error => AddFault::Failed(error.to_string()),
+        error => AddFault::Failed(error.message()),
     }
 }
 
@@ -427,7 +430,9 @@ pub(crate) async fn remove(
         }
         Ok(saved)
     });
-    let done = done.await.map_err(|error| RemoveFault::Failed(error.to_string()))?;
+    let done = done
+        .await
+        .map_err(|error| RemoveFault::Failed(error.to_string().into()))?;
     let saved = done.map_err(|error| match error {
         EditError::Conflict { found, changes, .. } => RemoveFault::Conflict {
             found,
@@ -435,7 +440,7 @@ pub(crate) async fn remove(
             changes: lines(changes.filter(|_| actor.groups().is_empty())),
         },
         EditError::Faults(faults) => RemoveFault::Faults(faults.0.iter().map(in_words).collect()),
-        error => RemoveFault::Failed(error.to_string()),
+        error => RemoveFault::Failed(error.message()),
     })?;
     let answer = app.daemon.reload(false).await;
     Ok(Removed {

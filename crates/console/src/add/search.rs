@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use gridwatch_base::message;
 use gridwatch_onvif::discovery::{self, Discovery, DiscoverySettings, FoundDevice, GROUP, Interface};
 
 use crate::{app::App, error::Rejection, identity::Actor, random};
@@ -66,9 +67,9 @@ pub(crate) async fn search(app: &Arc<App>, actor: &Actor, addresses: &[Ipv4Addr]
             .iter()
             .all(|asked| interfaces.iter().any(|known| known.address == *asked))
         {
-            return Err(Rejection::Unfit(
-                "interfaces: no interface of this box has the address".into(),
-            ));
+            return Err(Rejection::Unfit(message!(
+                "interfaces: no interface of this box has the address"
+            )));
         }
         interfaces.retain(|known| addresses.contains(&known.address));
     }

@@ -15,6 +15,7 @@ use axum::{
     http::{HeaderMap, Method},
     response::Response,
 };
+use gridwatch_base::message;
 use gridwatch_config::Role;
 use gridwatch_engine::CameraId;
 use schemars::JsonSchema;
@@ -154,9 +155,9 @@ fn body<T>(body: Result<JsonObject<T>, Rejection>) -> Result<T, Rejection> {
     match body {
         Ok(JsonObject(body)) => Ok(body),
         Err(rejection) => match rejection {
-            Rejection::BadRequest(_) => Err(Rejection::BadRequest(
-                "the body is not the JSON object that the description of the API asks for".into(),
-            )),
+            Rejection::BadRequest(_) => Err(Rejection::BadRequest(message!(
+                "the body is not the JSON object that the description of the API asks for"
+            ))),
             other => Err(other),
         },
     }
@@ -240,8 +241,8 @@ async fn remove_camera(
             problems: removed.problems.iter().map(ToString::to_string).collect(),
         })),
         Err(fault) => details.on(match &fault {
-            RemoveFault::Conflict { .. } => Rejection::Conflict(fault.to_string()),
-            RemoveFault::Faults(_) => Rejection::Unfit(fault.to_string()),
+            RemoveFault::Conflict { .. } => Rejection::Conflict(fault.to_string().into()),
+            RemoveFault::Faults(_) => Rejection::Unfit(fault.to_string().into()),
             RemoveFault::Failed(why) => Rejection::Unavailable(why.clone()),
         }),
     })

@@ -13,6 +13,7 @@ use axum::{
     http::Method,
     response::{IntoResponse, Response},
 };
+use gridwatch_base::message;
 use gridwatch_config::Role;
 use gridwatch_engine::Rule;
 use gridwatch_ledger::{history::candidates::CandidateList, what_if::Threshold};
@@ -247,18 +248,18 @@ fn object(value: &impl Serialize) -> Result<BTreeMap<String, Value>, Rejection> 
 fn done<T>(progress: Progress<T>) -> Result<Arc<T>, Rejection> {
     match progress {
         Progress::Done(value) => Ok(value),
-        Progress::Running(thousandths) => Err(Rejection::Unavailable(format!(
-            "the ledger is being read, {} % done; ask again",
-            thousandths / 10
+        Progress::Running(thousandths) => Err(Rejection::Unavailable(message!(
+            "the ledger is being read, {percent} % done; ask again",
+            percent = thousandths / 10
         ))),
     }
 }
 
 fn not_applied(fault: ApplyFault) -> Rejection {
     match &fault {
-        ApplyFault::Conflict(_) => Rejection::Conflict(fault.to_string()),
-        ApplyFault::Nothing | ApplyFault::Faults(_) => Rejection::Unfit(fault.to_string()),
-        ApplyFault::NotSaved(_) | ApplyFault::NotInForce(_) => Rejection::Unavailable(fault.to_string()),
+        ApplyFault::Conflict(_) => Rejection::Conflict(fault.to_string().into()),
+        ApplyFault::Nothing | ApplyFault::Faults(_) => Rejection::Unfit(fault.to_string().into()),
+        ApplyFault::NotSaved(_) | ApplyFault::NotInForce(_) => Rejection::Unavailable(fault.to_string().into()),
     }
 }
 

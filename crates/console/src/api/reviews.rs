@@ -221,7 +221,7 @@ async fn review_case(
     reviews::set(&app, &actor, &id, opinion).await?.map_err(|fault| {
         Rejection::Unfit(match fault {
             OpinionFault::NoOther => "duplicate_of: name the other case".into(),
-            OpinionFault::UnknownOther(other) => format!("duplicate_of: there is no case {other:?}"),
+            OpinionFault::UnknownOther(other) => format!("duplicate_of: there is no case {other:?}").into(),
             OpinionFault::Itself => "duplicate_of: a case is not a duplicate of itself".into(),
             OpinionFault::Circular => "duplicate_of: you marked that case as a duplicate of this one".into(),
         })

@@ -2,6 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
+use gridwatch_base::message;
 use gridwatch_config::{
     Fault,
     diff::Change,
@@ -29,7 +30,7 @@ impl Side {
             number => number
                 .parse()
                 .map(Self::Version)
-                .map_err(|_| Rejection::BadRequest("a version is a number, or current".into())),
+                .map_err(|_| Rejection::BadRequest(message!("a version is a number, or current"))),
         }
     }
 }

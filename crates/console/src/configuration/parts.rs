@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use gridwatch_base::message;
 use gridwatch_config::{edit::Editor, element::ElementPath, raw};
 use gridwatch_engine::{
     CameraId, LonLat, Point,
@@ -148,9 +149,9 @@ fn schedule_id(actor: &Actor, id: &str) -> Result<String, Rejection> {
     }
     match is_id(id) {
         true => Ok(id.to_owned()),
-        false => Err(Rejection::BadRequest(
-            "an id has 1 to 64 letters, digits, - or _".into(),
-        )),
+        false => Err(Rejection::BadRequest(message!(
+            "an id has 1 to 64 letters, digits, - or _"
+        ))),
     }
 }
 
@@ -321,7 +322,7 @@ pub(crate) fn fit(config: &gridwatch_config::Config, body: &FitBody) -> Result<G
 
 /// The elements of a JSON list in a field of a form.
 pub(crate) fn list_in(field: &str, text: &str) -> Result<Vec<Value>, Rejection> {
-    serde_json::from_str(text).map_err(|error| Rejection::BadRequest(format!("{field}: {error}")))
+    serde_json::from_str(text).map_err(|error| Rejection::BadRequest(format!("{field}: {error}").into()))
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Chinese for the sentences of other crates: faults of the configuration that can be caused from the console's forms, and what stands against
-//! readiness. The key is the English template ([`Message`]); a test finds those without Chinese.
+//! Chinese for sentences with an English template: faults of the configuration that can be caused from the console's forms, what stands against
+//! readiness, and why the console did not do what was asked. The key is the English template ([`Message`]); a test finds those without Chinese.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -7,13 +7,21 @@ use gridwatch_base::message::Message;
 use gridwatch_config::{Fault, Language};
 
 mod blockers;
+mod connections;
 mod faults;
 mod places;
+mod refusals;
 
 static CHINESE: LazyLock<BTreeMap<&'static str, &'static str>> =
     LazyLock::new(|| TABLES.into_iter().flatten().copied().collect());
 
-const TABLES: [&[(&str, &str)]; 3] = [faults::CHINESE, places::CHINESE, blockers::CHINESE];
+const TABLES: [&[(&str, &str)]; 5] = [
+    faults::CHINESE,
+    places::CHINESE,
+    blockers::CHINESE,
+    connections::CHINESE,
+    refusals::CHINESE,
+];
 
 fn chinese(template: &'static str) -> Option<&'static str> {
     CHINESE.get(template).copied()
@@ -49,22 +57,27 @@ pub(crate) fn fault(fault: &Fault, language: Language) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
+    use std::{
+        fs,
+        path::{Path, PathBuf},
+    };
 
     use gridwatch_base::message;
 
     use super::*;
 
-    /// The sources whose sentences a form can cause, or that stand on every page. `true`: every text with a space in it is one.
-    const SOURCES: [(&str, bool); 20] = [
+    /// Sources of other crates whose sentences a form can cause, or that stand on every page; the console's own are all read. `true`: every text with a space in it is one.
+    const SOURCES: [(&str, bool); 26] = [
         ("crates/base/src/document/fault.rs", false),
         ("crates/base/src/document/schema.rs", true),
         ("crates/base/src/clock/trust.rs", false),
         ("crates/config/src/diff.rs", false),
         ("crates/config/src/diff/shown.rs", false),
+        ("crates/config/src/edit.rs", false),
+        ("crates/config/src/edit/save.rs", false),
+        ("crates/config/src/edit/signs.rs", false),
+        ("crates/config/src/edit/texts.rs", false),
         ("crates/config/src/schema.rs", true),
-        ("crates/console/src/add/save.rs", false),
-        ("crates/console/src/configuration.rs", false),
         ("crates/config/src/check/calendar.rs", true),
         ("crates/config/src/check/cameras.rs", true),
         ("crates/config/src/check/grid_gaps.rs", false),
@@ -74,7 +87,11 @@ mod tests {
         ("crates/config/src/check/signs.rs", true),
         ("crates/config/src/check/survey.rs", true),
         ("src/daemon/disk_probe.rs", false),
+        ("crates/camera/src/receive.rs", false),
         ("crates/camera/src/slot.rs", false),
+        ("crates/onvif/src/device/error.rs", false),
+        ("crates/onvif/src/probe.rs", false),
+        ("crates/rtsp/src/error.rs", false),
         ("src/daemon/readiness.rs", false),
         ("src/telemetry.rs", false),
     ];
@@ -132,12 +149,30 @@ mod tests {
         found
     }
 
+    /// The Rust files under a folder.
+    fn sources(folder: &Path) -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        entries
+            .flat_map(|path| match path.is_dir() {
+                true => sources(&path),
+                false => vec![path],
+            })
+            .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+            .collect()
+    }
+
     #[test]
     fn every_sentence_of_the_forms_and_of_readiness_has_chinese() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let (mut missing, mut sentences) = (Vec::new(), 0);
-        for (path, has_only_sentences) in SOURCES {
-            let source = fs::read_to_string(root.join(path)).unwrap();
+        let other = SOURCES.map(|(path, has_only_sentences)| (root.join(path), has_only_sentences));
+        let own = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+        let own = own
+            .into_iter()
+            .map(|path| (path, false))
+            .filter(|(path, _)| !path.ends_with("i18n/messages.rs"));
+        for (path, has_only_sentences) in other.into_iter().chain(own) {
+            let source = fs::read_to_string(&path).unwrap();
             for (before, text) in literals(&source) {
                 let is_template = before.ends_with("message!(");
                 let is_other =
@@ -148,7 +183,7 @@ mod tests {
                 }
                 sentences += 1;
                 if !CHINESE.contains_key(text.as_str()) {
-                    missing.push(format!("{path}: {text}"));
+                    missing.push(format!("{}: {text}", path.display()));
                 }
             }
         }

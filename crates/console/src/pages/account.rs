@@ -12,7 +12,7 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
-use gridwatch_base::secret::Secret;
+use gridwatch_base::{message, secret::Secret};
 use gridwatch_config::Role;
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -117,7 +117,7 @@ pub(crate) async fn change_own_password(
         Ok(false) => return Err(Rejection::WrongPassword),
         Err(_) => {
             app.login_not_tried(&name, &origin);
-            return Err(Rejection::Unavailable("too many logins wait".into()));
+            return Err(Rejection::Unavailable(message!("too many logins wait")));
         }
     }
     let accounts = Arc::clone(&app.accounts);

@@ -17,7 +17,10 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use gridwatch_base::secret::{Secret, Zeroizing};
+use gridwatch_base::{
+    message,
+    secret::{Secret, Zeroizing},
+};
 use gridwatch_camera::{Auth, Transport};
 use gridwatch_config::Role;
 use gridwatch_onvif::discovery::Interface;
@@ -60,7 +63,7 @@ pub(super) struct Fields(Vec<(String, Zeroizing<String>)>);
 
 impl Fields {
     pub(super) fn read(form: Result<RawForm, RawFormRejection>) -> Result<Self, Rejection> {
-        let RawForm(body) = form.map_err(|_| Rejection::BadRequest("not a form".into()))?;
+        let RawForm(body) = form.map_err(|_| Rejection::BadRequest(message!("not a form")))?;
         let pairs = url::form_urlencoded::parse(&body);
         let pairs = pairs.map(|(name, value)| (name.into_owned(), Zeroizing::new(value.into_owned())));
         Ok(Self(pairs.collect()))
@@ -162,7 +165,7 @@ async fn search(
 ) -> Result<Response, Rejection> {
     let fields = Fields::read(form)?;
     let addresses: Result<Vec<Ipv4Addr>, _> = fields.all("interface").map(str::parse).collect();
-    let addresses = addresses.map_err(|_| Rejection::BadRequest("interface: not an IPv4 address".into()))?;
+    let addresses = addresses.map_err(|_| Rejection::BadRequest(message!("interface: not an IPv4 address")))?;
     let listed: Vec<String> = addresses.iter().map(Ipv4Addr::to_string).collect();
     let search = add::search(&app, &actor, &addresses).await?;
     let details = ActDetails::new("interfaces", listed.join(" "));

@@ -92,7 +92,11 @@ impl<'a> LookTemplate<'a> {
             state_since: time(line.since),
             connection: page.t.names.connection(status.connection),
             connection_since: time(Some(status.connection_since)),
-            detail: status.connection_detail.clone().unwrap_or_default(),
+            detail: status
+                .connection_detail
+                .as_ref()
+                .map(|detail| page.message(detail))
+                .unwrap_or_default(),
             sight: page.t.names.sight(status.sight),
             sight_since: time(status.sight_since),
             taken_at: time(look.as_ref().map(|look| look.at)),

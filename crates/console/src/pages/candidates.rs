@@ -111,7 +111,7 @@ impl CandidatesFault {
 
 impl From<CandidatesFault> for Rejection {
     fn from(fault: CandidatesFault) -> Self {
-        Self::Unfit(fault.to_string())
+        Self::Unfit(fault.to_string().into())
     }
 }
 

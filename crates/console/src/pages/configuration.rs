@@ -12,6 +12,7 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
+use gridwatch_base::message;
 use gridwatch_config::{
     Fault, Role,
     diff::{Applies, Change, ChangeKind},
@@ -457,7 +458,7 @@ async fn save_file(
             return Ok(response);
         }
         "save" | "remove" => {}
-        _ => return Err(Rejection::BadRequest("action: use check, save or remove".into())),
+        _ => return Err(Rejection::BadRequest(message!("action: use check, save or remove"))),
     }
     let details = ActDetails::new("file", &form.file).with("why", form.why.trim());
     let outcome = history::save_text(&app, &actor, edit).await?;

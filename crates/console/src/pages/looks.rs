@@ -10,6 +10,7 @@ use axum::{
     },
     response::Response,
 };
+use gridwatch_base::message;
 use gridwatch_config::Role;
 use gridwatch_engine::{CameraId, Light, Reason, View};
 use gridwatch_ledger::history::looks::{JudgedSeen, LookHistory};
@@ -118,7 +119,8 @@ async fn show(
 ) -> Result<Response, Rejection> {
     let (Path(view), Query(query)) = (path?, query?);
     let before = given(query.before).map(|text| text.parse::<Timestamp>()).transpose();
-    let before = before.map_err(|_| Rejection::BadRequest("before: not a time such as 2026-06-01T08:00:00Z".into()))?;
+    let before =
+        before.map_err(|_| Rejection::BadRequest(message!("before: not a time such as 2026-06-01T08:00:00Z")))?;
     let question = question(&app, &actor, view, before)?;
     let t = &page.t.ledger;
     let link_before = |at: Option<Timestamp>| {

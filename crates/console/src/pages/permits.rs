@@ -13,6 +13,7 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
+use gridwatch_base::message;
 use gridwatch_config::{Config, Language, Role};
 use gridwatch_engine::CameraId;
 use gridwatch_ledger::places::MAX_DAYS;
@@ -319,7 +320,7 @@ async fn end(
     let last: Date = fields
         .get("last")
         .parse()
-        .map_err(|_| Rejection::BadRequest("last: not a day such as 2026-10-31".into()))?;
+        .map_err(|_| Rejection::BadRequest(message!("last: not a day such as 2026-10-31")))?;
     let revision = fields.get("revision").to_owned();
     let edit = permits::ending(&app, &actor, (&view, &id), revision, last)?;
     let details = ActDetails::new("view", &view).with("permit", &id).with("last", last);

@@ -11,6 +11,7 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
+use gridwatch_base::message;
 use gridwatch_config::{Aim, Camera, Role, raw::Span};
 use gridwatch_engine::CameraId;
 use gridwatch_store::CaseQuery;
@@ -124,7 +125,7 @@ impl Given {
     fn input(&self) -> Result<PresetInput, Rejection> {
         let number = |name: &str, text: &str| {
             let number = text.parse::<f64>().ok().filter(|number| number.is_finite());
-            number.ok_or_else(|| Rejection::BadRequest(format!("{name}: not a number")))
+            number.ok_or_else(|| Rejection::BadRequest(message!("{name}: not a number", name)))
         };
         Ok(PresetInput {
             id: self.id.clone(),

@@ -163,7 +163,7 @@ async fn save(
 ) -> Result<Response, Rejection> {
     let (view, Form(form)) = (CameraId::from(path?.0), form?);
     let signs: Vec<SignBody> =
-        serde_json::from_str(&form.signs).map_err(|error| Rejection::BadRequest(format!("signs: {error}")))?;
+        serde_json::from_str(&form.signs).map_err(|error| Rejection::BadRequest(format!("signs: {error}").into()))?;
     let details = ActDetails::new("view", &view);
     let outcome = signs::save(&app, &actor, page.language, &view, form.revision.clone(), signs.clone()).await?;
     let (status, why, notice) = match outcome {

@@ -126,7 +126,7 @@ async fn template<'a>(
             // The form is there to mend it in, unless there is nothing to choose from.
             match Asked::parse("", &config, actor) {
                 Ok(asked) => (asked, Some(text)),
-                Err(_) => return Err(Rejection::BadRequest(text)),
+                Err(_) => return Err(Rejection::BadRequest(text.into())),
             }
         }
     };
@@ -372,7 +372,7 @@ async fn show_curve(
 ) -> Result<Response, Rejection> {
     let t = &page.t.ledger;
     let asked = Asked::parse(&query.unwrap_or_default(), &app.config(), &actor);
-    let asked = asked.map_err(|fault| Rejection::BadRequest(fault.text(t)))?;
+    let asked = asked.map_err(|fault| Rejection::BadRequest(fault.text(t).into()))?;
     let mut template = CurveTemplate {
         page: &page,
         name: t.threshold(asked.curve),
@@ -434,7 +434,7 @@ async fn apply_and_show(
     }
     let t = &page.t.ledger;
     let asked = Asked::parse(&body, &app.config(), &actor);
-    let asked = asked.map_err(|fault| Rejection::BadRequest(fault.text(t)))?;
+    let asked = asked.map_err(|fault| Rejection::BadRequest(fault.text(t).into()))?;
     let revision = url::form_urlencoded::parse(body.as_bytes()).find(|(name, _)| name == "revision");
     let revision = revision.map(|(_, value)| value.into_owned()).unwrap_or_default();
     let applied = apply::apply(&app, &actor.person(), &asked, &revision).await;

@@ -283,7 +283,7 @@ async fn add_token(
         days => {
             let days = days.parse::<i64>().ok().filter(|days| (1..=3650).contains(days));
             let t = &page.t.account;
-            let days = days.ok_or_else(|| Rejection::BadRequest(format!("{}: {}", t.days, t.days_hint)))?;
+            let days = days.ok_or_else(|| Rejection::BadRequest(format!("{}: {}", t.days, t.days_hint).into()))?;
             Some(Timestamp::now() + SignedDuration::from_hours(24 * days))
         }
     };

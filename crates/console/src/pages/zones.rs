@@ -245,7 +245,7 @@ async fn feet(app: &Arc<App>, view: &CameraId, from: Timestamp) -> Result<Value,
         Err(HistoryError::Ledger(LedgerError::Missing { .. })) => Ok(json!([])),
         Err(error) => {
             tracing::warn!(%error, %view, "The console cannot read foot points from the ledger");
-            Err(Rejection::Unavailable(error.to_string()))
+            Err(Rejection::Unavailable(error.to_string().into()))
         }
     }
 }

@@ -135,7 +135,7 @@ pub(crate) async fn search(app: &Arc<App>, actor: &Actor, days: u32) -> Result<P
         Err(LedgerError::Missing { .. }) => Vec::new(),
         Err(error) => {
             tracing::warn!(%error, "The console cannot search the ledger for places");
-            return Err(Rejection::Unavailable(error.to_string()));
+            return Err(Rejection::Unavailable(error.to_string().into()));
         }
     };
     let filed = cases::list(

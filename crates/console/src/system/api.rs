@@ -15,6 +15,7 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
+use gridwatch_base::message;
 use gridwatch_config::{Role, rollout::UseRequest};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -353,7 +354,9 @@ async fn shadow_model(
             looks: body.looks.map_or(SHADOW_LOOKS, Whole::get),
         },
         (false, None) => {
-            return Err(Rejection::Unfit("version: name the one to run, or set `stop`".into()));
+            return Err(Rejection::Unfit(message!(
+                "version: name the one to run, or set `stop`"
+            )));
         }
     };
     Ok(answered(request(&app, &actor, id, body.camera, wanted).await))

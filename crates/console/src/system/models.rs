@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::body::Body;
 use futures::StreamExt as _;
-use gridwatch_base::{disk, error::Class};
+use gridwatch_base::{disk, error::Class, message};
 use gridwatch_config::{
     Config,
     rollout::{Rollout, RolloutError, UsePlan, UseRequest},
@@ -302,7 +302,10 @@ pub(crate) async fn request(
     if let Wanted::Shadow { looks, .. } = &wanted
         && !(1..=MAX_LOOKS).contains(looks)
     {
-        return Err(Rejection::BadRequest(format!("looks: use 1 to {MAX_LOOKS}")));
+        return Err(Rejection::BadRequest(message!(
+            "looks: use 1 to {most}",
+            most = MAX_LOOKS
+        )));
     }
     let config = app.config();
     // Reads and hashes networks of up to 200 MB.
@@ -384,7 +387,7 @@ pub(crate) struct InstallQuery {
 /// the sender goes.
 pub(crate) async fn install(app: &Arc<App>, size: Option<u64>, body: Body) -> Result<InstalledAnswer, Rejection> {
     let place = Arc::clone(&app.system.uploads).try_acquire_owned();
-    let place = place.map_err(|_| Rejection::Unavailable("another package is being installed".into()))?;
+    let place = place.map_err(|_| Rejection::Unavailable(message!("another package is being installed")))?;
     if size.is_some_and(|size| size > MAX_PACKAGE) {
         return Err(Rejection::TooLarge);
     }
@@ -408,7 +411,9 @@ pub(crate) async fn install(app: &Arc<App>, size: Option<u64>, body: Body) -> Re
         let Some(chunk) = next.map_err(|_| Rejection::TimedOut)? else {
             break;
         };
-        let chunk = chunk.map_err(|error| Rejection::BadRequest(format!("the upload ended early: {error}")))?;
+        let chunk = chunk.map_err(|error| {
+            Rejection::BadRequest(message!("the upload ended early: {error}", error = error.to_string()))
+        })?;
         received += chunk.len() as u64;
         if received > MAX_PACKAGE {
             return Err(Rejection::TooLarge);
@@ -421,7 +426,7 @@ pub(crate) async fn install(app: &Arc<App>, size: Option<u64>, body: Body) -> Re
     out.flush().await.map_err(io)?;
     drop(out);
     if received == 0 {
-        return Err(Rejection::BadRequest("the package is empty".into()));
+        return Err(Rejection::BadRequest(message!("the package is empty")));
     }
     let (app, config) = (Arc::clone(app), app.config());
     let done = task::spawn_blocking(move || {
@@ -448,12 +453,14 @@ pub(crate) async fn install(app: &Arc<App>, size: Option<u64>, body: Body) -> Re
 /// Bytes that an upload may take of the disk.
 fn room(app: &App) -> Result<u64, Rejection> {
     let usage = gridwatch_support::disk::free(&app.state_dir);
-    let free = usage.ok_or_else(|| Rejection::Unavailable("the disk does not tell its free space".into()))?;
+    let free = usage.ok_or_else(|| Rejection::Unavailable(message!("the disk does not tell its free space")))?;
     Ok(free.saturating_sub(RESERVE))
 }
 
 fn no_space() -> Rejection {
-    Rejection::Unavailable("there is not enough disk space for the package; free some first".into())
+    Rejection::Unavailable(message!(
+        "there is not enough disk space for the package; free some first"
+    ))
 }
 
 /// The reason of a refusal, with the uploaded file and its unpacked folder by the name "package".
@@ -470,7 +477,7 @@ fn without_path(error: RegistryError, file: &std::path::Path) -> Rejection {
                     .map_or(text.len(), |end| at + 1 + end);
                 text.replace_range(start..end, "package");
             }
-            Rejection::Conflict(text)
+            Rejection::Conflict(text.into())
         }
     }
 }
@@ -479,7 +486,7 @@ impl From<RolloutError> for Rejection {
     fn from(error: RolloutError) -> Self {
         match error.class() {
             Class::Transient | Class::Bug => Self::internal(&error),
-            Class::Config | Class::Data => Self::Conflict(error.to_string()),
+            Class::Config | Class::Data => Self::Conflict(error.to_string().into()),
         }
     }
 }

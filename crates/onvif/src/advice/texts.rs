@@ -80,7 +80,7 @@ mod tests {
     fn all() -> Vec<Finding> {
         let text = || "{menu} is text of the camera".to_owned();
         vec![
-            Finding::StreamFails { error: text() },
+            Finding::StreamFails { error: text().into() },
             Finding::FormatUnsupported { format: text() },
             Finding::NoKeyframe {
                 waited_s: 30.0,
@@ -134,7 +134,7 @@ mod tests {
             Finding::StreamProblem { what: text() },
             Finding::OnvifLoginMissing,
             Finding::OnvifLoginRefused,
-            Finding::OnvifFails { error: text() },
+            Finding::OnvifFails { error: text().into() },
             Finding::NoSubStream,
             Finding::SubStreamEnough {
                 width: 1280,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use gridwatch_base::{error::Class, text::printable};
+use gridwatch_base::{error::Class, message::Message, text::printable};
 use gridwatch_camera::{
     Transport,
     receive::{MeasuredStream, VideoCodec, unsupported_format},
@@ -33,7 +33,7 @@ pub struct CameraFacts {
     /// What it said over ONVIF.
     pub device: Option<DeviceReport>,
     /// Why ONVIF was of no use.
-    pub device_error: Option<String>,
+    pub device_error: Option<Message>,
     /// The main stream, then the sub stream, as far as there are any.
     pub streams: Vec<StreamResult>,
     /// The stream to use.
@@ -89,7 +89,7 @@ pub enum StreamOutcome {
     /// It does not.
     Failed {
         /// Why, with a remedy.
-        error: String,
+        error: Message,
         /// The login is missing, refused or not sent.
         is_login: bool,
         /// There is no stream at this path.

@@ -100,9 +100,9 @@ pub(super) async fn add_camera(
             problems: added.problems.iter().map(ToString::to_string).collect(),
         })),
         Err(fault) => details.on(match &fault {
-            AddFault::Exists | AddFault::Conflict { .. } => Rejection::Conflict(fault.to_string()),
+            AddFault::Exists | AddFault::Conflict { .. } => Rejection::Conflict(fault.to_string().into()),
             AddFault::Failed(why) => Rejection::Unavailable(why.clone()),
-            _ => Rejection::Unfit(fault.to_string()),
+            _ => Rejection::Unfit(fault.to_string().into()),
         }),
     })
 }

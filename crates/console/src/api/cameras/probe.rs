@@ -84,7 +84,7 @@ pub(super) async fn probe_camera(
     let wizard = add::open(&app, &actor, input).await.map_err(|fault| match fault {
         OpenFault::Busy => Rejection::TooMany(PROBE_PAUSE),
         OpenFault::Address(AddressFault::Reserved) => Rejection::Role(Role::Admin),
-        _ => Rejection::Unfit(pages::probe_refusal(&fault)),
+        _ => Rejection::Unfit(pages::probe_refusal(&fault).into()),
     })?;
     let details = ActDetails::new("target", wizard.given.recorded());
     Ok(details.on(Json(StartedAnswer { id: wizard.id.clone() })))
@@ -172,7 +172,7 @@ impl StreamAnswer {
             url: shown_url(&stream.url),
             error: match &stream.outcome {
                 StreamOutcome::Received(_) => None,
-                StreamOutcome::Failed { error, .. } => Some(error.clone()),
+                StreamOutcome::Failed { error, .. } => Some(error.to_string()),
             },
             codec: facts.map(|facts| facts.codec),
             size: facts.map(|facts| (facts.width, facts.height)),
@@ -209,7 +209,7 @@ pub(super) async fn probe_result(
     let state = wizard.state();
     let probe = state.probe();
     let error = match &state.outcome {
-        Some(Err(ProbeFault::Failed(why))) => Some(why.clone()),
+        Some(Err(ProbeFault::Failed(why))) => Some(why.to_string()),
         Some(Err(ProbeFault::TimedOut)) => Some("it did not finish within 90 s".into()),
         Some(Err(ProbeFault::Abandoned)) => Some("stopped, as nobody asked for it for 30 s".into()),
         Some(Ok(_)) | None => None,

@@ -11,6 +11,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
+use gridwatch_base::message;
 use gridwatch_config::Language;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -178,9 +179,9 @@ pub(crate) fn reason(text: &str) -> Result<String, Rejection> {
     let is_short = text.chars().count() <= MAX_REASON;
     let text = text.trim();
     match text.is_empty() || !is_short {
-        true => Err(Rejection::BadRequest(
-            "why: give a reason of at most 1000 characters".into(),
-        )),
+        true => Err(Rejection::BadRequest(message!(
+            "why: give a reason of at most 1000 characters"
+        ))),
         false => Ok(text.to_owned()),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeSet};
 
+use gridwatch_base::message;
 use gridwatch_config::Config;
 use gridwatch_engine::Rule;
 use gridwatch_ledger::what_if::{Threshold, ThresholdRange};
@@ -104,7 +105,7 @@ impl TriedQuery {
         let mut given = BTreeSet::new();
         let mut thresholds = Vec::new();
         for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
-            let bad = |what: String| Rejection::BadRequest(format!("{}: {what}", name.escape_debug()));
+            let bad = |what: String| Rejection::BadRequest(format!("{}: {what}", name.escape_debug()).into());
             let kind = kind(&name).ok_or_else(|| bad("no such parameter".into()))?;
             if !kind.takes(&value) {
                 return Err(bad(format!("use {}", kind.asked())));
@@ -129,9 +130,9 @@ pub(super) fn expect_has(rule: &Rule, thresholds: impl IntoIterator<Item = Thres
     let mut absent = thresholds.into_iter().filter(|threshold| threshold.get(rule).is_none());
     match absent.next() {
         None => Ok(()),
-        Some(absent) => Err(Rejection::Unfit(format!(
-            "the rule has no threshold {}; configure it first",
-            absent.as_str()
+        Some(absent) => Err(Rejection::Unfit(message!(
+            "the rule has no threshold {threshold}; configure it first",
+            threshold = absent.as_str()
         ))),
     }
 }
@@ -183,10 +184,10 @@ impl JsonSchema for ThresholdValues {
 /// Checks values by name against what [`ThresholdValues`] says.
 pub(super) fn expect_valid(name: &str, value: f64) -> Result<Threshold, Rejection> {
     let threshold = Threshold::from_name(name);
-    let threshold = threshold.ok_or_else(|| Rejection::BadRequest(format!("{name:?} is not a threshold")))?;
+    let threshold = threshold.ok_or_else(|| Rejection::BadRequest(format!("{name:?} is not a threshold").into()))?;
     let kind = Kind::of(threshold);
     match kind.takes(&value.to_string()) {
         true => Ok(threshold),
-        false => Err(Rejection::BadRequest(format!("{name}: use {}", kind.asked()))),
+        false => Err(Rejection::BadRequest(format!("{name}: use {}", kind.asked()).into())),
     }
 }

@@ -163,7 +163,7 @@ async fn remove(
             StatusCode::UNPROCESSABLE_ENTITY
         }
         RemoveFault::Failed(why) => {
-            shown.message = t.save_failed.with("why", why).to_string();
+            shown.message = t.save_failed.with("why", page.message(&why)).to_string();
             StatusCode::SERVICE_UNAVAILABLE
         }
     };

@@ -4,7 +4,7 @@ use askama::Template;
 use gridwatch_camera::{Auth, Transport};
 use gridwatch_config::{Config, Language, raw::Span};
 use gridwatch_onvif::{
-    advice::Severity,
+    advice::{Advice, Finding as AdviceFinding, Severity},
     brand::{self, StreamRole},
     probe::{CameraProbe, StreamFacts, StreamOutcome, StreamResult},
 };
@@ -165,7 +165,6 @@ pub(super) struct ProbeTemplate<'a> {
     is_going_on: bool,
     is_over: bool,
     fault: String,
-    is_fault_english: bool,
     is_login_wrong: bool,
     device: String,
     tried: Vec<String>,
@@ -233,11 +232,11 @@ impl<'a> ProbeTemplate<'a> {
             PictureState::Failed(error) => (3, None, t.picture_failed.with("why", error).to_string()),
             PictureState::None => (4, None, t.picture_none.to_string()),
         };
-        let (fault, is_fault_english) = match &state.outcome {
-            Some(Err(ProbeFault::Failed(why))) => (why.clone(), true),
-            Some(Err(ProbeFault::TimedOut)) => (t.timed_out.to_string(), false),
-            Some(Err(ProbeFault::Abandoned)) => (t.abandoned.to_string(), false),
-            Some(Ok(_)) | None => (String::new(), false),
+        let fault = match &state.outcome {
+            Some(Err(ProbeFault::Failed(why))) => page.message(why),
+            Some(Err(ProbeFault::TimedOut)) => t.timed_out.to_string(),
+            Some(Err(ProbeFault::Abandoned)) => t.abandoned.to_string(),
+            Some(Ok(_)) | None => String::new(),
         };
         let probe = state.probe();
         let streams = probe.as_ref().map_or(&[][..], |probe| &probe.facts.streams);
@@ -257,7 +256,6 @@ impl<'a> ProbeTemplate<'a> {
             is_going_on: state.is_going_on(),
             is_over: state.outcome.is_some(),
             fault,
-            is_fault_english,
             is_login_wrong: streams.iter().any(is_login),
             device: state.device.clone().unwrap_or_default(),
             tried,
@@ -299,6 +297,15 @@ fn clock_difference(probe: &CameraProbe) -> Option<f64> {
     by_rtcp.or(clock.map(|clock| clock.difference_s))
 }
 
+/// With the errors in it in the language of the page.
+fn in_language(page: &Page, advice: &Advice) -> Advice {
+    let mut advice = advice.clone();
+    if let AdviceFinding::StreamFails { error } | AdviceFinding::OnvifFails { error } = &mut advice.finding {
+        *error = page.message(error).into();
+    }
+    advice
+}
+
 fn advice(page: &Page, probe: &CameraProbe) -> Vec<AdviceLine> {
     let t = &page.t.add;
     let lines = probe.advice.iter().map(|advice| {
@@ -310,7 +317,7 @@ fn advice(page: &Page, probe: &CameraProbe) -> Vec<AdviceLine> {
         AdviceLine {
             class,
             severity,
-            text: advice.text(page.language),
+            text: in_language(page, advice).text(page.language),
         }
     });
     lines.collect()
@@ -327,7 +334,7 @@ impl StreamRow {
             is_proposed: proposed == Some(stream.role),
             error: match &stream.outcome {
                 StreamOutcome::Received(_) => String::new(),
-                StreamOutcome::Failed { error, .. } => error.clone(),
+                StreamOutcome::Failed { error, .. } => page.message(error),
             },
             codec: show(&|facts| match facts.codec {
                 "h264" => "H.264".into(),
@@ -524,7 +531,7 @@ impl SaveView {
                     }
                 }
             }
-            AddFault::Failed(why) => self.message = t.save_failed.with("why", why).to_string(),
+            AddFault::Failed(why) => self.message = t.save_failed.with("why", page.message(why)).to_string(),
         }
     }
 

@@ -50,7 +50,7 @@ impl ListQuery {
     /// The query of the store, with at most `limit` cases.
     pub(super) fn to_store(&self, page: &Page, app: &App, actor: &Actor, limit: u32) -> Result<CaseQuery, Rejection> {
         let t = &page.t.cases;
-        let bad = |field: Phrase| Rejection::BadRequest(field.to_string());
+        let bad = |field: Phrase| Rejection::BadRequest(field.to_string().into());
         let zone = app.config().timezone.clone();
         let day = |text: &Option<String>, field: Phrase, days: i64| -> Result<Option<Timestamp>, Rejection> {
             let Some(text) = given(text.clone()) else {

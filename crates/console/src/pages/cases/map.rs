@@ -12,6 +12,7 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
+use gridwatch_base::message;
 use tokio::task;
 
 use super::list::{Filters, ListQuery};
@@ -208,9 +209,9 @@ pub(super) async fn basemap(State(app): State<Arc<App>>, headers: HeaderMap) -> 
     };
     let range = headers.get(RANGE).and_then(|range| parse_range(range.to_str().ok()?));
     let Some((first, last)) = range else {
-        return Err(Rejection::BadRequest(
-            "send a Range header with one range of bytes".into(),
-        ));
+        return Err(Rejection::BadRequest(message!(
+            "send a Range header with one range of bytes"
+        )));
     };
     let place = Arc::clone(&app.readers).acquire_owned().await;
     let place = place.map_err(|error| Rejection::internal(&error))?;

@@ -17,6 +17,7 @@ use crate::{
     permits::{self, Ground, Permit, PermitHours, PermitInput},
     web_texts,
 };
+use gridwatch_base::message;
 use gridwatch_engine::CameraId;
 
 /// Corners of an outline that comes with a link.
@@ -73,10 +74,12 @@ impl Given {
         let view = view.unwrap_or_default();
         let outline = match polygon {
             Some(text) => {
-                let polygon: Value =
-                    serde_json::from_str(&text).map_err(|error| Rejection::BadRequest(format!("polygon: {error}")))?;
+                let polygon: Value = serde_json::from_str(&text)
+                    .map_err(|error| Rejection::BadRequest(format!("polygon: {error}").into()))?;
                 if !is_outline(&polygon) {
-                    return Err(Rejection::BadRequest("polygon: not a list of 3 points or more".into()));
+                    return Err(Rejection::BadRequest(message!(
+                        "polygon: not a list of 3 points or more"
+                    )));
                 }
                 Some((view.clone(), polygon))
             }
@@ -151,7 +154,7 @@ impl Given {
             Some((CameraId::from(view), polygon))
         };
         let found = self.grounds.iter().map(|choice| {
-            let missing = || Rejection::BadRequest(format!("ground: there is no {choice:?}"));
+            let missing = || Rejection::BadRequest(format!("ground: there is no {choice:?}").into());
             outline(choice).ok_or_else(missing)
         });
         found.collect()

@@ -282,7 +282,7 @@ async fn shadow(
     let looks = form.looks.trim().parse();
     let wanted = Wanted::Shadow {
         version: form.version,
-        looks: looks.map_err(|_| Rejection::BadRequest(page.t.system.looks.to_string()))?,
+        looks: looks.map_err(|_| Rejection::BadRequest(page.t.system.looks.to_string().into()))?,
     };
     Ok(change(&app, &actor, &page, id, form.camera, wanted).await)
 }

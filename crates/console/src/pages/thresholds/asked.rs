@@ -57,8 +57,8 @@ impl From<AskFault> for Rejection {
     fn from(fault: AskFault) -> Self {
         match fault {
             AskFault::UnknownRule(_) => Self::NotFound,
-            AskFault::NoRules => Self::Missing(fault.to_string()),
-            fault => Self::Unfit(fault.to_string()),
+            AskFault::NoRules => Self::Missing(fault.to_string().into()),
+            fault => Self::Unfit(fault.to_string().into()),
         }
     }
 }
