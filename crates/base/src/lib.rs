@@ -13,6 +13,7 @@ pub mod heap;
 pub mod installation;
 pub mod message;
 pub mod metric;
+pub mod net;
 pub mod person;
 pub mod secret;
 pub mod text;

@@ -174,6 +174,9 @@ pub enum AccountError {
     /// A group cannot be used.
     #[error("{0:?} is not a group of cameras: use the names in cameras[].groups, 1 to 64 letters, digits, - or _")]
     BadGroup(String),
+    /// An administrator could lift a restriction to groups.
+    #[error("an administrator sees all cameras: give no groups, or another role")]
+    AdminGroups,
     /// There are too many groups.
     #[error("use {MAX_GROUPS} groups at most")]
     TooManyGroups,
@@ -297,6 +300,7 @@ impl Accounts {
     pub fn add(&self, new: &NewUser<'_>) -> Result<(), AccountError> {
         check_name(new.name)?;
         check_groups(&new.groups)?;
+        expect_unrestricted(new.role, &new.groups)?;
         let hash = new.password.map(|password| hash(new.name, password)).transpose()?;
         self.change(|file| {
             file.expect_free(new.name, file.users.len())?;
@@ -341,6 +345,7 @@ impl Accounts {
             if let Some(groups) = groups {
                 user.groups.clone_from(groups);
             }
+            expect_unrestricted(role, &user.groups)?;
             file.expect_admin(name)
         })
     }
@@ -364,6 +369,7 @@ impl Accounts {
     pub fn add_token(&self, new: &NewToken<'_>) -> Result<Zeroizing<String>, AccountError> {
         check_name(new.name)?;
         check_groups(&new.groups)?;
+        expect_unrestricted(new.role, &new.groups)?;
         let token = Zeroizing::new(format!("gw_{}", *random::token()));
         self.change(|file| {
             file.expect_free(new.name, file.tokens.len())?;
@@ -498,6 +504,14 @@ fn check_name(name: &str) -> Result<(), AccountError> {
     match is_short && name.chars().all(is_allowed) {
         true => Ok(()),
         false => Err(AccountError::BadName(name.chars().take(MAX_NAME).collect())),
+    }
+}
+
+/// Whoever manages users can free anybody, themselves too.
+fn expect_unrestricted(role: Role, groups: &BTreeSet<String>) -> Result<(), AccountError> {
+    match role == Role::Admin && !groups.is_empty() {
+        true => Err(AccountError::AdminGroups),
+        false => Ok(()),
     }
 }
 

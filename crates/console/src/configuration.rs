@@ -9,11 +9,12 @@ pub(crate) mod parts;
 
 use std::{path::Path, sync::Arc};
 
+use gridwatch_base::message;
 use gridwatch_config::{
-    Camera, Fault, Language, Preset,
+    Camera, Config, Fault, Language, Preset,
     diff::Change,
     edit::{EditError, Editor, SaveRequest, Saved, Version, Versions},
-    element::ElementPath,
+    element::{ElementPath, ElementStep},
 };
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -178,10 +179,39 @@ where
         Ok(saved) => Ok(saved),
     });
     let mut outcome = finish(app, done.await?).await?;
-    if let EditOutcome::Saved(_, reload) = &mut outcome {
-        retain_own(Some(&mut reload.changes), own.as_ref());
+    match (&mut outcome, &own) {
+        (EditOutcome::Saved(_, reload), Some(part)) => {
+            retain_own(Some(&mut reload.changes), own.as_ref());
+            retain_own_faults(app, &mut reload.faults, part);
+            reload.error = None;
+        }
+        (EditOutcome::Faults(faults), Some(part)) => retain_own_faults(app, faults, part),
+        _ => {}
     }
     Ok(outcome)
+}
+
+/// Leaves only the faults of the camera of `part`, and one that says that there are others: those name cameras and files that a user of a group
+/// does not see.
+fn retain_own_faults(app: &App, faults: &mut Vec<Fault>, part: &ElementPath) {
+    let config = app.config();
+    let camera = part.steps().iter().find_map(|step| match step {
+        ElementStep::Id(id) => config.cameras.iter().position(|camera| camera.id.as_str() == id),
+        ElementStep::Key(_) => None,
+    });
+    let all = faults.len();
+    // Paths of faults count the cameras.
+    faults.retain(|fault| {
+        let rest = camera.and_then(|n| fault.path.strip_prefix(&format!("cameras[{n}]")));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    });
+    if faults.len() < all {
+        faults.push(Fault::whole(
+            &config.file,
+            message!("the configuration has faults in parts that you may not see"),
+            message!("ask an administrator to mend them"),
+        ));
+    }
 }
 
 /// Leaves only the changes of a part of the configuration: the others may be of cameras that a user of a group does not see.
@@ -321,6 +351,16 @@ fn file_name(path: &Path) -> String {
     } else {
         name
     }
+}
+
+/// What the configuration in force has that is probably not intended of a camera, with the remedy: it works, but may file nothing.
+pub(crate) fn camera_warnings(config: &Config, camera: &str, language: Language) -> Vec<String> {
+    let Some(n) = config.cameras.iter().position(|known| known.id.as_str() == camera) else {
+        return Vec::new();
+    };
+    let own = format!("cameras[{n}].");
+    let warnings = config.warnings.iter().filter(|warning| warning.path.starts_with(&own));
+    warnings.map(|warning| messages::fault(warning, language)).collect()
 }
 
 /// A fault as one line of a page: place, what is wrong, how to mend it.

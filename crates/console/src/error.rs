@@ -154,7 +154,9 @@ impl Rejection {
                 AccountFault::Exists | AccountFault::LastAdmin | AccountFault::FirstUser | AccountFault::TooMany => {
                     StatusCode::CONFLICT
                 }
-                AccountFault::Name | AccountFault::Group | AccountFault::Password => StatusCode::BAD_REQUEST,
+                AccountFault::Name | AccountFault::Group | AccountFault::AdminGroups | AccountFault::Password => {
+                    StatusCode::BAD_REQUEST
+                }
             },
             Self::Picture(PictureError::NoSuchView | PictureError::NotYet) | Self::Look(LookError::NoSuchView) => {
                 StatusCode::NOT_FOUND
@@ -210,6 +212,7 @@ impl Rejection {
                 AccountFault::TooMany => t.account.too_many.to_string(),
                 AccountFault::Name => t.account.bad_name.to_string(),
                 AccountFault::Group => t.account.bad_group.to_string(),
+                AccountFault::AdminGroups => t.account.admin_groups.to_string(),
                 AccountFault::Password => t.account.bad_password.to_string(),
             },
             Self::Picture(error) => match error {
@@ -280,6 +283,7 @@ pub(crate) enum AccountFault {
     TooMany,
     Name,
     Group,
+    AdminGroups,
     Password,
 }
 
@@ -299,6 +303,7 @@ impl From<AccountError> for Rejection {
             AccountError::TooMany => AccountFault::TooMany,
             AccountError::BadName(_) => AccountFault::Name,
             AccountError::BadGroup(_) | AccountError::TooManyGroups => AccountFault::Group,
+            AccountError::AdminGroups => AccountFault::AdminGroups,
             AccountError::BadPassword => AccountFault::Password,
         };
         Self::Account(fault, error.to_string())

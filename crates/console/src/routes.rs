@@ -327,7 +327,13 @@ async fn recorded(
     let not_done = not_done.map(|NotDone(why)| Outcome::Refused(why));
     let outcome = match response.extensions().get::<Rejection>() {
         None => told.or(not_done).unwrap_or(Outcome::Done),
-        Some(rejection) if rejection.is_refusal() => Outcome::Refused(rejection.to_string()),
+        Some(rejection) if rejection.is_refusal() => {
+            if !app.may_record_refusal() {
+                tracing::warn!(address = %client.address, act = name, reason = %rejection, "Refused a request to the console");
+                return response;
+            }
+            Outcome::Refused(rejection.to_string())
+        }
         Some(rejection) => Outcome::Failed(rejection.to_string()),
     };
     let act = Act {

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use gridwatch_base::net;
 use gridwatch_rtsp::{Client, Connection, Endpoint, UdpPeer, UdpPort};
 use socket2::SockRef;
 use tokio::{
@@ -173,7 +174,11 @@ impl Sockets {
         tls: Option<&TlsConnector>,
     ) -> io::Result<()> {
         self.disconnect(connection);
-        let tcp = connect_tcp(endpoint).await?;
+        // `camera` is what was reached before a redirect.
+        let may_be_here = self
+            .camera
+            .is_none_or(|camera| net::is_reserved(camera) || net::is_own(camera));
+        let tcp = connect_tcp(endpoint, may_be_here).await?;
         // Requests are small and wait for an answer.
         tcp.set_nodelay(true)?;
         let (camera, local) = (tcp.peer_addr()?.ip(), tcp.local_addr()?.ip());
@@ -384,8 +389,17 @@ fn canonical(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
 
-async fn connect_tcp(endpoint: &Endpoint) -> io::Result<TcpStream> {
+/// Opens a TCP connection. `may_be_here`: to this box itself, or to what answers only on a link, such as a metadata service. A camera elsewhere could
+/// otherwise redirect there, where services trust whoever is on the box.
+async fn connect_tcp(endpoint: &Endpoint, may_be_here: bool) -> io::Result<TcpStream> {
+    let allowed = |address: IpAddr| match may_be_here || !(net::is_reserved(address) || net::is_own(address)) {
+        true => Ok(()),
+        false => Err(io::Error::other(
+            "the camera redirects to this box itself, or to an address that is not one of a camera's network; correct the camera's url",
+        )),
+    };
     if let Ok(address) = endpoint.host.parse::<IpAddr>() {
+        allowed(address)?;
         return TcpStream::connect((address, endpoint.port)).await;
     }
     let addresses: Vec<_> = {
@@ -401,10 +415,35 @@ async fn connect_tcp(endpoint: &Endpoint) -> io::Result<TcpStream> {
     };
     let mut last = io::Error::other("the name has no address");
     for address in addresses {
+        allowed(address.ip())?;
         match TcpStream::connect(address).await {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }
     }
     Err(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_redirect_from_elsewhere_does_not_lead_to_the_box_itself() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for host in ["127.0.0.1", "localhost"] {
+            let here = Endpoint {
+                host: host.into(),
+                port,
+                tls: false,
+            };
+            let refused = connect_tcp(&here, false).await.unwrap_err();
+            assert!(
+                refused.to_string().contains("redirects to this box itself"),
+                "{refused}"
+            );
+            assert!(connect_tcp(&here, true).await.is_ok());
+        }
+    }
 }

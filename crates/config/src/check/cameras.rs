@@ -25,6 +25,10 @@ const SCHEMES: [&str; 8] = ["rtsp", "rtsps", "file", "http", "https", "rtmp", "s
 /// Limits of `tour`: a camera that is away for more than a day monitors nothing.
 const TOUR: (Duration, Duration) = (Duration::from_secs(10), Duration::from_hours(24));
 
+/// Zones of a view, at most: many times what a person draws. Each object of each look is tested against all zones of its view, and the
+/// console shows all of them.
+const MAX_ZONES: usize = 200;
+
 /// Zones with their kind; `None` is a privacy zone, which the engine does not see.
 type Zones = Vec<(Option<ZoneKind>, Zone)>;
 
@@ -431,8 +435,18 @@ impl Checker<'_> {
     /// The valid zones of one view.
     fn zones(&mut self, list: &FieldPath, rules: &[RuleFacts]) -> Zones {
         self.unique_ids(list, "id");
+        let zones = list.get(&self.document.value).and_then(Value::as_array);
+        let count = zones.map_or(0, Vec::len);
+        if count > MAX_ZONES {
+            self.fault(
+                list,
+                message!("too many zones: {count}, at most {limit}", count, limit = MAX_ZONES),
+                "join zones, or remove some",
+            );
+        }
         let mut valid = Vec::new();
-        for (at, raw) in self.elements::<raw::Zone>(list) {
+        // Faults in thousands of them help nobody.
+        for (at, raw) in self.elements::<raw::Zone>(list).into_iter().take(MAX_ZONES) {
             let wrong = polygon::faults(&raw.polygon);
             for message in &wrong {
                 self.fault(

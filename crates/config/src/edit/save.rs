@@ -6,13 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use gridwatch_base::message;
+use gridwatch_base::{digest::sha256_hex, file, message};
 
 use super::{
     EditError, Editor, changes_between,
     journal::{FileChange, Journal},
     versions::Store,
-    write::{self, Lock, Ownership},
+    write::{self, Lock, Ownership, Staged},
 };
 use crate::{
     Faults,
@@ -87,14 +87,7 @@ fn finish(main: &Path) -> Result<bool, EditError> {
         Journal::remove(main).map_err(EditError::io("remove", &path))?;
         return Ok(false);
     };
-    let sha256 = |name: &str| {
-        let bytes = gridwatch_base::file::read(&path_of(main, name), gridwatch_base::file::MAX_TEXT).ok();
-        bytes.map(|bytes| gridwatch_base::digest::sha256_hex(&bytes))
-    };
-    let is_valid = journal.describes(sha256);
-    if is_valid {
-        apply(main, &journal.files)?;
-    }
+    let is_valid = is_current(main, &journal) && Prepared::new(main, journal)?.put()?;
     Journal::remove(main).map_err(EditError::io("remove", &path))?;
     write::sync_directory(main)?;
     Ok(is_valid)
@@ -136,7 +129,8 @@ impl Commit<'_> {
             Some(dir) if draft.faults.is_empty() => dir,
             _ => return Err(EditError::Faults(Faults(draft.faults))),
         };
-        // The checks take a moment, in which an editor, which knows no lock, may have saved.
+        // The checks take a moment, in which an editor, which knows no lock, may have saved. Found here, it leaves no trace in the store;
+        // the last comparison is that before the renaming.
         let later = ConfigFiles::read(self.main);
         if later.revision() != found {
             return Err(self.conflict(&later));
@@ -160,7 +154,9 @@ impl Commit<'_> {
         }
         // Before the files are written: whatever is there after a crash is a version.
         let version = store.record(&new, Some((who, why)))?;
-        write_files(self.main, &now, &new)?;
+        if !Prepared::new(self.main, changes_of(&now, &new))?.commit()? {
+            return Err(self.conflict(&ConfigFiles::read(self.main)));
+        }
         store.settle(&revision)?;
         Ok(Saved {
             version,
@@ -184,7 +180,8 @@ impl Commit<'_> {
     }
 }
 
-fn write_files(main: &Path, now: &ConfigFiles, new: &ConfigFiles) -> Result<(), EditError> {
+/// What a save of `new` does to the files `now`.
+fn changes_of(now: &ConfigFiles, new: &ConfigFiles) -> Journal {
     let text = |file: &ConfigFile| file.bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
     let mut changes: Vec<FileChange> = Vec::new();
     for file in new.iter() {
@@ -204,44 +201,95 @@ fn write_files(main: &Path, now: &ConfigFiles, new: &ConfigFiles) -> Result<(), 
             new: None,
         });
     }
-    if changes.len() < 2 {
-        return apply(main, &changes);
-    }
-    let path = journal_path(main);
-    let journal = Journal { files: changes };
-    let json = serde_json::to_vec(&journal).map_err(|e| EditError::io("write", &path)(e.into()))?;
-    write::replace(
-        &path,
-        &json,
-        Ownership {
-            mode: write::PRIVATE,
-            ..ownership(main)?
-        },
-    )?;
-    apply(main, &journal.files)?;
-    Journal::remove(main).map_err(EditError::io("remove", &path))?;
-    write::sync_directory(main)
+    Journal { files: changes }
 }
 
-fn apply(main: &Path, changes: &[FileChange]) -> Result<(), EditError> {
-    for change in changes {
-        let path = path_of(main, &change.name);
-        match &change.new {
-            Some(text) => {
-                if change.name.starts_with(CONF_DIR) {
-                    // As open as the files in it.
-                    let mode = ownership(main)?.mode & 0o777;
-                    write::make_directory(&conf_dir(main), mode | (mode & 0o444) >> 2 | 0o700)?;
-                }
-                write::replace(&path, text.as_bytes(), ownership(main)?)?;
+/// Whether the files on the disk are those that the journal is for. Another content of one is an edit by hand, which must not be lost.
+fn is_current(main: &Path, journal: &Journal) -> bool {
+    journal.describes(|name| {
+        let bytes = file::read(&path_of(main, name), file::MAX_TEXT).ok();
+        bytes.as_deref().map(sha256_hex)
+    })
+}
+
+/// What is left to do to a file after the slow part, the writing and syncing of a new one.
+enum Step {
+    Replace(Staged),
+    Remove(PathBuf),
+}
+
+/// Changes of files, prepared so that little time is between the last look at the old ones and their replacement.
+struct Prepared<'a> {
+    main: &'a Path,
+    journal: Journal,
+    steps: Vec<Step>,
+}
+
+impl<'a> Prepared<'a> {
+    /// Writes the new files beside the old ones.
+    fn new(main: &'a Path, journal: Journal) -> Result<Self, EditError> {
+        let mut steps = Vec::new();
+        for change in &journal.files {
+            let path = path_of(main, &change.name);
+            let Some(text) = &change.new else {
+                steps.push(Step::Remove(path));
+                continue;
+            };
+            if change.name.starts_with(CONF_DIR) {
+                // As open as the files in it.
+                let mode = ownership(main)?.mode & 0o777;
+                write::make_directory(&conf_dir(main), mode | (mode & 0o444) >> 2 | 0o700)?;
             }
-            None => {
-                write::remove(&path)?;
-                write::sync_directory(&path)?;
+            steps.push(Step::Replace(write::stage(&path, text.as_bytes(), ownership(main)?)?));
+        }
+        Ok(Self { main, journal, steps })
+    }
+
+    /// Replaces the files, with a journal if they are several. False, and nothing is changed, if one was edited since.
+    fn commit(self) -> Result<bool, EditError> {
+        if self.journal.files.len() < 2 {
+            return self.put();
+        }
+        // Readers take what the journal says for the files.
+        if !is_current(self.main, &self.journal) {
+            return Ok(false);
+        }
+        let path = journal_path(self.main);
+        let json = serde_json::to_vec(&self.journal).map_err(|e| EditError::io("write", &path)(e.into()))?;
+        write::replace(
+            &path,
+            &json,
+            Ownership {
+                mode: write::PRIVATE,
+                ..ownership(self.main)?
+            },
+        )?;
+        let is_put = self.put()?;
+        Journal::remove(self.main).map_err(EditError::io("remove", &path))?;
+        write::sync_directory(self.main)?;
+        Ok(is_put)
+    }
+
+    /// Replaces the files, if all are current.
+    fn put(&self) -> Result<bool, EditError> {
+        if !is_current(self.main, &self.journal) {
+            return Ok(false);
+        }
+        for step in &self.steps {
+            match step {
+                Step::Replace(staged) => staged.rename()?,
+                Step::Remove(path) => write::remove(path)?,
             }
         }
+        // After all of them: a sync takes longer than everything else here.
+        for step in &self.steps {
+            match step {
+                Step::Replace(staged) => staged.sync()?,
+                Step::Remove(path) => write::sync_directory(path)?,
+            }
+        }
+        Ok(true)
     }
-    Ok(())
 }
 
 /// Owner and mode of the main file, for files beside it.
@@ -254,5 +302,91 @@ fn path_of(main: &Path, name: &str) -> PathBuf {
     match name.strip_prefix("conf.d/") {
         Some(part) if name != files::main_name(main) => conf_dir(main).join(part),
         _ => main.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The files in the directory and its `conf.d`, hidden ones included.
+    fn names(dir: &Path) -> Vec<String> {
+        let list = [dir.to_owned(), dir.join(CONF_DIR)]
+            .into_iter()
+            .flat_map(|dir| fs::read_dir(dir).unwrap());
+        let mut names: Vec<String> = list
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn an_edit_by_hand_after_the_new_files_were_written_is_not_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let main = dir.path().join("edge.toml");
+        let part = dir.path().join("conf.d/lane.toml");
+        fs::create_dir(dir.path().join(CONF_DIR)).unwrap();
+        let new = |contents: &[(&str, &str)]| {
+            let contents = contents
+                .iter()
+                .map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec()));
+            ConfigFiles::with_contents(&main, contents)
+        };
+        let saves = [
+            (
+                "one file",
+                new(&[("edge.toml", "a = 2\n"), ("conf.d/lane.toml", "b = 1\n")]),
+                &main,
+            ),
+            (
+                "two files",
+                new(&[("edge.toml", "a = 2\n"), ("conf.d/lane.toml", "b = 2\n")]),
+                &part,
+            ),
+            ("one of two is removed", new(&[("edge.toml", "a = 2\n")]), &part),
+        ];
+        for (what, new, edited) in saves {
+            fs::write(&main, "a = 1\n").unwrap();
+            fs::write(&part, "b = 1\n").unwrap();
+            let now = ConfigFiles::read(&main);
+
+            let prepared = Prepared::new(&main, changes_of(&now, &new)).unwrap();
+            fs::write(edited, "c = 3\n").unwrap();
+            let by_hand = ConfigFiles::read(&main).revision();
+            assert!(!prepared.commit().unwrap(), "{what}");
+            assert_eq!(ConfigFiles::read(&main).revision(), by_hand, "{what}");
+            assert_eq!(names(dir.path()), ["conf.d", "edge.toml", "lane.toml"], "{what}");
+
+            // As between the journal and the first renaming.
+            let prepared = Prepared::new(&main, changes_of(&now, &new)).unwrap();
+            assert!(!prepared.put().unwrap(), "{what}");
+            drop(prepared);
+            assert_eq!(ConfigFiles::read(&main).revision(), by_hand, "{what}");
+
+            fs::write(&main, "a = 1\n").unwrap();
+            fs::write(&part, "b = 1\n").unwrap();
+            let prepared = Prepared::new(&main, changes_of(&now, &new)).unwrap();
+            assert!(prepared.commit().unwrap(), "{what}");
+            assert_eq!(ConfigFiles::read(&main).revision(), new.revision(), "{what}");
+            assert!(names(dir.path()).iter().all(|name| !name.starts_with('.')), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_appears_meanwhile_is_not_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let main = dir.path().join("edge.toml");
+        fs::write(&main, "a = 1\n").unwrap();
+        let now = ConfigFiles::read(&main);
+        let contents = [("edge.toml", "a = 1\n"), ("conf.d/lane.toml", "b = 1\n")];
+        let contents = contents.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()));
+        let new = ConfigFiles::with_contents(&main, contents);
+        let prepared = Prepared::new(&main, changes_of(&now, &new)).unwrap();
+        let part = dir.path().join("conf.d/lane.toml");
+        fs::write(&part, "c = 3\n").unwrap();
+        assert!(!prepared.commit().unwrap());
+        assert_eq!(fs::read_to_string(part).unwrap(), "c = 3\n");
+        assert_eq!(names(dir.path()), ["conf.d", "edge.toml", "lane.toml"]);
     }
 }

@@ -11,7 +11,7 @@ use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, Value, value};
 
 use super::{
     EditError, invalid,
-    write::{self, Lock, Ownership},
+    write::{self, Lock, Ownership, Staged},
 };
 use crate::{check, raw};
 use gridwatch_base::{digest::sha256_hex, document::Document, file, message};
@@ -96,22 +96,18 @@ pub fn save_signs(main: &Path, path: &Path, save: &SignsSave) -> Result<SavedSig
     let before = read(path)?;
     let found = before.as_deref().map(sha256_hex);
     if found != save.expected {
-        return Err(EditError::Conflict {
-            expected: save.expected.clone().unwrap_or_default(),
-            found: found.unwrap_or_default(),
-            changes: None,
-        });
+        return Err(conflict(save.expected.clone(), found));
     }
     let known = match &before {
         Some(bytes) => parse(path, bytes.clone())?.signs.len(),
         None => 0,
     };
-    let text = String::from_utf8(before.unwrap_or_default()).unwrap_or_default();
+    let text = String::from_utf8(before.clone().unwrap_or_default()).unwrap_or_default();
     let text = edited(&text, save)?;
     let kept = save.signs.iter().filter(|sign| sign.index.is_some()).count();
     let bytes = text.into_bytes();
     parse(path, bytes.clone())?;
-    put(path, &bytes)?;
+    put(&stage(path, &bytes)?, path, before.as_deref())?;
     Ok(SavedSigns {
         revision: sha256_hex(&bytes),
         added: save.signs.len() - kept,
@@ -125,18 +121,34 @@ pub fn save_signs(main: &Path, path: &Path, save: &SignsSave) -> Result<SavedSig
 /// [`EditError::Exists`] for `to`, [`EditError::Faults`] for a file with faults, and the errors of writing.
 pub fn copy_signs(main: &Path, from: &Path, to: &Path, view: &str) -> Result<(), EditError> {
     let _lock = Lock::take(main)?;
-    if to.symlink_metadata().is_ok() {
-        return Err(EditError::Exists {
-            path: to.display().to_string(),
-        });
-    }
+    expect_free(to)?;
     let bytes = fs::read(from).map_err(EditError::io("read", from))?;
     parse(from, bytes.clone())?;
     let mut document = document(&String::from_utf8(bytes).unwrap_or_default())?;
     set(document.as_table_mut(), "camera", Some(view.into()));
     let bytes = document.to_string().into_bytes();
     parse(to, bytes.clone())?;
-    put(to, &bytes)
+    let staged = stage(to, &bytes)?;
+    // An editor knows no lock.
+    expect_free(to)?;
+    staged.replace()
+}
+
+fn expect_free(path: &Path) -> Result<(), EditError> {
+    if path.symlink_metadata().is_ok() {
+        return Err(EditError::Exists {
+            path: path.display().to_string(),
+        });
+    }
+    Ok(())
+}
+
+fn conflict(expected: Option<String>, found: Option<String>) -> EditError {
+    EditError::Conflict {
+        expected: expected.unwrap_or_default(),
+        found: found.unwrap_or_default(),
+        changes: None,
+    }
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>, EditError> {
@@ -152,7 +164,8 @@ fn parse(path: &Path, bytes: Vec<u8>) -> Result<raw::Signs, EditError> {
     parsed.map(|(_, signs)| signs).map_err(EditError::Faults)
 }
 
-fn put(path: &Path, bytes: &[u8]) -> Result<(), EditError> {
+/// Writes the new file beside the old one.
+fn stage(path: &Path, bytes: &[u8]) -> Result<Staged, EditError> {
     let directory = match path.parent() {
         Some(directory) if !directory.as_os_str().is_empty() => directory.to_owned(),
         _ => PathBuf::from("."),
@@ -164,7 +177,16 @@ fn put(path: &Path, bytes: &[u8]) -> Result<(), EditError> {
         gid: of_directory.gid(),
         mode: READABLE,
     };
-    write::replace(path, bytes, new)
+    write::stage(path, bytes, new)
+}
+
+/// Replaces the file at `path`, if it still is what it was before: an editor, which knows no lock, may have saved meanwhile.
+fn put(staged: &Staged, path: &Path, before: Option<&[u8]>) -> Result<(), EditError> {
+    let now = read(path)?;
+    if now.as_deref() != before {
+        return Err(conflict(before.map(sha256_hex), now.as_deref().map(sha256_hex)));
+    }
+    staged.replace()
 }
 
 fn document(text: &str) -> Result<DocumentMut, EditError> {
@@ -400,6 +422,26 @@ permit = \"2026-7\"
         assert!(edited(TEXT, &save(vec![sign(Some(2), 0.4)])).is_err(), "no such sign");
         assert!(edited(TEXT, &save(vec![sign(Some(1), 0.4), sign(Some(1), 0.4)])).is_err());
         assert!(edited("", &save(Vec::new())).is_err(), "no time of a recording");
+    }
+
+    #[test]
+    fn an_edit_by_hand_after_the_new_file_was_written_is_not_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("gate.toml");
+        for before in [None, Some(TEXT.as_bytes())] {
+            let staged = stage(&path, b"new").unwrap();
+            fs::write(&path, "by hand").unwrap();
+            assert!(matches!(
+                put(&staged, &path, before),
+                Err(EditError::Conflict { found, .. }) if found == sha256_hex(b"by hand")
+            ));
+            drop(staged);
+            assert_eq!(fs::read_to_string(&path).unwrap(), "by hand");
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "the new file is removed");
+        }
+        put(&stage(&path, b"new").unwrap(), &path, Some(b"by hand".as_slice())).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

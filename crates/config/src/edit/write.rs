@@ -64,7 +64,7 @@ impl Ownership {
     }
 }
 
-/// Whether [`replace`] can make its file beside the one at `path`, tried before anything is recorded.
+/// Whether [`stage`] can make its file beside the one at `path`, tried before anything is recorded.
 pub(super) fn expect_writable(path: &Path) -> Result<(), EditError> {
     let target = fs::canonicalize(path).map_err(EditError::io("find", path))?;
     let ownership = Ownership::of(&target.metadata().map_err(EditError::io("read", path))?);
@@ -75,9 +75,47 @@ pub(super) fn expect_writable(path: &Path) -> Result<(), EditError> {
     written
 }
 
-/// Replaces the file at `path` with `bytes`, durably: a new file in the same directory, fsync, rename, fsync of the directory. A symbolic
-/// link stays, and what it leads to is replaced. Owner and mode are those of the old file; of a new one, `otherwise`.
+/// A new file that is written and synced beside the one it is to replace. If it has not replaced that when it is dropped, it is removed.
+pub(super) struct Staged {
+    path: PathBuf,
+    /// What `path` leads to.
+    target: PathBuf,
+    temporary: PathBuf,
+}
+
+impl Staged {
+    /// Puts the new file in the place of the old one, which is durable after [`Staged::sync`].
+    pub(super) fn rename(&self) -> Result<(), EditError> {
+        fs::rename(&self.temporary, &self.target).map_err(EditError::io("replace", &self.path))
+    }
+
+    /// Makes the renaming durable.
+    pub(super) fn sync(&self) -> Result<(), EditError> {
+        sync_directory(&self.target)
+    }
+
+    /// Replaces the old file, durably.
+    pub(super) fn replace(&self) -> Result<(), EditError> {
+        self.rename()?;
+        self.sync()
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // Best effort: the name is never read, and the next save removes it. After the renaming it is free.
+        let _ = fs::remove_file(&self.temporary);
+    }
+}
+
+/// Replaces the file at `path` with `bytes`, durably: a new file in the same directory ([`stage`]), fsync, rename, fsync of the directory.
 pub(super) fn replace(path: &Path, bytes: &[u8], otherwise: Ownership) -> Result<(), EditError> {
+    stage(path, bytes, otherwise)?.replace()
+}
+
+/// Writes what is to replace the file at `path`. A symbolic link stays, and what it leads to is replaced. Owner and mode are those of the
+/// old file; of a new one, `otherwise`.
+pub(super) fn stage(path: &Path, bytes: &[u8], otherwise: Ownership) -> Result<Staged, EditError> {
     let (target, ownership) = match fs::canonicalize(path) {
         Ok(target) => {
             let metadata = target.metadata().map_err(EditError::io("read", path))?;
@@ -86,17 +124,15 @@ pub(super) fn replace(path: &Path, bytes: &[u8], otherwise: Ownership) -> Result
         Err(e) if e.kind() == io::ErrorKind::NotFound && path.symlink_metadata().is_err() => (path.into(), otherwise),
         Err(e) => return Err(EditError::io("find", path)(e)),
     };
-    let temporary = temporary(&target);
+    let staged = Staged {
+        path: path.into(),
+        temporary: temporary(&target),
+        target,
+    };
     // The lock is held: one that is there was left by a save that was killed.
-    remove(&temporary)?;
-    let written = write(&temporary, bytes, ownership, path)
-        .and_then(|()| fs::rename(&temporary, &target).map_err(EditError::io("replace", path)));
-    if written.is_err() {
-        // Best effort: the name is never read, and the next save removes it.
-        let _ = fs::remove_file(&temporary);
-    }
-    written?;
-    sync_directory(&target)
+    remove(&staged.temporary)?;
+    write(&staged.temporary, bytes, ownership, path)?;
+    Ok(staged)
 }
 
 fn write(temporary: &Path, bytes: &[u8], ownership: Ownership, path: &Path) -> Result<(), EditError> {

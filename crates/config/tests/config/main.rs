@@ -9,3 +9,4 @@ mod sample;
 mod saves;
 mod schema_walk;
 mod texts;
+mod zones;

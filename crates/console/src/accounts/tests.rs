@@ -108,6 +108,12 @@ fn unusable_names_groups_and_passwords_are_refused() {
         accounts.set_role("王伟", Role::Admin, Some(&groups)),
         Err(AccountError::BadGroup(_))
     ));
+    // It could be lifted by who has it.
+    let east = BTreeSet::from(["east".to_owned()]);
+    assert!(matches!(
+        accounts.set_role("王伟", Role::Admin, Some(&east)),
+        Err(AccountError::AdminGroups)
+    ));
     assert!(matches!(accounts.remove("li"), Err(AccountError::Unknown(_))));
 }
 

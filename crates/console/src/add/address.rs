@@ -2,13 +2,11 @@
 //!
 //! Reaching the cameras of the box's network is what a probe is for, so private addresses are allowed. An operator must not reach the box
 //! itself through it, where services trust whoever is on the box, nor what answers only on a link (metadata services of clouds). An
-//! administrator may: a camera gateway can run on the box.
+//! administrator may: a camera gateway can run on the box. A camera that redirects there is not followed, whoever asks (`gridwatch_camera`).
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
-    time::Duration,
-};
+use std::{net::IpAddr, time::Duration};
 
+use gridwatch_base::net;
 use gridwatch_config::Role;
 use gridwatch_onvif::probe::Target;
 use tokio::{net::lookup_host, time::timeout};
@@ -18,12 +16,6 @@ use super::Given;
 
 /// Time for a name's addresses.
 const LOOKUP: Duration = Duration::from_secs(5);
-/// Metadata services that are not on link-local addresses: Alibaba Cloud, and AWS over IPv6.
-const METADATA: [IpAddr; 2] = [
-    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
-];
-
 /// Why an address is not probed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AddressFault {
@@ -52,7 +44,7 @@ pub(super) async fn check(given: &mut Given, role: Role) -> Result<(), AddressFa
     }
     if addresses
         .iter()
-        .any(|address| is_reserved(*address) || is_own(*address))
+        .any(|address| net::is_reserved(*address) || net::is_own(*address))
     {
         return Err(AddressFault::Reserved);
     }
@@ -91,35 +83,6 @@ fn pinned(target: &Target, address: IpAddr) -> Target {
         _ => url.to_string(),
     };
     Target::parse(&text).unwrap_or_else(|_| target.clone())
-}
-
-/// Loopback, link-local, unspecified, multicast and broadcast addresses, and metadata services.
-fn is_reserved(address: IpAddr) -> bool {
-    let address = address.to_canonical();
-    METADATA.contains(&address)
-        || match address {
-            IpAddr::V4(v4) => {
-                v4.is_loopback() || v4.is_link_local() || v4.octets()[0] == 0 || v4.is_multicast() || v4.is_broadcast()
-            }
-            IpAddr::V6(v6) => {
-                v6.is_loopback()
-                    || v6.is_unspecified()
-                    || v6.is_unicast_link_local()
-                    || v6.is_multicast()
-                    || is_embedded(v6)
-            }
-        }
-}
-
-/// An IPv4 address in one of IPv6 that a translator or a tunnel may lead to: NAT64, 6to4, and the deprecated "compatible" ones.
-fn is_embedded(address: Ipv6Addr) -> bool {
-    let parts = address.segments();
-    (parts[0], parts[1]) == (0x64, 0xff9b) || parts[0] == 0x2002 || parts[..6] == [0; 6]
-}
-
-/// True if the address is one of this box's interfaces: only to those can a socket be bound.
-fn is_own(address: IpAddr) -> bool {
-    UdpSocket::bind((address.to_canonical(), 0)).is_ok()
 }
 
 #[cfg(test)]

@@ -50,6 +50,7 @@ super::texts! {
         last_admin: "这是唯一有密码的管理员，请先添加另一名管理员。" / "This is the only administrator with a password; make another one first.",
         too_many: "数量已达上限，请先删除一些。" / "There are too many; remove some first.",
         bad_name: "名称只能用字母、汉字、数字和 . _ @ -，最多 64 个字符。" / "A name has 1 to 64 letters, digits or . _ @ - only.",
+        admin_groups: "管理员可以查看所有摄像机：请不要填写分组，或选择其他角色。" / "An administrator sees all cameras: give no groups, or another role.",
         bad_group: "分组名称只能用英文字母、数字、- 和 _，须与配置 cameras[].groups 一致。" / "A group has letters, digits, - or _ only, as in cameras[].groups.",
         bad_password: "密码至少 10 个字符，且不能与用户名相同。" / "A password has 10 characters or more and is not the user name.",
         first_must_be_admin: "第一个用户必须是有密码的管理员。" / "The first user must be an administrator with a password.",

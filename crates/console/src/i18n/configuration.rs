@@ -16,6 +16,7 @@ super::texts! {
         needs_script: "编辑需要启用 JavaScript。" / "Editing needs JavaScript.",
         read_only: "您的角色只能查看；修改需要“{role}”权限。" / "Your role may only look; changes take the role {role}.",
         unreadable: "配置文件有错误，无法读取，暂不能在此编辑。请管理员在“配置”页改正：" / "The configuration's files cannot be read, so nothing can be edited here. An administrator can mend them on the page Configuration:",
+        camera_warnings: "配置中可能有误：" / "Probably not intended in its configuration:",
         restricted: "此项涉及全部摄像机，您的账号只限部分摄像机分组，不能查看或修改。" / "This concerns all cameras, and your user is restricted to groups of them.",
         saved: "已保存为第 {n} 版。" / "Saved as version {n}.",
         saved_changes: "本版修改：" / "What it changes:",

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use gridwatch_base::message::Message;
 use gridwatch_config::{Fault, Language};
+use gridwatch_onvif::advice::{Advice, Finding};
 
 mod blockers;
 mod connections;
@@ -33,6 +34,15 @@ pub(crate) fn message(message: &Message, language: Language) -> String {
         Language::Zh => message.in_language(&chinese),
         Language::En => message.to_string(),
     }
+}
+
+/// Advice about a camera, with the errors in it in that language.
+pub(crate) fn advice(advice: &Advice, language: Language) -> String {
+    let mut advice = advice.clone();
+    if let Finding::StreamFails { error } | Finding::OnvifFails { error } = &mut advice.finding {
+        *error = message(error, language).into();
+    }
+    advice.text(language)
 }
 
 /// What is wrong and how to mend it. A sentence that the table does not have follows in English.

@@ -33,6 +33,7 @@ use crate::{
         self, AddFault, AddressFault, CameraInput, Field, GivenFault, Need, OpenFault, PictureState, ProbeInput, Wizard,
     },
     app::App,
+    configuration,
     error::Rejection,
     form,
     i18n::{Phrase, Texts},
@@ -374,7 +375,11 @@ async fn save(
     match added {
         Ok(added) => {
             let details = details.with("version", added.version);
-            Ok(details.on(page.show(&DoneTemplate { page: &page, added })?))
+            Ok(details.on(page.show(&DoneTemplate {
+                page: &page,
+                warnings: configuration::camera_warnings(&app.config(), &added.id, page.language),
+                added,
+            })?))
         }
         Err(fault) => {
             let mut view = SaveView::new(&page, &app, &actor, &wizard).await?;

@@ -24,6 +24,7 @@ use super::{
 use crate::{
     app::App,
     client::Client,
+    configuration,
     daemon::{Act, Connection, Masking, Outcome, ViewStatus},
     error::Rejection,
     events::{self, Watcher},
@@ -127,6 +128,8 @@ struct CameraTemplate<'a> {
     address: String,
     gb_id: String,
     look_every: String,
+    /// What is probably not intended in its configuration.
+    warnings: Vec<String>,
     /// Texts of the live player, as JSON.
     live_texts: String,
     now_ms: i64,
@@ -168,6 +171,7 @@ async fn show(
         address: preset.address.clone().unwrap_or_default(),
         gb_id: camera.gb_device_id.clone().unwrap_or_default(),
         look_every: gridwatch_config::raw::Span(camera.look_every).to_string(),
+        warnings: configuration::camera_warnings(&seen.config, camera.id.as_str(), page.language),
         live_texts: web_texts::of(page.language, &["live."]),
         now_ms,
     })

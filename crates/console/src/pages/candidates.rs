@@ -1,5 +1,6 @@
 //! Why things were not filed: candidates with what happened to them and what was missing, as a list and as a part of a case's page.
 
+use std::borrow::Cow;
 use std::{collections::BTreeMap, sync::Arc};
 
 use askama::Template;
@@ -169,7 +170,7 @@ impl CandidateAsked {
         list: &'a CandidateList,
         actor: &Actor,
         config: &Config,
-    ) -> (Vec<&'a CandidateHistory>, BTreeMap<NotFiled, usize>) {
+    ) -> (Vec<Cow<'a, CandidateHistory>>, BTreeMap<NotFiled, usize>) {
         let seen = actor.cameras(config);
         let of_rule = |candidate: &&CandidateHistory| {
             let is_seen = sees(seen.as_deref(), &candidate.camera);
@@ -186,7 +187,16 @@ impl CandidateAsked {
                 *counts.entry(reason).or_default() += 1;
             }
             if self.reason.is_none() || self.reason == reason {
-                found.push(candidate);
+                found.push(match candidate.outcome {
+                    // The case at its site may be of a camera that the user does not see.
+                    Outcome::NotFiled(_) if seen.is_some() && candidate.case.is_some() => {
+                        Cow::Owned(CandidateHistory {
+                            case: None,
+                            ..candidate.clone()
+                        })
+                    }
+                    _ => Cow::Borrowed(candidate),
+                });
             }
         }
         (found, counts)

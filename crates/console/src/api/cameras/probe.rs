@@ -19,6 +19,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{super::DetectionAnswer, StartedAnswer, body};
+use crate::i18n::messages;
 use crate::{
     add::{self, AddressFault, Need, OpenFault, PictureState, ProbeFault, ProbeInput, shown_url},
     app::App,
@@ -193,8 +194,8 @@ fn advice(probe: &CameraProbe) -> Vec<AdviceAnswer> {
             Severity::Note => "note",
         },
         code: advice.key(),
-        zh: advice.text(Language::Zh),
-        en: advice.text(Language::En),
+        zh: messages::advice(advice, Language::Zh),
+        en: messages::advice(advice, Language::En),
     });
     lines.collect()
 }

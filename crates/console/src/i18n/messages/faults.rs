@@ -2,6 +2,11 @@
 //! values of a wrong form anywhere.
 
 pub(super) const CHINESE: &[(&str, &str)] = &[
+    (
+        "too many zones: {count}, at most {limit}",
+        "区域过多：有 {count} 个，最多 {limit} 个",
+    ),
+    ("join zones, or remove some", "请合并区域，或删除一些"),
     // The form of values.
     ("internal error: invalid schema: {e}", "内部错误：模式无效：{e}"),
     ("report this as a bug", "请反馈此缺陷"),

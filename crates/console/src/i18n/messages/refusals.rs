@@ -99,6 +99,11 @@ pub(super) const CHINESE: &[(&str, &str)] = &[
         "another process is changing the users; try again",
         "另一个程序正在修改用户；请再试一次",
     ),
+    (
+        "the configuration has faults in parts that you may not see",
+        "配置中您无权查看的部分有错误",
+    ),
+    ("ask an administrator to mend them", "请管理员修正"),
     // Cameras, views and presets.
     (
         "interfaces: no interface of this box has the address",

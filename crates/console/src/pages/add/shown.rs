@@ -4,7 +4,7 @@ use askama::Template;
 use gridwatch_camera::{Auth, Transport};
 use gridwatch_config::{Config, Language, raw::Span};
 use gridwatch_onvif::{
-    advice::{Advice, Finding as AdviceFinding, Severity},
+    advice::Severity,
     brand::{self, StreamRole},
     probe::{CameraProbe, StreamFacts, StreamOutcome, StreamResult},
 };
@@ -15,7 +15,7 @@ use crate::{
     app::App,
     daemon::PictureError,
     error::Rejection,
-    i18n::Phrase,
+    i18n::{Phrase, messages},
     identity::Actor,
     overlay::Overlay,
     page::Page,
@@ -297,15 +297,6 @@ fn clock_difference(probe: &CameraProbe) -> Option<f64> {
     by_rtcp.or(clock.map(|clock| clock.difference_s))
 }
 
-/// With the errors in it in the language of the page.
-fn in_language(page: &Page, advice: &Advice) -> Advice {
-    let mut advice = advice.clone();
-    if let AdviceFinding::StreamFails { error } | AdviceFinding::OnvifFails { error } = &mut advice.finding {
-        *error = page.message(error).into();
-    }
-    advice
-}
-
 fn advice(page: &Page, probe: &CameraProbe) -> Vec<AdviceLine> {
     let t = &page.t.add;
     let lines = probe.advice.iter().map(|advice| {
@@ -317,7 +308,7 @@ fn advice(page: &Page, probe: &CameraProbe) -> Vec<AdviceLine> {
         AdviceLine {
             class,
             severity,
-            text: in_language(page, advice).text(page.language),
+            text: messages::advice(advice, page.language),
         }
     });
     lines.collect()
@@ -548,4 +539,6 @@ impl SaveView {
 pub(super) struct DoneTemplate<'a> {
     pub(super) page: &'a Page,
     pub(super) added: Added,
+    /// What is probably not intended in its configuration.
+    pub(super) warnings: Vec<String>,
 }

@@ -416,6 +416,10 @@ pub(super) async fn show(
         is_disputed: is_disputed(&reviews),
         reviews: reviews.iter().map(|review| ReviewLine::new(&page, review)).collect(),
         check,
-        export: format!("gridwatch cases export {} --out DIR", record.case_id),
+        export: format!(
+            "gridwatch cases export {} --out DIR --config {}",
+            record.case_id,
+            app.config().file.display()
+        ),
     })
 }
