@@ -74,6 +74,8 @@ pub fn settings(port: u16) -> Settings {
         zone: zone(),
         largest_payload: 0,
         installation: None,
+        receipts: Receipts::Auto,
+        template: None,
     }
 }
 

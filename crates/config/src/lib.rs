@@ -166,6 +166,8 @@ pub struct Broker {
     pub share_sites: bool,
     /// How long the broker keeps replies for a box that is offline; whole seconds.
     pub session_expiry: Duration,
+    /// Whether a case counts as delivered only with the platform's receipt.
+    pub receipts: Receipts,
     /// Template for the city's own case format; `None` for the format of the contract.
     pub template: Option<Template>,
 }

@@ -21,6 +21,7 @@ mod error;
 mod history;
 mod location;
 mod outbox;
+mod receipts;
 mod read;
 mod recovery;
 mod retention;
@@ -53,7 +54,8 @@ pub use self::{
     claims::{ClaimRow, ClaimState, HeldBack},
     error::StoreError,
     location::{Inspection, inspect, is_state_dir},
-    outbox::{OutboxDepth, OutboxEntry, OutboxKind, OutboxRow},
+    outbox::{OutboxDepth, OutboxEntry, OutboxKind, OutboxRow, OutboxState},
+    receipts::{ReceiptOutcome, Resent},
     read::{CaseFile, CaseQuery, CaseSummary, CellCount, Filter, HistoryRow},
     recovery::{Recovered, create_missing_keys},
     retention::{Budget, Pruned, Retention},
