@@ -27,7 +27,7 @@ use gridwatch_camera::{
 use gridwatch_farm::{Auth, Clip, Farm, FarmConfig, MountConfig};
 
 /// Longest wait for a condition; only a failing test waits this long.
-pub const TIMEOUT: Duration = Duration::from_secs(60);
+pub const TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Polls `condition` until it returns a value. Panics with `goal` after [`TIMEOUT`].
 pub fn until<T>(goal: &str, mut condition: impl FnMut() -> Option<T>) -> T {

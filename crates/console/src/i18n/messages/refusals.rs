@@ -191,5 +191,4 @@ pub(super) const CHINESE: &[(&str, &str)] = &[
         "send a Range header with one range of bytes",
         "请在 Range 头中写一个字节范围",
     ),
-    ("the daemon did not accept it", "守护进程没有接受"),
 ];

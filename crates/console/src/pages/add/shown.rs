@@ -188,7 +188,7 @@ struct StreamRow {
     role: Phrase,
     url: String,
     is_proposed: bool,
-    /// In English; empty if it plays.
+    /// Why it does not play; empty if it does.
     error: String,
     codec: String,
     resolution: String,

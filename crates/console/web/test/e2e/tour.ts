@@ -217,6 +217,8 @@ async function probe(page: Page, camera: string): Promise<void> {
     await page.locator('form[action$="/probe"] button.primary').click();
     await page.locator("form#save").waitFor();
     await page.locator("#probe:not([hx-get])").waitFor();
+    // The form comes with the probe's result; the picture may still be in the making.
+    await page.locator("#picture:not([hx-get])").waitFor();
     // A box that is busy with other pictures says so; then it is asked again.
     if ((await page.locator("#probe figure img").count()) > 0) return;
   }
