@@ -13,10 +13,7 @@ use super::{
     options::{Point, StateArgs, point},
     terminal, written_to_stdout,
 };
-use gridwatch_base::{
-    error::Class,
-    text::{counted, printable},
-};
+use gridwatch_base::text::{counted, printable};
 use gridwatch_contract::When;
 use gridwatch_custody::chain::{ActResult, AuditedLine, CustodyEvent, Details};
 use gridwatch_store::{Store, StoreError};

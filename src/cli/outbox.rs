@@ -10,7 +10,12 @@ use std::{
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
-use super::{Failure, audited::audited, options::{Point, StateArgs, point}, terminal, written_to_stdout};
+use super::{
+    Failure,
+    audited::audited,
+    options::{Point, StateArgs, point},
+    terminal, written_to_stdout,
+};
 use crate::audit::Act;
 use gridwatch_base::{
     error::Class,
@@ -216,7 +221,10 @@ fn list(out: &mut impl Write, entries: &[OutboxEntry], zone: &TimeZone, json: bo
         };
         let state = match entry.state() {
             OutboxState::Quarantined => {
-                format!("quarantined: {}", printable(entry.quarantined.as_deref().unwrap_or_default()))
+                format!(
+                    "quarantined: {}",
+                    printable(entry.quarantined.as_deref().unwrap_or_default())
+                )
             }
             OutboxState::Missing => format!("the platform lacks it{}", again()),
             OutboxState::Sent => format!(

@@ -26,7 +26,9 @@ fn receipt(case: &str, missing: &[&str]) -> String {
 
 async fn announce(platform: &Subscriber, receipts: bool) {
     let announced = json!({"schema_version": 1, "receipts": receipts, "name": "test"});
-    platform.publish_retained(&platform_topic("gridwatch"), &announced.to_string()).await;
+    platform
+        .publish_retained(&platform_topic("gridwatch"), &announced.to_string())
+        .await;
 }
 
 /// Waits until the outbox is as wanted.
@@ -156,7 +158,9 @@ async fn invalid_receipts_change_nothing(protocol: Protocol) {
     ] {
         platform.publish(&topics().receipt(), &wrong, None).await;
     }
-    platform.publish(&platform_topic("gridwatch"), "{\"receipts\": false}", None).await;
+    platform
+        .publish(&platform_topic("gridwatch"), "{\"receipts\": false}", None)
+        .await;
     // Applied in order: with this one, the others have been.
     let other = file(&mut store, 2);
     case_received(&mut platform).await;

@@ -56,11 +56,15 @@ fn a_case_stays_until_its_receipt_and_its_record_is_sent_again_later_and_later()
         assert_eq!(send(&mut store, at(second)), ["case"]);
     }
 
-    let outcome = store.record_receipt(&receipt(&id, 1, &[]), &form(), at(second)).unwrap();
+    let outcome = store
+        .record_receipt(&receipt(&id, 1, &[]), &form(), at(second))
+        .unwrap();
     assert_eq!(outcome, ReceiptOutcome::Received { messages: 4 });
     assert_eq!(states(&store), []);
     // Once more, and one that comes late.
-    let outcome = store.record_receipt(&receipt(&id, 1, &[]), &form(), at(second)).unwrap();
+    let outcome = store
+        .record_receipt(&receipt(&id, 1, &[]), &form(), at(second))
+        .unwrap();
     assert_eq!(outcome, ReceiptOutcome::Received { messages: 0 });
     assert_eq!(store.outbox_depth().unwrap().unreceived_since, None);
 }
@@ -74,7 +78,11 @@ fn missing_pictures_are_sent_again_before_the_record_and_not_without_end() {
     let missing = receipt(&id, 1, &[&pictures[1]]);
     let outcome = store.record_receipt(&missing, &form(), at(NOON)).unwrap();
     assert_eq!(outcome, ReceiptOutcome::Missing { pictures: 1 });
-    assert_eq!(states(&store), [OutboxState::Missing, OutboxState::Sent], "the others arrived");
+    assert_eq!(
+        states(&store),
+        [OutboxState::Missing, OutboxState::Sent],
+        "the others arrived"
+    );
     assert_eq!(send(&mut store, at(NOON)), [pictures[1].as_str(), "case"]);
     // A platform that keeps asking waits.
     store.record_receipt(&missing, &form(), at(NOON)).unwrap();
@@ -84,7 +92,9 @@ fn missing_pictures_are_sent_again_before_the_record_and_not_without_end() {
     assert_eq!(states(&store), []);
 
     // It had it, and lost it: record and picture come once more.
-    let outcome = store.record_receipt(&receipt(&id, 1, &[&pictures[0]]), &form(), at(NOON)).unwrap();
+    let outcome = store
+        .record_receipt(&receipt(&id, 1, &[&pictures[0]]), &form(), at(NOON))
+        .unwrap();
     assert_eq!(outcome, ReceiptOutcome::Missing { pictures: 1 });
     assert_eq!(send(&mut store, at(NOON)), [pictures[0].as_str(), "case"]);
 }
@@ -130,8 +140,14 @@ fn receipts_for_what_this_box_does_not_have_change_nothing() {
     let id = filing::file(&mut store, 1);
     send(&mut store, at(NOON));
     let mut outcome = |receipt| store.record_receipt(&receipt, &form(), at(NOON)).unwrap();
-    assert_eq!(outcome(receipt("01KQGKEW01000000000000ZZZZ", 1, &[])), ReceiptOutcome::UnknownCase);
-    assert_eq!(outcome(receipt(&id, 2, &[])), ReceiptOutcome::UnknownRevision { newest: 1 });
+    assert_eq!(
+        outcome(receipt("01KQGKEW01000000000000ZZZZ", 1, &[])),
+        ReceiptOutcome::UnknownCase
+    );
+    assert_eq!(
+        outcome(receipt(&id, 2, &[])),
+        ReceiptOutcome::UnknownRevision { newest: 1 }
+    );
     assert_eq!(states(&store).len(), 4);
 }
 
@@ -155,7 +171,11 @@ fn without_receipts_any_more_what_the_broker_acknowledged_is_delivered() {
     send(&mut store, at(NOON));
     filing::file(&mut store, 2);
     assert_eq!(store.outbox_settle_sent().unwrap(), 4);
-    assert_eq!(states(&store), [OutboxState::Queued; 4], "the second one was not acknowledged");
+    assert_eq!(
+        states(&store),
+        [OutboxState::Queued; 4],
+        "the second one was not acknowledged"
+    );
 }
 
 #[test]
@@ -167,7 +187,9 @@ fn cases_are_sent_again_to_a_platform_that_was_restored_from_a_backup() {
     for id in &ids {
         store.record_receipt(&receipt(id, 1, &[]), &form(), at(NOON)).unwrap();
     }
-    store.revise(&revision(&ids[1], CaseState::Withdrawn, 50_000, "gone"), &form()).unwrap();
+    store
+        .revise(&revision(&ids[1], CaseState::Withdrawn, 50_000, "gone"), &form())
+        .unwrap();
     let none = store.outbox_resend(at(60_000), &form(), at(NOON)).unwrap();
     assert_eq!(none, Resent::default());
     // The second changed since; its picture was deleted for its age.

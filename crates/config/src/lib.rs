@@ -56,7 +56,7 @@ use gridwatch_custody::{
 };
 use gridwatch_engine::{CameraId, Category, Label, NodeId, Plan, Point, RuleId};
 use gridwatch_ledger as ledger;
-use gridwatch_link::{EnrolledBoxes, Protocol, ServerTrust};
+use gridwatch_link::{EnrolledBoxes, Protocol, Receipts, ServerTrust};
 use gridwatch_model as model;
 use gridwatch_model::ocr::{Phrasebook, second_look::TextNeeded};
 use gridwatch_store::Retention;

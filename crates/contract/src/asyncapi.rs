@@ -5,7 +5,8 @@ use schemars::{JsonSchema, schema_for};
 use serde_json::{Value, json};
 
 use super::{
-    CONTRACT_VERSION, CaseRecord, ClaimMessage, HealthMessage, PlatformMessage, ReceiptMessage, ReplyMessage, StatusMessage,
+    CONTRACT_VERSION, CaseRecord, ClaimMessage, HealthMessage, PlatformMessage, ReceiptMessage, ReplyMessage,
+    StatusMessage,
 };
 
 /// The JSON messages of the contract.

@@ -14,8 +14,8 @@ use gridwatch_base::digest::sha256_hex;
 use gridwatch_contract as contract;
 use gridwatch_contract::{
     CameraHealth, CaseRecord, ClaimKey, ClaimMessage, ClaimStage, ClockHealth, EvidenceItem, EvidenceRole,
-    HealthMessage, HeldBackCase, MessageType, PlatformMessage, Presence, Purpose, ReceiptMessage, ReplyMessage, SCHEMA_VERSION,
-    SignedChainHead, StatusMessage, When,
+    HealthMessage, HeldBackCase, MessageType, PlatformMessage, Presence, Purpose, ReceiptMessage, ReplyMessage,
+    SCHEMA_VERSION, SignedChainHead, StatusMessage, When,
 };
 use gridwatch_engine::{CaseState, PlaceMethod};
 use serde::{Serialize, de::DeserializeOwned};

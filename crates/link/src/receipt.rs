@@ -110,7 +110,10 @@ impl Session {
         }
         let messages = self.store.outbox_settle_sent()?;
         if messages > 0 {
-            info!(messages, "No receipts are given any more; messages that the broker acknowledged count as delivered");
+            info!(
+                messages,
+                "No receipts are given any more; messages that the broker acknowledged count as delivered"
+            );
         }
         Ok(())
     }
@@ -133,7 +136,10 @@ impl Session {
             if admission != Admission::Taken {
                 counter!(metric::RECEIPTS, "result" => "limited").increment(1);
                 if admission == Admission::FirstOverLimit {
-                    warn!(case = receipt.case_id, "Too many receipts for one case; dropping those over the limit. Find out what sends them");
+                    warn!(
+                        case = receipt.case_id,
+                        "Too many receipts for one case; dropping those over the limit. Find out what sends them"
+                    );
                 }
                 return Ok(());
             }
@@ -147,13 +153,19 @@ impl Session {
                 "received"
             }
             ReceiptOutcome::Missing { pictures } => {
-                info!(case, revision, pictures, "The platform lacks pictures of a case; sending them again");
+                info!(
+                    case,
+                    revision, pictures, "The platform lacks pictures of a case; sending them again"
+                );
                 "missing"
             }
             ReceiptOutcome::UnknownCase => {
                 // Debug-formatted: escapes control characters, so that a sender cannot forge log lines.
                 let case: String = case.chars().take(64).collect();
-                debug!(?case, "The platform gave a receipt for a case that this box does not have");
+                debug!(
+                    ?case,
+                    "The platform gave a receipt for a case that this box does not have"
+                );
                 "unknown_case"
             }
             ReceiptOutcome::UnknownRevision { newest } => {
@@ -198,14 +210,23 @@ impl Session {
         let name = announced.name.clone();
         self.platform = Some(announced);
         match (gave, self.awaits_receipts()) {
-            (false, true) => info!(?name, "The platform gives receipts; a case stays in the outbox until its receipt"),
+            (false, true) => info!(
+                ?name,
+                "The platform gives receipts; a case stays in the outbox until its receipt"
+            ),
             (true, false) => {
-                error!(?name, "The platform gives no receipts any more; a case counts as delivered when the broker acknowledges it");
+                error!(
+                    ?name,
+                    "The platform gives no receipts any more; a case counts as delivered when the broker acknowledges it"
+                );
                 self.settle_without_receipts()?;
             }
             (true, true) if is_restarted => {
                 let cases = self.store.outbox_make_due(Timestamp::now())?;
-                info!(?name, cases, "The platform was restarted; sending the cases without a receipt again");
+                info!(
+                    ?name,
+                    cases, "The platform was restarted; sending the cases without a receipt again"
+                );
             }
             _ => {}
         }
@@ -231,6 +252,9 @@ mod tests {
         assert!(announced.receipts && announced.since.is_some());
         let nameless = br#"{"schema_version":1,"receipts":true,"name":""}"#;
         assert!(matches!(read_announcement(nameless), Err(Rejected::BadName)));
-        assert!(matches!(read_announcement(&[b' '; MAX_BYTES + 1]), Err(Rejected::Oversized(_))));
+        assert!(matches!(
+            read_announcement(&[b' '; MAX_BYTES + 1]),
+            Err(Rejected::Oversized(_))
+        ));
     }
 }

@@ -295,7 +295,9 @@ impl Session {
                 for (state, messages) in OutboxState::ALL.into_iter().zip(states) {
                     gauge!(metric::OUTBOX_MESSAGES, "state" => state.as_str()).set(f64::from(messages));
                 }
-                let age = depth.unreceived_since.map(|since| Timestamp::now().duration_since(since).as_secs_f64());
+                let age = depth
+                    .unreceived_since
+                    .map(|since| Timestamp::now().duration_since(since).as_secs_f64());
                 gauge!(metric::OUTBOX_UNRECEIVED_SECONDS).set(age.unwrap_or(0.0));
             }
             Err(e) => warn!(error = %e, "Cannot read the outbox depth"),

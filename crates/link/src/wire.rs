@@ -516,7 +516,10 @@ pub async fn probe(settings: Settings) -> Result<(), LinkError> {
     let client_id = format!("{}-check-{}", connector.client_id(), std::process::id());
     let (host, port) = (connector.settings.host.clone(), connector.settings.port);
     let replies = (connector.topics.reply(), Duration::ZERO);
-    let reasons = match connector.visit(&SessionKind::Probe(client_id.clone()), Some(replies)).await {
+    let reasons = match connector
+        .visit(&SessionKind::Probe(client_id.clone()), Some(replies))
+        .await
+    {
         Ok(visit) => {
             let mut reasons = visit.limits.shortcomings(connector.settings.largest_payload);
             match visit.subscription {
@@ -532,7 +535,11 @@ pub async fn probe(settings: Settings) -> Result<(), LinkError> {
             if connector.settings.receipts == Receipts::Required {
                 let announcement = Some((connector.platform_topic.clone(), RETAINED_WITHIN));
                 let session = SessionKind::Probe(format!("{client_id}-receipts"));
-                if !connector.visit(&session, announcement).await.is_ok_and(|visit| visit.message.is_some()) {
+                if !connector
+                    .visit(&session, announcement)
+                    .await
+                    .is_ok_and(|visit| visit.message.is_some())
+                {
                     reasons.push(format!(
                         "no platform announces receipts on {}, and broker.receipts is \"required\": start the platform and allow the topic in the \
                          broker's ACL, or set broker.receipts = \"auto\"",

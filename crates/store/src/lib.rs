@@ -21,8 +21,8 @@ mod error;
 mod history;
 mod location;
 mod outbox;
-mod receipts;
 mod read;
+mod receipts;
 mod recovery;
 mod retention;
 mod reviews;
@@ -55,8 +55,8 @@ pub use self::{
     error::StoreError,
     location::{Inspection, inspect, is_state_dir},
     outbox::{OutboxDepth, OutboxEntry, OutboxKind, OutboxRow, OutboxState},
-    receipts::{ReceiptOutcome, Resent},
     read::{CaseFile, CaseQuery, CaseSummary, CellCount, Filter, HistoryRow},
+    receipts::{ReceiptOutcome, Resent},
     recovery::{Recovered, create_missing_keys},
     retention::{Budget, Pruned, Retention},
     reviews::{Review, ReviewFilter, ReviewLabels, ReviewProgress, ReviewVerdict},

@@ -9,10 +9,10 @@
 //! pictures) until an operator releases them.
 
 use jiff::Timestamp;
-use rusqlite::{Row, Transaction, params};
+use rusqlite::{Connection, Row, Transaction, params};
 use serde::{Serialize, Serializer};
 
-use super::{Store, StoreError, claims, receipts, row};
+use super::{Store, StoreError, claims, receipts, row, schema};
 
 /// Payload of an outbox row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,7 +93,9 @@ impl OutboxEntry {
     /// How far it has come.
     pub fn state(&self) -> OutboxState {
         match self {
-            Self { quarantined: Some(_), .. } => OutboxState::Quarantined,
+            Self {
+                quarantined: Some(_), ..
+            } => OutboxState::Quarantined,
             Self { missing: true, .. } => OutboxState::Missing,
             Self { sent_at: Some(_), .. } => OutboxState::Sent,
             _ => OutboxState::Queued,
@@ -152,8 +154,20 @@ impl OutboxDepth {
     }
 }
 
-const ENTRIES: &str = "SELECT seq, case_id, topic, sha256, payload, revision, queued_at, unheard, sent_at, attempts, due_at, missing, quarantined
-    FROM outbox";
+/// Selects entries. A database that the daemon has not migrated yet, as before its restart after an update, knows no receipts.
+fn entries(db: &Connection) -> Result<&'static str, StoreError> {
+    Ok(match schema::version(db)? >= schema::WITH_RECEIPTS {
+        true => {
+            "SELECT seq, case_id, topic, sha256, payload, revision, queued_at, unheard, sent_at, attempts, due_at, missing, quarantined
+             FROM outbox"
+        }
+        false => {
+            "SELECT seq, case_id, topic, sha256, payload, 1 AS revision, queued_at, unheard, NULL AS sent_at, 0 AS attempts, NULL AS due_at,
+                    0 AS missing, quarantined
+             FROM outbox"
+        }
+    })
+}
 
 impl OutboxKind {
     fn from_row(row: &Row<'_>) -> Result<Self, StoreError> {
@@ -203,8 +217,7 @@ impl OutboxEntry {
 }
 
 /// Row `?1`, and with a case record the pictures that were sent before it without a subscriber.
-pub(super) const WITH_UNHEARD: &str =
-    "seq = ?1 OR (unheard = 1 AND seq < ?1 AND case_id = (SELECT case_id FROM outbox WHERE seq = ?1 AND kind = 'case'))";
+pub(super) const WITH_UNHEARD: &str = "seq = ?1 OR (unheard = 1 AND seq < ?1 AND case_id = (SELECT case_id FROM outbox WHERE seq = ?1 AND kind = 'case'))";
 
 /// A message to be queued.
 pub(super) struct NewMessage<'a> {
@@ -257,14 +270,18 @@ pub(super) fn clear(t: &Transaction<'_>, case: &str) -> Result<(), StoreError> {
 impl Store {
     /// Counts the rows of the outbox.
     pub fn outbox_depth(&self) -> Result<OutboxDepth, StoreError> {
-        let mut query = self.db.prepare_cached(
-            "SELECT count(*) FILTER (WHERE quarantined IS NULL AND sent_at IS NULL AND missing = 0),
+        let select = match schema::version(&self.db)? >= schema::WITH_RECEIPTS {
+            true => {
+                "SELECT count(*) FILTER (WHERE quarantined IS NULL AND sent_at IS NULL AND missing = 0),
                     count(*) FILTER (WHERE quarantined IS NULL AND sent_at IS NOT NULL AND missing = 0),
                     count(*) FILTER (WHERE quarantined IS NULL AND missing = 1),
                     count(quarantined),
                     min(queued_at) FILTER (WHERE quarantined IS NULL AND sent_at IS NOT NULL)
-             FROM outbox",
-        )?;
+             FROM outbox"
+            }
+            false => "SELECT count(*) FILTER (WHERE quarantined IS NULL), 0, 0, count(quarantined), NULL FROM outbox",
+        };
+        let mut query = self.db.prepare_cached(select)?;
         Ok(query.query_row([], |r| {
             Ok(OutboxDepth {
                 waiting: r.get(0)?,
@@ -285,7 +302,10 @@ impl Store {
     pub fn outbox_rejected(&self) -> Result<Option<OutboxEntry>, StoreError> {
         let newest = row::first(
             &self.db,
-            &format!("{ENTRIES} WHERE quarantined IS NOT NULL ORDER BY seq DESC LIMIT 1"),
+            &format!(
+                "{} WHERE quarantined IS NOT NULL ORDER BY seq DESC LIMIT 1",
+                entries(&self.db)?
+            ),
             [],
             OutboxEntry::from_row,
         )?;
@@ -332,7 +352,10 @@ impl Store {
     pub fn outbox_entries(&self, quarantined: bool, limit: u32) -> Result<Vec<OutboxEntry>, StoreError> {
         row::all(
             &self.db,
-            &format!("{ENTRIES} WHERE quarantined IS NOT NULL OR NOT ?1 ORDER BY seq LIMIT ?2"),
+            &format!(
+                "{} WHERE quarantined IS NOT NULL OR NOT ?1 ORDER BY seq LIMIT ?2",
+                entries(&self.db)?
+            ),
             params![quarantined, limit],
             OutboxEntry::from_row,
         )
@@ -345,7 +368,7 @@ impl Store {
     pub fn outbox_entry(&self, seq: i64) -> Result<Option<OutboxEntry>, StoreError> {
         row::first(
             &self.db,
-            &format!("{ENTRIES} WHERE seq = ?1"),
+            &format!("{} WHERE seq = ?1", entries(&self.db)?),
             [seq],
             OutboxEntry::from_row,
         )

@@ -135,7 +135,10 @@ impl Store {
                 match evidence_file::path(&dir, sha256).is_file() {
                     true if is_ours => missing.push(sha256.as_str()),
                     // It will never come; the platform has the rest.
-                    false if is_ours => error!(case, sha256, "The platform lacks a picture that this box does not keep any more"),
+                    false if is_ours => error!(
+                        case,
+                        sha256, "The platform lacks a picture that this box does not keep any more"
+                    ),
                     _ => {}
                 }
             }
@@ -143,7 +146,9 @@ impl Store {
                 true => received(t, receipt, now).map(|messages| ReceiptOutcome::Received { messages }),
                 false => {
                     resend_missing(t, receipt, &missing, form, now)?;
-                    Ok(ReceiptOutcome::Missing { pictures: missing.len() })
+                    Ok(ReceiptOutcome::Missing {
+                        pictures: missing.len(),
+                    })
                 }
             }
         })?;
@@ -205,7 +210,9 @@ impl Store {
                 let found = row::first(t, "SELECT revision, record FROM cases WHERE id = ?1", [&case], |row| {
                     Ok((row.get::<_, u32>("revision")?, row.get::<_, String>("record")?))
                 })?;
-                let Some((revision, record)) = found else { return Ok((0, 0)) };
+                let Some((revision, record)) = found else {
+                    return Ok((0, 0));
+                };
                 let all = row::texts(t, "SELECT DISTINCT sha256 FROM evidence WHERE case_id = ?1", [&case])?;
                 let (kept, gone): (Vec<_>, Vec<_>) = all
                     .iter()
@@ -214,7 +221,10 @@ impl Store {
                     queue_picture(t, (&case, revision), sha256, form, now)?;
                 }
                 cases::queue_record(t, (&case, revision), &record, form, now)?;
-                t.execute("UPDATE cases SET received_revision = NULL, received_at = NULL WHERE id = ?1", [&case])?;
+                t.execute(
+                    "UPDATE cases SET received_revision = NULL, received_at = NULL WHERE id = ?1",
+                    [&case],
+                )?;
                 Ok((kept.len(), gone.len()))
             })?;
             resent.cases += 1;
@@ -304,7 +314,10 @@ fn resend_missing(
     }
     if is_behind {
         // The record goes behind its pictures.
-        t.execute("DELETE FROM outbox WHERE case_id = ?1 AND kind = 'case' AND sent_at IS NOT NULL", [case])?;
+        t.execute(
+            "DELETE FROM outbox WHERE case_id = ?1 AND kind = 'case' AND sent_at IS NOT NULL",
+            [case],
+        )?;
     }
     // A later revision than the receipt's gets one of its own.
     let is_queued = t

@@ -204,6 +204,8 @@ pub(super) const WITH_HELD_BACK: u32 = 5;
 pub(super) const WITH_EVENTS: u32 = 5;
 /// First schema version with the table `reviews`.
 pub(super) const WITH_REVIEWS: u32 = 6;
+/// First schema version whose outbox knows receipts.
+pub(super) const WITH_RECEIPTS: u32 = 7;
 
 /// Schema version of an open database.
 pub(super) fn version(db: &Connection) -> rusqlite::Result<u32> {

@@ -252,7 +252,10 @@ impl Connection {
         match (self.client.send(online), replies, claims, receipts) {
             (Ok(_), Ok(replies), Ok(claims), Ok(receipts)) => {
                 let all = futures::future::join3(replies, claims, receipts);
-                self.subscribing = Some(all.map(|(replies, claims, receipts)| [replies, claims, receipts]).boxed());
+                self.subscribing = Some(
+                    all.map(|(replies, claims, receipts)| [replies, claims, receipts])
+                        .boxed(),
+                );
             }
             (status, replies, claims, receipts) => error!(
                 status = ?status.err(),

@@ -42,7 +42,9 @@ pub(super) struct PendingRow {
 impl Connection {
     /// Publishes the oldest rows that may be sent, up to the in-flight window.
     pub(super) fn fill(&mut self, session: &mut Session) -> Result<(), StoreError> {
-        let rows = session.store.outbox_next(self.sender.rows_to_read(), Timestamp::now())?;
+        let rows = session
+            .store
+            .outbox_next(self.sender.rows_to_read(), Timestamp::now())?;
         let mut candidates = self.sender.candidates(rows, &mut session.poison);
         while let Some(row) = self.sender.next(&mut candidates) {
             self.send(session, row)?;
