@@ -25,5 +25,7 @@ pub(crate) fn link_settings(node: &NodeId, broker: &Broker, zone: &TimeZone, lar
         zone: zone.clone(),
         largest_payload,
         installation: None,
+        receipts: broker.receipts,
+        template: broker.template.clone(),
     }
 }

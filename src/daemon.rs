@@ -70,7 +70,7 @@ use gridwatch_contract::{
 };
 use gridwatch_engine::{CameraId, NodeId};
 use gridwatch_link::{LinkHandle, LinkState};
-use gridwatch_store::{Store, StoreError};
+use gridwatch_store::{OutboxDepth, Store, StoreError};
 
 /// Figures for a progress line.
 #[derive(Debug, Clone, Copy, Default)]
@@ -154,7 +154,7 @@ impl Daemon {
             cameras_live: cameras.iter().filter(|c| c.slot.state().is_receiving()).count(),
             looks: cameras.iter().map(|c| c.looked.looks.load(Ordering::Relaxed)).sum(),
             pinned: self.shared.pinned.load(Ordering::Relaxed) as usize,
-            outbox: self.shared.outbox_depth(),
+            outbox: self.shared.outbox_depth().waiting.into(),
         }
     }
 
@@ -246,7 +246,8 @@ impl Daemon {
             at: When::new(now, &config.timezone),
             clock: clock::read().ok().map(ClockHealth::new),
             chain: self.shared.chain_head(&config.node, now),
-            outbox_depth: self.shared.outbox_depth(),
+            outbox_depth: self.shared.outbox_depth().waiting.into(),
+            awaiting_receipt: Some(self.shared.outbox_depth().awaiting_receipt()).filter(|messages| *messages > 0),
             held_back: self.shared.held_back(),
             cameras: self.shared.looks.cameras().cameras.iter().map(camera).collect(),
         }
@@ -377,13 +378,15 @@ impl Shared {
             waiting: depth.waiting,
             quarantined: depth.quarantined,
             rejected: is_any.then(|| store.outbox_rejected().ok().flatten()).flatten(),
+            awaiting_receipt: depth.awaiting_receipt(),
+            unreceived_since: depth.unreceived_since,
         }
     }
 
-    fn outbox_depth(&self) -> u64 {
+    fn outbox_depth(&self) -> OutboxDepth {
         let store = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
         // The core reports a store that cannot be read.
-        store.outbox_depth().map_or(0, |depth| depth.waiting.into())
+        store.outbox_depth().unwrap_or_default()
     }
 
     /// The cases that are held back for other boxes, for the health message.

@@ -304,6 +304,12 @@ fn describe() {
         "1 while the configuration files were changed and have faults, so that the configuration before is in force"
     );
     describe_gauge!(OUTBOX_DEPTH, "Messages waiting in the outbox");
+    describe_gauge!(OUTBOX_MESSAGES, "Messages in the outbox, by how far they have come");
+    describe_gauge!(
+        OUTBOX_UNRECEIVED_SECONDS,
+        "Age of the oldest message that the broker acknowledged and the platform gave no receipt for"
+    );
+    describe_counter!(RECEIPTS, "Receipts of the platform, by result");
     describe_gauge!(
         OUTBOX_QUARANTINED,
         "Messages in quarantine, which are not sent until an operator releases them"

@@ -5,14 +5,15 @@ use std::{
     process::ExitCode,
 };
 
-use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
-use super::{Failure, options::StateArgs, terminal, written_to_stdout};
-use gridwatch_base::{
-    error::Class,
-    text::{counted, printable},
+use super::{
+    Failure,
+    options::{Point, StateArgs, point},
+    terminal, written_to_stdout,
 };
+use gridwatch_base::text::{counted, printable};
 use gridwatch_contract::When;
 use gridwatch_custody::chain::{ActResult, AuditedLine, CustodyEvent, Details};
 use gridwatch_store::{Store, StoreError};
@@ -49,39 +50,6 @@ pub struct AuditArgs {
     json: bool,
     #[command(flatten)]
     state: StateArgs,
-}
-
-/// A day, which begins when it does in the city, or a time.
-#[derive(Debug, Clone, Copy)]
-enum Point {
-    Day(Date),
-    Time(Timestamp),
-}
-
-fn point(text: &str) -> Result<Point, String> {
-    // A time is a date, too, to the parser of dates.
-    if let Ok(time) = text.parse() {
-        return Ok(Point::Time(time));
-    }
-    match text.contains('T') {
-        true => Err("expected a time with its offset from UTC, such as 2026-05-01T08:30:00+08:00".into()),
-        false => text
-            .parse()
-            .map(Point::Day)
-            .map_err(|_| "expected a day such as 2026-05-01, or a time such as 2026-05-01T08:30:00+08:00".into()),
-    }
-}
-
-impl Point {
-    fn timestamp(self, zone: &TimeZone) -> Result<Timestamp, Failure> {
-        match self {
-            Self::Time(time) => Ok(time),
-            Self::Day(day) => day
-                .to_zoned(zone.clone())
-                .map(|begin| begin.timestamp())
-                .map_err(|e| Failure::new(Class::Config, format!("{day}: {e}"))),
-        }
-    }
 }
 
 /// An act, as printed with `--json`.

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use jiff::tz::TimeZone;
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 use super::Failure;
 use gridwatch_base::error::Class;
 use gridwatch_config as config;
-use gridwatch_config::{Config, Faults};
-use gridwatch_contract::Language;
+use gridwatch_config::{Config, Draft, Faults};
+use gridwatch_contract::{Form, Language, Topics};
 use gridwatch_custody::keys::{KeyRing, OriginalsKey};
 use gridwatch_store::{Filter, Store, StoreError};
 
@@ -49,6 +49,7 @@ impl StateArgs {
                 originals_key: OriginalsKey::Own,
                 dir: self.state.clone(),
                 timezone: None,
+                form: None,
             });
         };
         let draft = config::examine(path);
@@ -58,6 +59,7 @@ impl StateArgs {
                 originals_key: draft.originals_key().cloned().unwrap_or_default(),
                 dir: dir.clone(),
                 timezone: draft.timezone.clone(),
+                form: form(&draft),
             }),
             None => Err(Faults(draft.faults)),
         }
@@ -73,9 +75,24 @@ pub(super) struct BoxState {
     pub(super) originals_key: OriginalsKey,
     /// The configured time zone; `None` if no configuration was given, or it states none.
     timezone: Option<TimeZone>,
+    /// How messages are published; `None` if no configuration was given, or it has faults there.
+    form: Option<Form>,
 }
 
 impl BoxState {
+    /// How messages are published.
+    ///
+    /// # Errors
+    /// No configuration was given, or it does not say.
+    pub(super) fn form(&self) -> Result<Form, Failure> {
+        self.form.clone().ok_or_else(|| {
+            Failure::new(
+                Class::Config,
+                "the topics are not known; use --config FILE, with a valid [node] and [broker]",
+            )
+        })
+    }
+
     /// The zone in which to print the times in `store`: the configured one, else the UTC offset of the newest case.
     pub(super) fn zone(&self, store: &Store) -> Result<TimeZone, StoreError> {
         if let Some(zone) = &self.timezone {
@@ -86,6 +103,16 @@ impl BoxState {
             .first()
             .map_or(TimeZone::UTC, |case| TimeZone::fixed(case.confirmed_at.offset())))
     }
+}
+
+/// How the box of a configuration publishes messages; `None` if its id or broker is missing or faulty.
+fn form(draft: &Draft) -> Option<Form> {
+    let (node, broker) = (draft.node.as_ref()?, draft.broker.as_ref()?);
+    Some(Form {
+        topics: Topics::new(&broker.topic_prefix, node),
+        template: broker.template.clone(),
+        shares_sites: None,
+    })
 }
 
 /// The configuration of a command whose subcommands do not all need one.
@@ -131,6 +158,41 @@ impl RuntimeArgs {
     /// Loads ONNX Runtime.
     pub(super) fn load(&self) -> Result<gridwatch_model::Runtime, gridwatch_model::ModelError> {
         Ok(gridwatch_model::runtime::init(self.onnxruntime.as_deref())?)
+    }
+}
+
+/// A day, which begins when it does in the city, or a time.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Point {
+    Day(Date),
+    Time(Timestamp),
+}
+
+/// Parses a day or a time.
+pub(super) fn point(text: &str) -> Result<Point, String> {
+    // A time is a date, too, to the parser of dates.
+    if let Ok(time) = text.parse() {
+        return Ok(Point::Time(time));
+    }
+    match text.contains('T') {
+        true => Err("expected a time with its offset from UTC, such as 2026-05-01T08:30:00+08:00".into()),
+        false => text
+            .parse()
+            .map(Point::Day)
+            .map_err(|_| "expected a day such as 2026-05-01, or a time such as 2026-05-01T08:30:00+08:00".into()),
+    }
+}
+
+impl Point {
+    /// The time; of a day, its beginning in `zone`.
+    pub(super) fn timestamp(self, zone: &TimeZone) -> Result<Timestamp, Failure> {
+        match self {
+            Self::Time(time) => Ok(time),
+            Self::Day(day) => day
+                .to_zoned(zone.clone())
+                .map(|begin| begin.timestamp())
+                .map_err(|e| Failure::new(Class::Config, format!("{day}: {e}"))),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! `gridwatch outbox`: inspects and retries messages that the broker has not acknowledged. Works while the daemon runs.
+//! `gridwatch outbox`: inspects and retries messages that the platform may not have. Works while the daemon runs.
 
 use std::{
     fs,
@@ -7,21 +7,27 @@ use std::{
     process::ExitCode,
 };
 
-use jiff::tz::TimeZone;
+use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
-use super::{Failure, audited::audited, options::StateArgs, terminal, written_to_stdout};
+use super::{
+    Failure,
+    audited::audited,
+    options::{Point, StateArgs, point},
+    terminal, written_to_stdout,
+};
 use crate::audit::Act;
 use gridwatch_base::{
     error::Class,
     text::{counted, printable},
 };
 use gridwatch_contract::When;
-use gridwatch_store::{OutboxEntry, OutboxKind, Store, evidence_file};
+use gridwatch_store::{OutboxEntry, OutboxKind, OutboxState, Store, evidence_file};
 
 /// Inspect the outbox and retry rejected messages.
 ///
-/// A message leaves the outbox when the broker acknowledges it. If the broker rejects a message permanently, it and all other
+/// A message leaves the outbox when the broker acknowledges it, or, if the platform gives receipts, with its receipt; until then the record of a case is
+/// sent again, later and later. If the broker rejects a message permanently, it and all other
 /// messages of its case are quarantined until you fix the cause and run `gridwatch outbox retry`. Works while the daemon runs. `list`
 /// prints times in the city's time zone, or in UTC as JSON; all but `retry` work without write access.
 #[derive(Debug, clap::Args)]
@@ -29,6 +35,7 @@ use gridwatch_store::{OutboxEntry, OutboxKind, Store, evidence_file};
   gridwatch outbox list --config /etc/gridwatch/edge.toml
   gridwatch outbox list --quarantined --json | jq -r .quarantined
   gridwatch outbox retry
+  gridwatch outbox resend --since 2026-05-01      the platform was restored from a backup
   gridwatch outbox export --out /media/usb        carry the messages to the platform by hand")]
 pub struct OutboxArgs {
     #[command(subcommand)]
@@ -62,6 +69,15 @@ enum Command {
     Retry {
         /// Only the messages of this case.
         case: Option<String>,
+    },
+    /// Send cases again that the platform has lost, such as after it was restored from a backup.
+    ///
+    /// Queues every case that changed since then, with its pictures; what the platform has already, it recognises by case id and revision.
+    /// Pictures that are not kept any more are left out and counted. A running daemon picks the messages up within 15 s.
+    Resend {
+        /// A day (from its beginning, in the city's time zone) or a time such as 2026-05-01T08:00:00+08:00.
+        #[arg(long, value_name = "TIME", value_parser = point)]
+        since: Point,
     },
     /// Write every queued message to a folder.
     ///
@@ -122,6 +138,36 @@ pub fn run(args: &OutboxArgs) -> Result<ExitCode, Failure> {
                 ),
             }
         }
+        Command::Resend { since } => {
+            let resent = audited(dir, Act::new("outbox resend"), |act| {
+                let form = located.form()?;
+                let mut store = Store::open_unlocked(dir)?;
+                let since = since.timestamp(&located.zone(&store)?)?;
+                act.add("since", since);
+                let resent = store.outbox_resend(since, &form, Timestamp::now())?;
+                act.add("cases", resent.cases);
+                Ok::<_, Failure>(resent)
+            })?;
+            match args.json {
+                true => writeln!(
+                    out,
+                    "{}",
+                    serde_json::json!({"cases": resent.cases, "pictures": resent.pictures, "gone": resent.gone})
+                ),
+                false => {
+                    let gone = match resent.gone {
+                        0 => String::new(),
+                        gone => format!("; {} not kept any more", counted(gone, "picture is", "pictures are")),
+                    };
+                    writeln!(
+                        out,
+                        "{} with {} queued again{gone}.",
+                        counted(resent.cases, "case", "cases"),
+                        counted(resent.pictures, "picture", "pictures")
+                    )
+                }
+            }
+        }
         Command::Export { out: folder } => {
             let act = Act::new("outbox export").with_path("out", folder);
             let written = audited(dir, act, |act| {
@@ -169,10 +215,25 @@ fn list(out: &mut impl Write, entries: &[OutboxEntry], zone: &TimeZone, json: bo
         "NUMBER", "QUEUED", "KIND", "CASE"
     )?;
     for entry in entries {
-        let state = match (&entry.quarantined, entry.unheard) {
-            (Some(reason), _) => format!("quarantined: {}", printable(reason)),
-            (None, true) => "sent, no subscriber".into(),
-            (None, false) => "queued".into(),
+        let again = || match entry.due_at {
+            Some(due) => format!(", again at {}", When::new(due, zone)),
+            None => String::new(),
+        };
+        let state = match entry.state() {
+            OutboxState::Quarantined => {
+                format!(
+                    "quarantined: {}",
+                    printable(entry.quarantined.as_deref().unwrap_or_default())
+                )
+            }
+            OutboxState::Missing => format!("the platform lacks it{}", again()),
+            OutboxState::Sent => format!(
+                "sent {}, no receipt{}",
+                counted(entry.attempts as usize, "time", "times"),
+                again()
+            ),
+            OutboxState::Queued if entry.unheard => "sent, no subscriber".into(),
+            OutboxState::Queued => "queued".into(),
         };
         writeln!(
             out,

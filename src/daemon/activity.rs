@@ -60,6 +60,9 @@ impl Activity {
             counted(open, "open case", "open cases"),
             counted(outbox.waiting, "message", "messages")
         );
+        if outbox.awaiting_receipt() > 0 {
+            line += &format!(", {} without a receipt of the platform", outbox.awaiting_receipt());
+        }
         if outbox.quarantined > 0 {
             line += &format!(", {} in quarantine", counted(outbox.quarantined, "message", "messages"));
         }
@@ -89,7 +92,11 @@ mod tests {
     use jiff::{Timestamp, ToSpan};
 
     fn depth(waiting: u32, quarantined: u32) -> OutboxDepth {
-        OutboxDepth { waiting, quarantined }
+        OutboxDepth {
+            waiting,
+            quarantined,
+            ..OutboxDepth::default()
+        }
     }
 
     #[test]

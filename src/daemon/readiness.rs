@@ -18,6 +18,9 @@ const BROKER_GRACE: Duration = Duration::from_secs(60);
 /// A broker that acknowledges nothing for this long, while messages wait for it, is not publishing them.
 const ACK_GRACE: Duration = Duration::from_secs(60);
 
+/// A platform that gives no receipt for this long, although the broker took the case, does not have it.
+const RECEIPT_GRACE: Duration = Duration::from_mins(15);
+
 /// A camera counts if it had a clear look within this many look periods, or within [`MIN_SIGHT`].
 const SIGHT_PERIODS: u32 = 5;
 const MIN_SIGHT: Duration = Duration::from_secs(120);
@@ -122,6 +125,10 @@ pub(super) struct OutboxSight {
     pub(super) quarantined: u32,
     /// The newest quarantined message, if none after it was delivered.
     pub(super) rejected: Option<OutboxEntry>,
+    /// Messages that the broker acknowledged and the platform has given no receipt for.
+    pub(super) awaiting_receipt: u64,
+    /// When the oldest of these was queued.
+    pub(super) unreceived_since: Option<Timestamp>,
 }
 
 /// What stands against publishing to the broker at `address`.
@@ -156,6 +163,15 @@ pub(super) fn broker_blocker(
             address,
             why = rejected.quarantined.as_deref().unwrap_or_default(),
             count = messages(outbox.quarantined)
+        ));
+    }
+    let is_unreceived = |since: &Timestamp| now.duration_since(*since).unsigned_abs() > RECEIPT_GRACE;
+    if let Some(since) = outbox.unreceived_since.filter(is_unreceived) {
+        return Some(message!(
+            "{address}: the broker takes the cases, but the platform has given no receipt since {since}; {count} without one; check that the platform runs and may read and write its topics",
+            address,
+            since = shown(since, zone),
+            count = messages(u32::try_from(outbox.awaiting_receipt).unwrap_or(u32::MAX))
         ));
     }
     let is_overdue = |since: &Timestamp| now.duration_since(*since).unsigned_abs() > ACK_GRACE;
@@ -332,10 +348,16 @@ mod tests {
                 case_id: "case-1".into(),
                 kind: gridwatch_store::OutboxKind::Case { json: "{}".into() },
                 topic: "gridwatch/v1/box-7/case".into(),
+                revision: 1,
                 queued_at: at(0),
                 unheard: false,
+                sent_at: None,
+                attempts: 0,
+                due_at: None,
+                missing: false,
                 quarantined: Some("gridwatch/v1/box-7/case: not authorised".into()),
             }),
+            ..none()
         };
         assert_eq!(
             broker_blocker(&link, &outbox, "mqtt:1883", &zone(), at(0)).unwrap(),

@@ -97,6 +97,7 @@ const RECORDED: [(&str, &[&str]); 29] = [
     ("model shadow", &["garbage_nano_416@9.9.9", "--config", "CONFIG"]),
     ("reload", &["--config", "CONFIG", "--state", "STATE"]),
     ("outbox export", &["--out", "OUT/outbox", "--state", "STATE"]),
+    ("outbox resend", &["--since", "2026-05-01", "--config", "CONFIG"]),
     ("outbox retry", &["CASE", "--state", "STATE"]),
     (
         "signs record",

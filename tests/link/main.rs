@@ -34,6 +34,7 @@ mod acknowledgements;
 mod delivery;
 mod duplicate;
 mod probe;
+mod receipts;
 mod rejections;
 mod replies;
 mod secured;

@@ -65,6 +65,7 @@ async fn health_is_published_while_connected(protocol: Protocol) {
             .unwrap()
             .map(|(head, signature)| SignedChainHead { head, signature }),
         held_back: Vec::new(),
+        awaiting_receipt: None,
         outbox_depth: 0,
         cameras: Vec::new(),
     };

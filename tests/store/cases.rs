@@ -46,14 +46,14 @@ fn pictures_are_sent_before_the_case_record() {
     let mut store = Store::open(dir.path()).unwrap();
     let id = file(&mut store, 1);
     for _ in 0..3 {
-        let rows = store.outbox_next(10).unwrap();
+        let rows = store.outbox_next(10, filing::at(9999)).unwrap();
         assert!(
             rows.iter().all(|r| matches!(r.kind, OutboxKind::Evidence { .. })),
             "{rows:?}"
         );
         store.outbox_acknowledged(rows[0].seq, filing::at(9999)).unwrap();
     }
-    let rows = store.outbox_next(10).unwrap();
+    let rows = store.outbox_next(10, filing::at(9999)).unwrap();
     let [row] = &rows[..] else { panic!("{rows:?}") };
     let OutboxKind::Case { json } = &row.kind else {
         panic!("{row:?}")
@@ -125,7 +125,7 @@ fn a_withdrawal_is_sent() {
     let mut store = Store::open(dir.path()).unwrap();
     let id = file(&mut store, 1);
     for _ in 0..4 {
-        let seq = store.outbox_next(1).unwrap()[0].seq;
+        let seq = store.outbox_next(1, filing::at(9999)).unwrap()[0].seq;
         store.outbox_acknowledged(seq, filing::at(9999)).unwrap();
     }
     let number = store
@@ -135,7 +135,7 @@ fn a_withdrawal_is_sent() {
         )
         .unwrap();
     assert_eq!(number, 2);
-    let rows = store.outbox_next(10).unwrap();
+    let rows = store.outbox_next(10, filing::at(9999)).unwrap();
     let [row] = &rows[..] else { panic!("{rows:?}") };
     let OutboxKind::Case { json } = &row.kind else {
         panic!("{row:?}")

@@ -8,5 +8,6 @@ mod cases;
 mod damage;
 mod history;
 mod outbox_order;
+mod receipts;
 mod recovery;
 mod reviews;

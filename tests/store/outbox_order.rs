@@ -73,7 +73,7 @@ proptest! {
                     model.quarantined.clear();
                 }
                 Step::Answer(which, answer) => {
-                    let rows = store.outbox_next(1000).unwrap();
+                    let rows = store.outbox_next(1000, filing::at(9999)).unwrap();
                     for row in &rows {
                         prop_assert!(!model.quarantined.contains(&row.case_id), "a quarantined case is not offered");
                         prop_assert!(!model.cases.contains(&row.case_id), "a delivered case is not offered");
@@ -119,7 +119,7 @@ proptest! {
         // A broker that accepts everything empties it in the end.
         store.outbox_release(None).unwrap();
         store.outbox_resend_unheard().unwrap();
-        while let Some(row) = store.outbox_next(1).unwrap().into_iter().next() {
+        while let Some(row) = store.outbox_next(1, filing::at(9999)).unwrap().into_iter().next() {
             store.outbox_acknowledged(row.seq, filing::at(9999)).unwrap();
         }
         prop_assert_eq!(store.outbox_depth().unwrap(), Default::default());

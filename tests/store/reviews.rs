@@ -147,6 +147,7 @@ fn a_database_of_an_older_version_has_no_reviews_and_takes_none() {
     let id = file(&mut store, 1);
     drop(store);
     let db = Connection::open(dir.path().join("gridwatch.db")).unwrap();
+    db.execute_batch(crate::filing::WITHOUT_RECEIPTS).unwrap();
     db.execute_batch("DROP TABLE reviews; PRAGMA user_version = 5").unwrap();
     drop(db);
     let store = Store::open_read_only(dir.path()).unwrap();

@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 
 use gridwatch_contract::{EvidenceItem, EvidenceRole, Form, When};
 use gridwatch_engine::CaseState;
-use gridwatch_link::{IncomingReply, Link, LinkHandle, Protocol, Settings};
+use gridwatch_link::{IncomingReply, Link, LinkHandle, Protocol, Receipts, Settings};
 use gridwatch_store::{Revision, Store, evidence_file};
 use tokio::sync::mpsc;
 
@@ -13,6 +13,21 @@ use tokio::sync::mpsc;
 mod case_fixture;
 
 pub use case_fixture::*;
+
+/// Makes a database one of schema version 6, without receipts.
+pub const WITHOUT_RECEIPTS: &str = "
+DROP INDEX outbox_unsent;
+DROP INDEX outbox_due;
+ALTER TABLE outbox DROP COLUMN revision;
+ALTER TABLE outbox DROP COLUMN attempts;
+ALTER TABLE outbox DROP COLUMN sent_at;
+ALTER TABLE outbox DROP COLUMN due_at;
+ALTER TABLE outbox DROP COLUMN missing;
+ALTER TABLE sent DROP COLUMN revision;
+ALTER TABLE cases DROP COLUMN received_revision;
+ALTER TABLE cases DROP COLUMN received_at;
+PRAGMA user_version = 6;
+";
 
 /// Writes three different pictures of the `n`th case below `dir`.
 pub fn pictures(dir: &Path, n: u32) -> Vec<EvidenceItem> {
@@ -74,6 +89,8 @@ pub fn settings(port: u16) -> Settings {
         zone: zone(),
         largest_payload: 0,
         installation: None,
+        receipts: Receipts::Auto,
+        template: None,
     }
 }
 

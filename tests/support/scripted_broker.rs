@@ -106,7 +106,7 @@ impl ScriptedSession {
                     self.acknowledge(&p, PubAckReason::Success).await
                 }
                 Packet::Publish(p) => return Some(p),
-                Packet::Subscribe(s) => self.grant(s.pkid).await,
+                Packet::Subscribe(s) => self.grant(s.pkid, s.filters.len()).await,
                 Packet::PingReq => {
                     self.send(Packet::PingResp).await;
                     return None;
@@ -116,14 +116,14 @@ impl ScriptedSession {
         }
     }
 
-    async fn grant(&mut self, pkid: u16) {
+    async fn grant(&mut self, pkid: u16, filters: usize) {
         let code = match self.denies_subscriptions {
             true => SubscribeReasonCode::NotAuthorized,
             false => SubscribeReasonCode::Success(self.granted),
         };
         let answer = SubAck {
             pkid,
-            return_codes: vec![code],
+            return_codes: vec![code; filters],
             properties: None,
         };
         self.send(Packet::SubAck(answer)).await;
@@ -136,7 +136,7 @@ impl ScriptedSession {
                 Packet::Publish(p) if p.topic.ends_with(b"/status") => {
                     self.acknowledge(&p, PubAckReason::Success).await;
                 }
-                Packet::Subscribe(s) => self.grant(s.pkid).await,
+                Packet::Subscribe(s) => self.grant(s.pkid, s.filters.len()).await,
                 Packet::PingReq => self.send(Packet::PingResp).await,
                 Packet::Disconnect(_) => return,
                 other => panic!("unexpected packet: {other:?}"),

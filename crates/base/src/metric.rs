@@ -81,6 +81,11 @@ pub const LINK_PROBLEM: &str = "gridwatch_link_problem";
 pub const OUTBOX_DEPTH: &str = "gridwatch_outbox_depth";
 /// Gauge: outbox messages in quarantine, waiting for an operator.
 pub const OUTBOX_QUARANTINED: &str = "gridwatch_outbox_quarantined";
+/// Gauge: outbox messages by `state`: `queued`, `sent` (the broker acknowledged it, the platform gave no receipt yet), `missing` (a picture that
+/// the platform does not have) and `quarantined`.
+pub const OUTBOX_MESSAGES: &str = "gridwatch_outbox_messages";
+/// Gauge: age in seconds of the oldest message that the broker acknowledged and the platform gave no receipt for; 0 if there is none.
+pub const OUTBOX_UNRECEIVED_SECONDS: &str = "gridwatch_outbox_unreceived_seconds";
 /// Counter: outcomes of published outbox messages. Labels: `kind` (`case`, `evidence`) and `result` (`delivered`, `unheard`,
 /// `refused`, `busy`, `lost`).
 pub const PUBLISHES: &str = "gridwatch_publish_total";
@@ -89,6 +94,9 @@ pub const PUBLISH_SECONDS: &str = "gridwatch_publish_seconds";
 /// Counter: messages received on the reply topic. Label: `result` (`committed`, `not_committed`, `flood`, `limited`, or why
 /// the message was rejected).
 pub const REPLIES: &str = "gridwatch_replies_total";
+/// Counter: receipts and announcements of the platform. Label: `result` (`received`, `repeated`, `missing`, `limited`, `unknown_case`,
+/// `unknown_revision`, or why the message was rejected).
+pub const RECEIPTS: &str = "gridwatch_receipts_total";
 /// Counter: messages received on topics that the box does not subscribe to, as after `broker.share_sites` was switched off.
 pub const MESSAGES_IGNORED: &str = "gridwatch_messages_ignored_total";
 /// Counter: messages whose payload was skipped because they were too large.

@@ -56,7 +56,7 @@ use gridwatch_custody::{
 };
 use gridwatch_engine::{CameraId, Category, Label, NodeId, Plan, Point, RuleId};
 use gridwatch_ledger as ledger;
-use gridwatch_link::{EnrolledBoxes, Protocol, ServerTrust};
+use gridwatch_link::{EnrolledBoxes, Protocol, Receipts, ServerTrust};
 use gridwatch_model as model;
 use gridwatch_model::ocr::{Phrasebook, second_look::TextNeeded};
 use gridwatch_store::Retention;
@@ -166,6 +166,8 @@ pub struct Broker {
     pub share_sites: bool,
     /// How long the broker keeps replies for a box that is offline; whole seconds.
     pub session_expiry: Duration,
+    /// Whether a case counts as delivered only with the platform's receipt.
+    pub receipts: Receipts,
     /// Template for the city's own case format; `None` for the format of the contract.
     pub template: Option<Template>,
 }

@@ -4,7 +4,10 @@
 use schemars::{JsonSchema, schema_for};
 use serde_json::{Value, json};
 
-use super::{CaseRecord, ClaimMessage, HealthMessage, ReplyMessage, SCHEMA_VERSION, StatusMessage};
+use super::{
+    CONTRACT_VERSION, CaseRecord, ClaimMessage, HealthMessage, PlatformMessage, ReceiptMessage, ReplyMessage,
+    StatusMessage,
+};
 
 /// The JSON messages of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +18,10 @@ pub enum MessageType {
     Reply,
     /// [`StatusMessage`].
     Status,
+    /// [`ReceiptMessage`].
+    Receipt,
+    /// [`PlatformMessage`].
+    Platform,
     /// [`HealthMessage`].
     Health,
     /// [`ClaimMessage`].
@@ -23,7 +30,15 @@ pub enum MessageType {
 
 impl MessageType {
     /// All messages.
-    pub const ALL: [Self; 5] = [Self::Case, Self::Reply, Self::Status, Self::Health, Self::Claim];
+    pub const ALL: [Self; 7] = [
+        Self::Case,
+        Self::Receipt,
+        Self::Reply,
+        Self::Status,
+        Self::Health,
+        Self::Platform,
+        Self::Claim,
+    ];
 
     /// Name in topics and file names.
     pub fn as_str(self) -> &'static str {
@@ -32,6 +47,8 @@ impl MessageType {
             Self::Reply => "reply",
             Self::Status => "status",
             Self::Health => "health",
+            Self::Receipt => "receipt",
+            Self::Platform => "platform",
             Self::Claim => "claim",
         }
     }
@@ -48,6 +65,8 @@ impl MessageType {
             Self::Reply => text::<ReplyMessage>(),
             Self::Status => text::<StatusMessage>(),
             Self::Health => text::<HealthMessage>(),
+            Self::Receipt => text::<ReceiptMessage>(),
+            Self::Platform => text::<PlatformMessage>(),
             Self::Claim => text::<ClaimMessage>(),
         }
     }
@@ -70,7 +89,7 @@ struct Channel {
     content_type: &'static str,
 }
 
-fn channels() -> [Channel; 6] {
+fn channels() -> [Channel; 8] {
     let json_of = |message: MessageType| {
         json!({
             "schemaFormat": "application/schema+json;version=draft-2020-12",
@@ -107,6 +126,28 @@ fn channels() -> [Channel; 6] {
             false,
             json_of(MessageType::Case),
         ),
+        Channel {
+            is_sent: false,
+            ..sent(
+                "receipt",
+                "gridwatch/v1/{node}/receipt",
+                "The platform has committed a revision of a case; pictures that it does not have are sent again. Given for each revision, if the platform announces that it gives receipts.",
+                1,
+                false,
+                json_of(MessageType::Receipt),
+            )
+        },
+        Channel {
+            is_sent: false,
+            ..sent(
+                "platform",
+                "gridwatch/v1/platform",
+                "What the platform announces to all boxes, such as that it gives receipts. Nobody else may publish it.",
+                1,
+                true,
+                json_of(MessageType::Platform),
+            )
+        },
         Channel {
             is_sent: false,
             ..sent(
@@ -152,7 +193,7 @@ pub fn document() -> String {
         "asyncapi": "3.0.0",
         "info": {
             "title": "gridwatch",
-            "version": format!("{SCHEMA_VERSION}.0.0"),
+            "version": CONTRACT_VERSION,
             "description": "Messages between an edge box and a city's grid management platform over MQTT 5 or 3.1.1. docs/contract.md describes the exchange.",
             "license": {"name": "Apache-2.0"},
         },
@@ -161,7 +202,10 @@ pub fn document() -> String {
     });
     for c in channels() {
         let reference = |kind: &str, name: &str| json!({"$ref": format!("#/{kind}/{name}")});
-        let mut parameters = json!({"node": {"description": "Id of the box (node.id): letters, digits, - and _."}});
+        let mut parameters = json!({});
+        if c.address.contains("{node}") {
+            parameters["node"] = json!({"description": "Id of the box (node.id): letters, digits, - and _."});
+        }
         if c.address.contains("{sha256}") {
             parameters["sha256"] = json!({"description": "SHA-256 of the payload, 64 lower-case hex digits."});
         }

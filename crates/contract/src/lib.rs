@@ -1,16 +1,17 @@
-//! Messages between a box and the grid platform: case records, replies, status, health and claims.
+//! Messages between a box and the grid platform: case records, receipts, replies, status, health and claims.
 //!
 //! These types define version 1 of the contract: `*.schema.json` and `asyncapi.json` in `configs/schema/` are generated
 //! from them, and their doc comments become the descriptions there. `docs/contract.md` describes the exchange. Optional
 //! fields are absent when unknown, never null or empty.
 //!
 //! Receivers must ignore unknown fields: adding a field does not change the version. The box itself rejects unknown fields
-//! in replies, because a misspelt field would otherwise be an instruction silently ignored.
+//! in replies and receipts, because a misspelt field would otherwise be an instruction silently ignored.
 
 mod asyncapi;
 mod caption;
 mod claim;
 mod form;
+mod receipt;
 mod record;
 mod status;
 mod template;
@@ -26,15 +27,19 @@ pub use self::{
     asyncapi::{MessageType, document as asyncapi},
     claim::{ClaimKey, ClaimMessage, ClaimStage},
     form::Form,
+    receipt::{MAX_MISSING, PlatformMessage, ReceiptMessage},
     record::{Language, RecordContext},
     status::*,
     template::{Template, TemplateFault},
-    topics::{SiteTopics, Topics},
+    topics::{SiteTopics, Topics, platform_topic},
 };
 use gridwatch_engine::{CaseState, Finding, PlaceMethod, Reply};
 
 /// Version of the contract, raised by changes that receivers cannot ignore.
 pub const SCHEMA_VERSION: u32 = 1;
+
+/// Full version: the second number is raised by what is added, such as receipts in 1.1.
+pub const CONTRACT_VERSION: &str = "1.1.0";
 
 /// A timestamp in whole milliseconds, written in RFC 3339 with the city's UTC offset: `2026-05-01T08:00:00.25+08:00`.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -60,6 +60,9 @@ pub struct HealthMessage {
     pub chain: Option<SignedChainHead>,
     /// Messages queued for the broker.
     pub outbox_depth: u64,
+    /// Messages that the broker acknowledged and the platform has given no receipt for; absent if there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub awaiting_receipt: Option<u64>,
     /// Cases that are held back for cases of other boxes, the longest first, at most 100. A platform that has no such case of the other
     /// box knows that the other box's claim is wrong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

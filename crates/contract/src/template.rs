@@ -18,10 +18,10 @@ use serde_json::{Map, Value};
 use super::MessageType;
 
 /// A parsed template. Every path in it exists in the record's schema.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template(Node);
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Node {
     Literal(Value),
     /// A value of the record, with its type.
@@ -35,13 +35,13 @@ enum Node {
     Time(Path, String),
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Piece {
     Literal(String),
     Value(Path),
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Path {
     /// Starts at the current item of the innermost `$each` instead of the record.
     of_item: bool,

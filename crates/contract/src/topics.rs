@@ -34,6 +34,11 @@ impl Topics {
         format!("{}/reply", self.prefix)
     }
 
+    /// Platform → box: receipts.
+    pub fn receipt(&self) -> String {
+        format!("{}/receipt", self.prefix)
+    }
+
     /// Box → platform, retained: the box's status.
     pub fn status(&self) -> String {
         format!("{}/status", self.prefix)
@@ -43,6 +48,11 @@ impl Topics {
     pub fn health(&self) -> String {
         format!("{}/health", self.prefix)
     }
+}
+
+/// Platform → all boxes, retained: what the platform announces.
+pub fn platform_topic(prefix: &str) -> String {
+    format!("{prefix}/v1/platform")
 }
 
 /// Topics of claims: `PREFIX/v1/site/CELL/CATEGORY/NODE/CASE`. The node level lets a broker's ACL restrict each box to its own

@@ -14,8 +14,8 @@ use gridwatch_base::digest::sha256_hex;
 use gridwatch_contract as contract;
 use gridwatch_contract::{
     CameraHealth, CaseRecord, ClaimKey, ClaimMessage, ClaimStage, ClockHealth, EvidenceItem, EvidenceRole,
-    HealthMessage, HeldBackCase, MessageType, Presence, Purpose, ReplyMessage, SCHEMA_VERSION, SignedChainHead,
-    StatusMessage, When,
+    HealthMessage, HeldBackCase, MessageType, PlatformMessage, Presence, Purpose, ReceiptMessage, ReplyMessage,
+    SCHEMA_VERSION, SignedChainHead, StatusMessage, When,
 };
 use gridwatch_engine::{CaseState, PlaceMethod};
 use serde::{Serialize, de::DeserializeOwned};
@@ -89,7 +89,7 @@ fn the_asyncapi_document_matches_the_types_and_its_references_resolve() {
     }
     assert_eq!(
         references,
-        6 * 3 + 5 + 1,
+        8 * 3 + 7 + 1,
         "channels, operations, payloads and the reply of a case"
     );
 }
@@ -155,6 +155,40 @@ fn golden_reply_is_current_and_valid() {
         ("/at", json!("yesterday")),
     ];
     assert_golden(MessageType::Reply, &reply, &wrong);
+}
+
+#[test]
+fn golden_receipt_is_current_and_valid() {
+    let receipt = ReceiptMessage {
+        case_id: sample().case_id,
+        revision: 1,
+        missing: vec![sample().evidence[2].sha256.clone()],
+    };
+    let wrong = [
+        ("/case_id", json!(7)),
+        ("/revision", json!(0)),
+        ("/missing", json!(["abc"])),
+    ];
+    assert_golden(MessageType::Receipt, &receipt, &wrong);
+    // A misspelt member would lose pictures.
+    let misspelt = json!({"case_id": "01", "revision": 1, "mising": []});
+    assert!(serde_json::from_value::<ReceiptMessage>(misspelt).is_err());
+}
+
+#[test]
+fn golden_announcement_is_current_and_valid() {
+    let announced = PlatformMessage {
+        schema_version: SCHEMA_VERSION,
+        receipts: true,
+        name: "district platform".into(),
+        since: Some(when(0)),
+    };
+    let wrong = [
+        ("/receipts", json!("yes")),
+        ("/name", json!("")),
+        ("/since", json!("yesterday")),
+    ];
+    assert_golden(MessageType::Platform, &announced, &wrong);
 }
 
 #[test]
@@ -237,6 +271,7 @@ fn golden_health_is_current_and_valid() {
             signature: format!("{}==", "A".repeat(86)),
         }),
         outbox_depth: 3,
+        awaiting_receipt: Some(4),
         held_back: vec![HeldBackCase {
             case_id: sample().case_id,
             other_node_id: "box-02".into(),

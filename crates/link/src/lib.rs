@@ -10,6 +10,7 @@
 mod claims;
 mod limit;
 mod poison;
+mod receipt;
 mod reply;
 mod session;
 mod wire;
@@ -30,6 +31,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use self::session::{Channels, Session};
 pub use self::{
     claims::{CellOf, EnrolledBoxes},
+    receipt::Receipts,
     reply::IncomingReply,
     session::find_duplicate,
     wire::probe,
@@ -40,6 +42,7 @@ use gridwatch_base::{
     installation::Installation,
     secret::{Credentials, Zeroizing},
 };
+use gridwatch_contract::Template;
 use gridwatch_engine::{CaseId, CellCode, NodeId};
 use gridwatch_store::Store;
 
@@ -94,6 +97,11 @@ pub struct Settings {
     pub largest_payload: usize,
     /// Tells this box apart from another one with the same node id. `None` checks for no other box.
     pub installation: Option<Installation>,
+    /// Whether a message counts as delivered without the platform's receipt.
+    pub receipts: Receipts,
+    /// The platform's own format of case records ([`Form::template`](gridwatch_contract::Form::template)), in which one is queued again whose
+    /// pictures the platform lacks.
+    pub template: Option<Template>,
 }
 
 /// TLS to the broker.
@@ -226,6 +234,8 @@ pub struct LinkState {
     pub last_error: Option<String>,
     /// Why the broker denies the subscription to replies, as of the last connection.
     pub replies_denied: Option<String>,
+    /// Why the broker denies the subscription to receipts or to the platform's announcement, as of the last connection.
+    pub receipts_denied: Option<String>,
     /// While messages of the outbox await acknowledgement: when the broker last acknowledged one, or when the first was sent. A
     /// lost connection does not change it.
     pub unacknowledged_since: Option<Timestamp>,

@@ -31,7 +31,8 @@ use super::{
     wire::{Connector, Disconnect, DisconnectCause},
 };
 use gridwatch_base::{backoff::Backoff, metric};
-use gridwatch_store::Store;
+use gridwatch_contract::{Form, PlatformMessage};
+use gridwatch_store::{OutboxState, Store};
 
 /// After this long on a live connection, the broker has forwarded what it acknowledged. A broker that crashes sooner may
 /// have lost messages it acknowledged, so they are kept for re-sending until then.
@@ -65,8 +66,8 @@ impl ConnectionEnd {
 
 /// State that outlives a connection.
 pub(super) struct Session {
-    connector: Connector,
-    store: Store,
+    pub(super) connector: Connector,
+    pub(super) store: Store,
     replies: mpsc::Sender<IncomingReply>,
     health: mpsc::Receiver<String>,
     state: watch::Sender<LinkState>,
@@ -79,8 +80,14 @@ pub(super) struct Session {
     warned_no_picture_subscriber: bool,
     /// Limits replies per case.
     reply_limit: ReplyLimit,
+    /// Limits receipts per case.
+    pub(super) receipt_limit: ReplyLimit,
     /// Limits log lines about invalid messages.
-    log_limit: LogLimit,
+    pub(super) log_limit: LogLimit,
+    /// What the platform announced last.
+    pub(super) platform: Option<PlatformMessage>,
+    /// How records are queued.
+    pub(super) form: Form,
     /// Present if sites are shared with other boxes.
     sites: Option<SiteClaims>,
     duplicate: DuplicateWatch,
@@ -98,6 +105,16 @@ pub(super) struct Channels {
 
 impl Session {
     pub(super) fn new(connector: Connector, store: Store, channels: Channels, sharing: Option<SiteSharing>) -> Self {
+        // Not known: as if nothing was announced; the retained announcement follows.
+        let platform = store.platform().unwrap_or_else(|error| {
+            warn!(%error, "Cannot read what the platform announced last");
+            None
+        });
+        let form = Form {
+            topics: connector.topics.clone(),
+            template: connector.settings.template.clone(),
+            shares_sites: None,
+        };
         Self {
             sites: sharing.and_then(|sharing| SiteClaims::new(&connector, sharing)),
             connector,
@@ -111,6 +128,9 @@ impl Session {
             warned_no_picture_subscriber: false,
             duplicate: DuplicateWatch::new(),
             reply_limit: ReplyLimit::default(),
+            receipt_limit: ReplyLimit::default(),
+            platform,
+            form,
             log_limit: LogLimit::default(),
         }
     }
@@ -260,7 +280,7 @@ impl Session {
         }
     }
 
-    fn update_outbox_gauges(&self) {
+    pub(super) fn update_outbox_gauges(&self) {
         if self.sites.is_some() {
             match self.store.held_back(u32::MAX) {
                 Ok(held_back) => gauge!(metric::HELD_BACK).set(held_back.len() as f64),
@@ -271,6 +291,14 @@ impl Session {
             Ok(depth) => {
                 gauge!(metric::OUTBOX_DEPTH).set(depth.waiting as f64);
                 gauge!(metric::OUTBOX_QUARANTINED).set(depth.quarantined as f64);
+                let states = [depth.waiting, depth.sent, depth.missing, depth.quarantined];
+                for (state, messages) in OutboxState::ALL.into_iter().zip(states) {
+                    gauge!(metric::OUTBOX_MESSAGES, "state" => state.as_str()).set(f64::from(messages));
+                }
+                let age = depth
+                    .unreceived_since
+                    .map(|since| Timestamp::now().duration_since(since).as_secs_f64());
+                gauge!(metric::OUTBOX_UNRECEIVED_SECONDS).set(age.unwrap_or(0.0));
             }
             Err(e) => warn!(error = %e, "Cannot read the outbox depth"),
         }
@@ -280,10 +308,11 @@ impl Session {
     /// recently, so those rows are queued again.
     fn rewind_outbox(&mut self, is_new_session: bool) -> Result<(), gridwatch_store::StoreError> {
         let rows = match is_new_session {
-            true => self.store.outbox_resend_acknowledged()?,
+            true => self.store.outbox_resend_acknowledged(Timestamp::now())?,
             false => 0,
         };
         self.store.outbox_resend_unheard()?;
+        self.settle_without_receipts()?;
         if rows > 0 {
             info!(
                 rows,

@@ -24,8 +24,8 @@ use tokio::{
 use self::limits::Shortcoming;
 pub(super) use self::limits::{BrokerLimits, PACKET_OVERHEAD};
 use super::{LinkError, Settings};
-use crate::Protocol;
-use gridwatch_contract::{Presence, SCHEMA_VERSION, StatusMessage, Topics, When};
+use crate::{Protocol, Receipts};
+use gridwatch_contract::{Presence, SCHEMA_VERSION, StatusMessage, Topics, When, platform_topic};
 use gridwatch_custody::PublicKey;
 
 /// Replies that may be unacknowledged at once; the broker queues the rest.
@@ -45,6 +45,7 @@ const JPEG: &str = "image/jpeg";
 pub(super) struct Connector {
     pub(super) settings: Settings,
     pub(super) topics: Topics,
+    platform_topic: String,
     tls: Option<tls::TlsClientConfig>,
     /// Verifies this box's case signatures; published in the status message.
     pub(super) public_key: Option<PublicKey>,
@@ -333,6 +334,7 @@ impl Connector {
         }
         Ok(Self {
             topics: Topics::new(&settings.topic_prefix, &settings.node),
+            platform_topic: platform_topic(&settings.topic_prefix),
             tls: settings.tls.as_ref().map(tls::TlsClientConfig::load).transpose()?,
             settings,
             public_key,
@@ -350,6 +352,11 @@ impl Connector {
             Protocol::V5 => v5::connect(self, session),
             Protocol::V311 => v311::connect(self, session),
         }
+    }
+
+    /// Where the platform announces what it does.
+    pub(super) fn platform_topic(&self) -> &str {
+        &self.platform_topic
     }
 
     /// The retained status of this box's node id, read under a client id that disturbs no session; `None` if there is none.
@@ -509,7 +516,10 @@ pub async fn probe(settings: Settings) -> Result<(), LinkError> {
     let client_id = format!("{}-check-{}", connector.client_id(), std::process::id());
     let (host, port) = (connector.settings.host.clone(), connector.settings.port);
     let replies = (connector.topics.reply(), Duration::ZERO);
-    let reasons = match connector.visit(&SessionKind::Probe(client_id), Some(replies)).await {
+    let reasons = match connector
+        .visit(&SessionKind::Probe(client_id.clone()), Some(replies))
+        .await
+    {
         Ok(visit) => {
             let mut reasons = visit.limits.shortcomings(connector.settings.largest_payload);
             match visit.subscription {
@@ -521,6 +531,21 @@ pub async fn probe(settings: Settings) -> Result<(), LinkError> {
                     reasons.extend(BrokerLimits::NO_QOS1.shortcomings(0));
                 }
                 _ => {}
+            }
+            if connector.settings.receipts == Receipts::Required {
+                let announcement = Some((connector.platform_topic.clone(), RETAINED_WITHIN));
+                let session = SessionKind::Probe(format!("{client_id}-receipts"));
+                if !connector
+                    .visit(&session, announcement)
+                    .await
+                    .is_ok_and(|visit| visit.message.is_some())
+                {
+                    reasons.push(format!(
+                        "no platform announces receipts on {}, and broker.receipts is \"required\": start the platform and allow the topic in the \
+                         broker's ACL, or set broker.receipts = \"auto\"",
+                        connector.platform_topic
+                    ));
+                }
             }
             reasons
         }

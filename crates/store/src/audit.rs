@@ -115,12 +115,12 @@ impl Store {
         self.set_meta(SYSLOG, if is_on { "true" } else { "false" })
     }
 
-    fn meta(&self, key: &str) -> Result<Option<String>, StoreError> {
+    pub(super) fn meta(&self, key: &str) -> Result<Option<String>, StoreError> {
         let mut query = self.db.prepare_cached("SELECT value FROM meta WHERE key = ?1")?;
         Ok(query.query_row([key], |row| row.get(0)).optional()?)
     }
 
-    fn set_meta(&mut self, key: &str, value: &str) -> Result<(), StoreError> {
+    pub(super) fn set_meta(&mut self, key: &str, value: &str) -> Result<(), StoreError> {
         if self.meta(key)?.as_deref() == Some(value) {
             return Ok(());
         }

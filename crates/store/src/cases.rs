@@ -82,9 +82,9 @@ impl Store {
             };
             history::add(t, &entry)?;
             for item in &record.evidence {
-                add_evidence(t, dir, &record.case_id, item, form, filed_at)?;
+                add_evidence(t, dir, record, item, form, filed_at)?;
             }
-            queue_record(t, &record.case_id, &sealed, form, filed_at)?;
+            queue_record(t, (&record.case_id, record.revision), &sealed, form, filed_at)?;
             match &form.shares_sites {
                 Some(node) => claims::add(t, &case.claim(node)),
                 None => Ok(()),
@@ -153,7 +153,7 @@ impl Store {
             record.report_kind = ReportKind::VerifyReport;
             let mut ids = Vec::new();
             for item in verification_pictures(&record, after, dir) {
-                add_evidence(t, dir, &record.case_id, &item, form, answer.at)?;
+                add_evidence(t, dir, &record, &item, form, answer.at)?;
                 ids.push(item.id.clone());
                 record.evidence.push(item);
             }
@@ -183,7 +183,7 @@ impl Store {
                 reason: Some(&reason),
             };
             save_revision(t, &sealed, &site, &entry)?;
-            queue_record(t, &record.case_id, &sealed, form, at.timestamp())?;
+            queue_record(t, (&record.case_id, record.revision), &sealed, form, at.timestamp())?;
             Ok(record.revision)
         })?;
         self.outbox_notify.notify_one();
@@ -352,11 +352,12 @@ fn verification_pictures(record: &CaseRecord, after: Vec<EvidenceItem>, dir: &Pa
 fn add_evidence(
     t: &Transaction<'_>,
     dir: &Path,
-    case: &str,
+    record: &CaseRecord,
     item: &EvidenceItem,
     form: &Form,
     at: Timestamp,
 ) -> Result<(), StoreError> {
+    let case = record.case_id.as_str();
     let captured_at = row::micros(item.captured_at.timestamp());
     t.execute(
         "INSERT INTO evidence (case_id, item_id, role, sha256, bytes, captured_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -380,6 +381,7 @@ fn add_evidence(
     }
     let message = NewMessage {
         case,
+        revision: record.revision,
         topic: &form.topics.evidence(&item.sha256),
         payload: Payload::Evidence(&item.sha256),
         queued_at: at,
@@ -387,10 +389,17 @@ fn add_evidence(
     outbox::add(t, &message)
 }
 
-/// Queues a sealed record for the platform.
-fn queue_record(t: &Transaction<'_>, case: &str, sealed: &str, form: &Form, at: Timestamp) -> Result<(), StoreError> {
+/// Queues a sealed record, a revision of a case, for the platform.
+pub(super) fn queue_record(
+    t: &Transaction<'_>,
+    (case, revision): (&str, u32),
+    sealed: &str,
+    form: &Form,
+    at: Timestamp,
+) -> Result<(), StoreError> {
     let message = NewMessage {
         case,
+        revision,
         topic: &form.topics.case(),
         payload: Payload::Case(&form.payload(sealed)),
         queued_at: at,
@@ -438,7 +447,7 @@ pub(super) fn revise(
     };
     save_revision(t, &sealed, &site, &entry)?;
     if is_ours && matches!(revision.state, CaseState::Withdrawn | CaseState::Reopened) {
-        queue_record(t, id, &sealed, form, at)?;
+        queue_record(t, (id, record.revision), &sealed, form, at)?;
     }
     Ok(record.revision)
 }

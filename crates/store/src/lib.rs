@@ -22,6 +22,7 @@ mod history;
 mod location;
 mod outbox;
 mod read;
+mod receipts;
 mod recovery;
 mod retention;
 mod reviews;
@@ -53,8 +54,9 @@ pub use self::{
     claims::{ClaimRow, ClaimState, HeldBack},
     error::StoreError,
     location::{Inspection, inspect, is_state_dir},
-    outbox::{OutboxDepth, OutboxEntry, OutboxKind, OutboxRow},
+    outbox::{OutboxDepth, OutboxEntry, OutboxKind, OutboxRow, OutboxState},
     read::{CaseFile, CaseQuery, CaseSummary, CellCount, Filter, HistoryRow},
+    receipts::{ReceiptOutcome, Resent},
     recovery::{Recovered, create_missing_keys},
     retention::{Budget, Pruned, Retention},
     reviews::{Review, ReviewFilter, ReviewLabels, ReviewProgress, ReviewVerdict},

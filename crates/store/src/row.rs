@@ -88,6 +88,13 @@ pub(super) fn time(row: &Row<'_>, case: &str, column: &'static str) -> Result<Ti
     Timestamp::from_microsecond(row.get(column)?).map_err(|e| bad(case, column, &e))
 }
 
+/// Reads a time column of `case` that may be empty.
+pub(super) fn optional_time(row: &Row<'_>, case: &str, column: &'static str) -> Result<Option<Timestamp>, StoreError> {
+    let at: Option<i64> = row.get(column)?;
+    at.map(|at| Timestamp::from_microsecond(at).map_err(|e| bad(case, column, &e)))
+        .transpose()
+}
+
 /// The value of a column with a size in bytes.
 pub(super) fn size(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)

@@ -171,6 +171,25 @@ CREATE TABLE reviews (
 CREATE INDEX reviews_by_reviewer ON reviews (reviewer, at);
 CREATE INDEX reviews_unrecorded ON reviews (reviewer, at) WHERE recorded = 0;
 ",
+    "
+-- Receipts of the platform (store::receipts). If it gives them, a message stays in the outbox after the broker acknowledged it (`sent_at`,
+-- `attempts`) until the receipt of its revision, and is sent again at `due_at`. `missing`: the platform says that it does not have it.
+-- Messages of earlier versions of this program get the newest revision of their case.
+ALTER TABLE outbox ADD COLUMN revision INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE outbox ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE outbox ADD COLUMN sent_at INTEGER;
+ALTER TABLE outbox ADD COLUMN due_at INTEGER;
+ALTER TABLE outbox ADD COLUMN missing INTEGER NOT NULL DEFAULT 0;
+UPDATE outbox SET revision = coalesce((SELECT revision FROM cases WHERE id = case_id), 1);
+ALTER TABLE sent ADD COLUMN revision INTEGER NOT NULL DEFAULT 1;
+UPDATE sent SET revision = coalesce((SELECT revision FROM cases WHERE id = case_id), 1);
+CREATE INDEX outbox_unsent ON outbox (seq) WHERE sent_at IS NULL;
+CREATE INDEX outbox_due ON outbox (due_at) WHERE due_at IS NOT NULL;
+
+-- The newest revision for which the platform gave a receipt, with all its pictures, and when it came.
+ALTER TABLE cases ADD COLUMN received_revision INTEGER;
+ALTER TABLE cases ADD COLUMN received_at INTEGER;
+",
 ];
 
 /// Schema version of this program.
@@ -185,6 +204,8 @@ pub(super) const WITH_HELD_BACK: u32 = 5;
 pub(super) const WITH_EVENTS: u32 = 5;
 /// First schema version with the table `reviews`.
 pub(super) const WITH_REVIEWS: u32 = 6;
+/// First schema version whose outbox knows receipts.
+pub(super) const WITH_RECEIPTS: u32 = 7;
 
 /// Schema version of an open database.
 pub(super) fn version(db: &Connection) -> rusqlite::Result<u32> {

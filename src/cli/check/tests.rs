@@ -266,6 +266,7 @@ async fn an_unreachable_broker_is_an_error() {
         topic_prefix: "gridwatch".into(),
         share_sites: true,
         session_expiry: Duration::from_secs(3600),
+        receipts: gridwatch_link::Receipts::Auto,
         template: None,
     });
     let rows = probe::rows(&draft, LIMIT).await;

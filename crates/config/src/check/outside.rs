@@ -118,6 +118,7 @@ impl Checker<'_> {
             topic_prefix: raw.topic_prefix,
             session_expiry: raw.session_expiry.0,
             share_sites: raw.share_sites,
+            receipts: raw.receipts,
             template,
         });
     }

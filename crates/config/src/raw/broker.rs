@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use gridwatch_link::Protocol;
+use gridwatch_link::{Protocol, Receipts};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +42,9 @@ pub struct Broker {
     /// How long the broker keeps replies for a box that is offline, up to the broker's own limit. Default `168h`. With MQTT 3.1.1, only the broker's setting counts.
     #[serde(default = "session_expiry")]
     pub session_expiry: Span,
+    /// Whether a case counts as delivered only with the platform's receipt: `auto`, if the platform announces that it gives receipts; `required`, always; `off`, never: the broker's acknowledgement is enough. Default `auto`. See docs/contract.md.
+    #[serde(default)]
+    pub receipts: Receipts,
     /// JSON template that converts case messages to the city's own format (see docs/contract.md). Unset: the format of the contract.
     #[serde(default)]
     pub template: Option<PathBuf>,

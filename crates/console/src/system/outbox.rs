@@ -1,8 +1,8 @@
-//! Messages that the broker has not acknowledged.
+//! Messages that the platform may not have.
 
 use std::sync::Arc;
 
-use gridwatch_store::{OutboxEntry, Store, StoreError};
+use gridwatch_store::{OutboxEntry, OutboxState, Store, StoreError};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -27,8 +27,20 @@ pub(crate) struct MessageAnswer {
     /// RFC 3339.
     #[schemars(with = "String")]
     pub(crate) queued_at: Timestamp,
+    /// How far it has come: `queued`, `sent` (the broker took it, and the platform has given no receipt), `missing` (the platform does not have
+    /// this picture) or `quarantined`.
+    #[schemars(with = "String")]
+    pub(crate) state: OutboxState,
     /// The broker took it, but had no subscriber.
     pub(crate) unheard: bool,
+    /// When the broker last took it, RFC 3339, if it awaits the platform's receipt.
+    #[schemars(with = "Option<String>")]
+    pub(crate) sent_at: Option<Timestamp>,
+    /// How many times the broker took it.
+    pub(crate) attempts: u32,
+    /// When it is sent again unless its receipt comes before, RFC 3339.
+    #[schemars(with = "Option<String>")]
+    pub(crate) due_at: Option<Timestamp>,
     /// Why it is in quarantine.
     pub(crate) quarantined: Option<String>,
 }
@@ -36,6 +48,10 @@ pub(crate) struct MessageAnswer {
 impl From<OutboxEntry> for MessageAnswer {
     fn from(entry: OutboxEntry) -> Self {
         Self {
+            state: entry.state(),
+            sent_at: entry.sent_at,
+            attempts: entry.attempts,
+            due_at: entry.due_at,
             seq: entry.seq,
             case_id: entry.case_id,
             kind: entry.kind.as_str(),
@@ -50,8 +66,15 @@ impl From<OutboxEntry> for MessageAnswer {
 /// The outbox.
 #[derive(Debug, Default, Serialize, JsonSchema)]
 pub(crate) struct OutboxAnswer {
-    /// Number of messages that wait.
+    /// Number of messages that the broker has not taken.
     pub(crate) waiting: u32,
+    /// Number of messages that it took and for which the platform has given no receipt.
+    pub(crate) sent: u32,
+    /// Number of pictures that the platform does not have.
+    pub(crate) missing: u32,
+    /// When the oldest message was queued that awaits a receipt, RFC 3339.
+    #[schemars(with = "Option<String>")]
+    pub(crate) unreceived_since: Option<Timestamp>,
     /// Number of messages in quarantine.
     pub(crate) quarantined: u32,
     /// The oldest messages, 500 at most.
@@ -67,6 +90,9 @@ pub(crate) async fn list(app: &Arc<App>, quarantined: bool) -> Result<OutboxAnsw
             let depth = store.outbox_depth()?;
             Ok(OutboxAnswer {
                 waiting: depth.waiting,
+                sent: depth.sent,
+                missing: depth.missing,
+                unreceived_since: depth.unreceived_since,
                 quarantined: depth.quarantined,
                 messages: entries.into_iter().map(MessageAnswer::from).collect(),
             })

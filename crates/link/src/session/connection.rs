@@ -9,14 +9,14 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep_until},
 };
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 
 use super::{
     ConnectionEnd, FORWARDED_AFTER, Session, replies::PendingReplies, sender::Sender, sending::PendingPublish,
     sites::SiteClaims,
 };
 use crate::{
-    LinkProblem,
+    LinkProblem, Receipts,
     wire::{
         AckHandle, BrokerLimits, Client, ConnAck, Disconnect, DisconnectCause, Event, InboundMessage, MessageKind,
         OutboundMessage, PublishOutcome, RetainHandling, SubscribeOutcome, pump,
@@ -79,8 +79,8 @@ pub(super) struct Connection {
     pub(super) replies: PendingReplies,
     /// The CONNACK, once received; shutdown must then publish `offline`.
     connack: Option<ConnAck>,
-    /// Outcomes of the subscriptions to replies and to other boxes' claims.
-    subscribing: Option<BoxFuture<'static, (SubscribeOutcome, SubscribeOutcome)>>,
+    /// Outcomes of the subscriptions to replies, to other boxes' claims, and to receipts and the platform's announcement.
+    subscribing: Option<BoxFuture<'static, [SubscribeOutcome; 3]>>,
     /// Shutting down; the connection is dropped at this time.
     pub(super) closing_until: Option<Instant>,
     /// What the broker lacks, if the connection is closing for that.
@@ -161,6 +161,14 @@ impl Connection {
             Some(Event::Message(message)) if message.topic == session.connector.topics.reply() => {
                 self.reply_received(session, message);
             }
+            Some(Event::Message(message)) if message.topic == session.connector.topics.receipt() => {
+                let applied = session.receipt_received(&message);
+                self.acknowledge_applied(message, applied);
+            }
+            Some(Event::Message(message)) if message.topic == session.connector.platform_topic() => {
+                let applied = session.announcement_received(&message.payload);
+                self.acknowledge_applied(message, applied);
+            }
             Some(Event::Message(message)) => match &session.sites {
                 Some(sites) if sites.is_site_topic(&message.topic) => self.claim_received(session, message),
                 _ => self.ignore(session, message),
@@ -230,24 +238,62 @@ impl Connection {
             true => Ok(std::future::ready(SubscribeOutcome::Granted).boxed()),
             false => self.client.subscribe(filters, RetainHandling::SendRetained),
         };
-        match (self.client.send(online), replies, claims) {
-            (Ok(_), Ok(replies), Ok(claims)) => self.subscribing = Some(futures::future::join(replies, claims).boxed()),
-            (status, replies, claims) => error!(
+        // The announcement is retained. An old receipt that somebody retained says nothing new.
+        let receipts = match session.connector.settings.receipts {
+            Receipts::Off => Ok(std::future::ready(SubscribeOutcome::Granted).boxed()),
+            Receipts::Auto | Receipts::Required => self.client.subscribe(
+                vec![
+                    session.connector.platform_topic().to_owned(),
+                    session.connector.topics.receipt(),
+                ],
+                RetainHandling::SendRetained,
+            ),
+        };
+        match (self.client.send(online), replies, claims, receipts) {
+            (Ok(_), Ok(replies), Ok(claims), Ok(receipts)) => {
+                let all = futures::future::join3(replies, claims, receipts);
+                self.subscribing = Some(
+                    all.map(|(replies, claims, receipts)| [replies, claims, receipts])
+                        .boxed(),
+                );
+            }
+            (status, replies, claims, receipts) => error!(
                 status = ?status.err(),
                 replies = ?replies.err(),
                 claims = ?claims.err(),
+                receipts = ?receipts.err(),
                 "Cannot queue the first messages of a connection"
             ),
         }
     }
 
+    /// Acknowledges a message that was applied here, after those received before it.
+    fn acknowledge_applied(&mut self, message: InboundMessage, applied: Result<(), StoreError>) {
+        if let Err(error) = &applied {
+            self.store_failed(error);
+        }
+        match (message.is_qos0, applied) {
+            (true, _) => {}
+            (false, Ok(())) => self.replies.acknowledge(message.ack),
+            // Ends the connection, so that the broker delivers it again.
+            (false, Err(_)) => self.replies.refuse(message.ack),
+        }
+    }
+
     /// After SUBACK: starts publishing cases, beginning with those an earlier connection did not deliver.
-    fn subscribed(&mut self, session: &mut Session, (replies, claims): (SubscribeOutcome, SubscribeOutcome)) {
+    fn subscribed(&mut self, session: &mut Session, [replies, claims, receipts]: [SubscribeOutcome; 3]) {
         let denied = match &replies {
             SubscribeOutcome::Denied(reason) => Some(reason.clone()),
             _ => None,
         };
-        session.set_state(|s| s.replies_denied = denied);
+        let receipts_denied = match receipts {
+            SubscribeOutcome::Denied(reason) => {
+                self.receipts_denied(session, &reason);
+                Some(reason)
+            }
+            _ => None,
+        };
+        session.set_state(|s| (s.replies_denied, s.receipts_denied) = (denied, receipts_denied));
         match replies {
             SubscribeOutcome::Granted => {}
             SubscribeOutcome::Denied(reason) => {
@@ -273,6 +319,26 @@ impl Connection {
             self.store_failed(&e);
         }
         self.start_claims(session, claims);
+    }
+
+    fn receipts_denied(&self, session: &Session, reason: &str) {
+        let topic = session.connector.topics.receipt();
+        let platform = session.connector.platform_topic();
+        match session.awaits_receipts() {
+            true => error!(
+                topic,
+                platform,
+                reason,
+                "Broker denies the subscription to receipts; cases stay in the outbox. Allow the topics in the broker's ACL"
+            ),
+            false => warn!(
+                topic,
+                platform,
+                reason,
+                "Broker denies the subscription to receipts; a case counts as delivered when the broker acknowledges it. Allow the topics in the \
+                 broker's ACL, or set broker.receipts = \"off\""
+            ),
+        }
     }
 
     fn reply_received(&mut self, session: &mut Session, message: InboundMessage) {

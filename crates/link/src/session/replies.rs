@@ -34,6 +34,11 @@ impl PendingReplies {
         self.push(ack, true);
     }
 
+    /// Ends the connection after the acknowledgements before it, so that the broker delivers the message again.
+    pub(super) fn refuse(&mut self, ack: AckHandle) {
+        self.push(ack, false);
+    }
+
     /// Validates a message on the reply topic and queues it for the daemon. Too many replies about one case are acknowledged
     /// and dropped: unacknowledged, they would hold up those about other cases.
     ///

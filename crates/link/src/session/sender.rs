@@ -51,8 +51,8 @@ impl RowKind {
 /// What to do with a row after its publish was acknowledged or lost.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum RowAction {
-    /// Delivered: delete it.
-    Delete,
+    /// Acknowledged: it is delivered, or awaits its receipt.
+    Acknowledged,
     /// A case without a subscriber: it would be lost, so keep it and resend it with its pictures after the pause.
     AwaitSubscriber,
     /// A picture that no one subscribes to: let its case go without it.
@@ -182,7 +182,7 @@ impl Sender {
         match (outcome, kind) {
             (PublishOutcome::Delivered, _) => {
                 self.backoff.reset();
-                RowAction::Delete
+                RowAction::Acknowledged
             }
             (PublishOutcome::NoSubscriber, RowKind::Case) => {
                 let pause = self.backoff.next_delay(jitter);
@@ -289,7 +289,7 @@ mod tests {
         assert_eq!(sender.rows_to_read(), 6);
         let delivered = PublishOutcome::Delivered;
         let action = sender.settle((2, RowKind::Case), delivered, &mut poison, now, 0.5);
-        assert_eq!(action, RowAction::Delete);
+        assert_eq!(action, RowAction::Acknowledged);
         assert_eq!(sender.in_flight(), [1, 3]);
         // Row 2 would be deleted by now.
         let mut candidates = sender.candidates([1, 3, 4, 5].map(row).into(), &mut poison);

@@ -42,7 +42,9 @@ pub(super) struct PendingRow {
 impl Connection {
     /// Publishes the oldest rows that may be sent, up to the in-flight window.
     pub(super) fn fill(&mut self, session: &mut Session) -> Result<(), StoreError> {
-        let rows = session.store.outbox_next(self.sender.rows_to_read())?;
+        let rows = session
+            .store
+            .outbox_next(self.sender.rows_to_read(), Timestamp::now())?;
         let mut candidates = self.sender.candidates(rows, &mut session.poison);
         while let Some(row) = self.sender.next(&mut candidates) {
             self.send(session, row)?;
@@ -142,13 +144,16 @@ impl Connection {
 fn apply(session: &mut Session, row: &PendingRow, action: RowAction) -> Result<(), StoreError> {
     let topic = &row.topic;
     match action {
-        RowAction::Delete => {
+        RowAction::Acknowledged => {
             histogram!(metric::PUBLISH_SECONDS, "kind" => row.kind.as_str()).record(row.since.elapsed().as_secs_f64());
             session.has_delivered = true;
             if row.kind == RowKind::Case && std::mem::take(&mut session.warned_no_case_subscriber) {
                 info!(topic, "Cases have a subscriber again");
             }
-            session.store.outbox_acknowledged(row.seq, Timestamp::now())
+            match session.awaits_receipts() {
+                true => session.store.outbox_sent(row.seq, Timestamp::now()),
+                false => session.store.outbox_acknowledged(row.seq, Timestamp::now()),
+            }
         }
         RowAction::AwaitSubscriber => {
             if !std::mem::replace(&mut session.warned_no_case_subscriber, true) {

@@ -20,6 +20,10 @@ pub(super) const CHINESE: &[(&str, &str)] = &[
         "{error}, since {since}; next try at {until}",
         "{error}（自 {since}），{until} 再试",
     ),
+    (
+        "{address}: the broker takes the cases, but the platform has given no receipt since {since}; {count} without one; check that the platform runs and may read and write its topics",
+        "{address}：消息服务器收下了案卷，但平台自 {since} 起没有回执；{count}没有回执；请检查平台是否在运行，能否读写其主题",
+    ),
     ("set aside until {until}: {reason}", "暂停接收至 {until}：{reason}"),
     ("its view is {view}", "画面{view}"),
     ("its view is {view}; {reason}", "画面{view}；{reason}"),

@@ -12,6 +12,7 @@ use axum::{
     response::Response,
 };
 use gridwatch_config::Role;
+use gridwatch_store::OutboxState;
 use serde::Deserialize;
 
 use super::{PartLink, parts};
@@ -42,6 +43,10 @@ struct MessageRow {
     kind: Phrase,
     queued: String,
     state: Phrase,
+    /// How many times it was sent; empty if it does not await a receipt.
+    times: String,
+    /// When it is sent again; empty if it is not.
+    due: String,
     /// Why it is in quarantine; empty if it is not.
     reason: String,
 }
@@ -53,6 +58,10 @@ struct OutboxTemplate<'a> {
     parts: Vec<PartLink>,
     rows: Vec<MessageRow>,
     waiting: u32,
+    sent: u32,
+    missing: u32,
+    /// Since when the oldest message awaits its receipt; empty if none does.
+    unreceived_since: String,
     quarantined: u32,
     is_filtered: bool,
     is_cut: bool,
@@ -88,16 +97,26 @@ async fn show(
                     _ => t.kind_evidence,
                 },
                 queued: page.time(message.queued_at),
-                state: match (&message.quarantined, message.unheard) {
-                    (Some(_), _) => t.state_quarantined,
-                    (None, true) => t.state_unheard,
-                    (None, false) => t.state_waiting,
+                state: match (message.state, message.unheard) {
+                    (OutboxState::Quarantined, _) => t.state_quarantined,
+                    (OutboxState::Missing, _) => t.state_missing,
+                    (OutboxState::Sent, _) => t.state_sent,
+                    (OutboxState::Queued, true) => t.state_unheard,
+                    (OutboxState::Queued, false) => t.state_waiting,
                 },
+                times: match message.attempts {
+                    0 => String::new(),
+                    n => t.sent_times.with("n", n).to_string(),
+                },
+                due: message.due_at.map(|at| page.time(at)).unwrap_or_default(),
                 reason: message.quarantined.unwrap_or_default(),
                 case_id: message.case_id,
             })
             .collect(),
         waiting: found.waiting,
+        sent: found.sent,
+        missing: found.missing,
+        unreceived_since: found.unreceived_since.map(|at| page.time(at)).unwrap_or_default(),
         quarantined: found.quarantined,
         is_filtered,
         max: MAX_SHOWN,
