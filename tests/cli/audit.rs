@@ -67,7 +67,7 @@ const READ_ONLY: [&str; 43] = [
 ];
 
 /// The commands that are recorded, with arguments that the sample box lets them run with, or refuse or fail for.
-const RECORDED: [(&str, &[&str]); 29] = [
+const RECORDED: [(&str, &[&str]); 30] = [
     (
         "boxes confirm",
         &[
