@@ -63,6 +63,8 @@ pub struct Reloader {
     /// Notified by every slot when its camera has a new picture.
     pub(super) new_picture: Arc<Notify>,
     pub(super) to_models: mpsc::Sender<ManagerMessage>,
+    /// Held from the reading of the files until they are in force: what was read first must not take effect last.
+    pub(super) reloading: Mutex<()>,
     /// `None` once the daemon stops.
     pub(super) running: Mutex<Option<Running>>,
     /// Since when the configuration is in force, and how the newest reload ended.

@@ -136,6 +136,7 @@ impl Daemon {
             new_picture,
             to_models: models.reports.clone(),
             running: Mutex::new(None),
+            reloading: Mutex::new(()),
             last: Mutex::new((Timestamp::now(), None)),
         };
         let mut running = Running {

@@ -121,6 +121,7 @@ impl Reloader {
     /// Reads and checks the configuration with everything that it names and, unless it is a dry run, puts it into force. The outcome is
     /// logged, counted, and kept for `/readyz`. It blocks.
     pub fn reload(&self, request: &ReloadRequest) -> ReloadReport {
+        let _reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let in_force = self.config();
         let file = request.file.clone().unwrap_or_else(|| in_force.file.clone());
         let report = match config::load(&file) {

@@ -126,7 +126,8 @@ async function badUsers(page: Page, { origin }: Stage): Promise<void> {
   await form.locator("[name=role]").selectOption("admin");
   await refused(form, { ...typed, [name]: HTML }, t("account.add_user"), t("account.bad_name"));
   await refused(form, { ...typed, [groups]: "east/1" }, t("account.add_user"), t("account.bad_group"));
-  await refused(form, { ...typed, [name]: "a-long-password" }, t("account.add_user"), t("account.bad_password"));
+  await refused(form, typed, t("account.add_user"), t("account.admin_groups"));
+  await refused(form, { ...typed, [name]: "a-long-password", [groups]: "" }, t("account.add_user"), t("account.bad_password"));
   assert.equal(await form.locator("[name=role]").inputValue(), "admin");
   await form.locator("[name=role]").selectOption("viewer");
   await refused(form, typed, t("account.add_user"), t("account.first_must_be_admin"));
