@@ -151,12 +151,12 @@ impl Rejection {
             Self::Unfit(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::Account(fault, _) => match fault {
-                AccountFault::Exists | AccountFault::LastAdmin | AccountFault::FirstUser | AccountFault::TooMany => {
-                    StatusCode::CONFLICT
-                }
-                AccountFault::Name | AccountFault::Group | AccountFault::AdminGroups | AccountFault::Password => {
-                    StatusCode::BAD_REQUEST
-                }
+                AccountFault::Exists
+                | AccountFault::LastAdmin
+                | AccountFault::FirstUser
+                | AccountFault::AdminGroups
+                | AccountFault::TooMany => StatusCode::CONFLICT,
+                AccountFault::Name | AccountFault::Group | AccountFault::Password => StatusCode::BAD_REQUEST,
             },
             Self::Picture(PictureError::NoSuchView | PictureError::NotYet) | Self::Look(LookError::NoSuchView) => {
                 StatusCode::NOT_FOUND
