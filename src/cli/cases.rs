@@ -52,7 +52,7 @@ pub struct CasesArgs {
 enum Command {
     /// List cases, newest first.
     ///
-    /// QUEUED is the number of the case's messages that the broker has not acknowledged. A trailing `!` means that the broker
+    /// QUEUED is the number of the case's messages that the platform may not have. A trailing `!` means that the broker
     /// rejected one permanently; `gridwatch outbox list --quarantined` shows why. Fix the cause and run `gridwatch outbox retry`.
     List {
         /// Only cases in this state: filed, accepted, rejected, duplicate_of, dispatched, disposed, verify_requested,
@@ -364,7 +364,11 @@ fn show(out: &mut impl Write, case: &CaseFile, zone: &TimeZone, json: bool) -> i
             "Outbox      {messages} quarantined, see `gridwatch outbox retry`: {}",
             printable(reason)
         )?,
-        None => writeln!(out, "Outbox      {messages} queued for the broker")?,
+        None => writeln!(out, "Outbox      {messages} that the platform may not have")?,
+    }
+    if let Some(received) = case.received {
+        let at = When::new(received.at, zone);
+        writeln!(out, "Receipt     for revision {}, at {at}", received.revision)?;
     }
     writeln!(out, "Evidence")?;
     for item in &r.evidence {

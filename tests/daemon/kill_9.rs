@@ -36,7 +36,7 @@ async fn a_case_survives_a_broker_outage_and_a_killed_daemon_and_is_filed_once()
     let shown = String::from_utf8(shown.stdout).unwrap();
     for part in [
         "暴露垃圾",
-        "6 messages queued for the broker",
+        "6 messages that the platform may not have",
         "overlay",
         "closeup",
         "filed",

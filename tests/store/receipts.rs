@@ -61,6 +61,8 @@ fn a_case_stays_until_its_receipt_and_its_record_is_sent_again_later_and_later()
         .unwrap();
     assert_eq!(outcome, ReceiptOutcome::Received { messages: 4 });
     assert_eq!(states(&store), []);
+    let received = store.case(&id).unwrap().unwrap().received.unwrap();
+    assert_eq!((received.revision, received.at), (1, at(second)));
     // Once more, and one that comes late.
     let outcome = store
         .record_receipt(&receipt(&id, 1, &[]), &form(), at(second))

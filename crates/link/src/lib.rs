@@ -234,8 +234,6 @@ pub struct LinkState {
     pub last_error: Option<String>,
     /// Why the broker denies the subscription to replies, as of the last connection.
     pub replies_denied: Option<String>,
-    /// Why the broker denies the subscription to receipts or to the platform's announcement, as of the last connection.
-    pub receipts_denied: Option<String>,
     /// While messages of the outbox await acknowledgement: when the broker last acknowledged one, or when the first was sent. A
     /// lost connection does not change it.
     pub unacknowledged_since: Option<Timestamp>,

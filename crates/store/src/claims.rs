@@ -42,7 +42,7 @@ pub enum ClaimState {
     Wanted,
     /// Granted: messages about the case may be sent, and may have been.
     Sent,
-    /// The broker has acknowledged the case record.
+    /// The broker has acknowledged the case record; if the platform gives receipts, the platform has.
     Filed,
 }
 

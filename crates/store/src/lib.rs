@@ -1,8 +1,8 @@
 //! The durable state of a box: cases, their history, the index of their evidence, what persons said of them, and the outbox of messages
-//! that the broker has not acknowledged. SQLite in WAL mode; every commit is flushed to disk.
+//! that the platform may not have. SQLite in WAL mode; every commit is flushed to disk.
 //!
 //! A case and all its messages are committed in one transaction before anything is sent. A message leaves the outbox
-//! only when the broker acknowledges it. Pictures are files next to the database, written and flushed before the
+//! only when the broker acknowledges it or, if the platform gives receipts, with its receipt. Pictures are files next to the database, written and flushed before the
 //! transaction that refers to them. This crate makes no decisions about cases and sends nothing.
 //!
 //! A database that cannot be read is renamed, never deleted, and a new one takes over the cases that can be read, so that
@@ -55,7 +55,7 @@ pub use self::{
     error::StoreError,
     location::{Inspection, inspect, is_state_dir},
     outbox::{OutboxDepth, OutboxEntry, OutboxKind, OutboxRow, OutboxState},
-    read::{CaseFile, CaseQuery, CaseSummary, CellCount, Filter, HistoryRow},
+    read::{CaseFile, CaseQuery, CaseSummary, CellCount, Filter, HistoryRow, Received},
     receipts::{ReceiptOutcome, Resent},
     recovery::{Recovered, create_missing_keys},
     retention::{Budget, Pruned, Retention},

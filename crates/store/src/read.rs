@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rusqlite::{Row, params};
 use serde::Serialize;
 
-use super::{HeldBack, ReviewFilter, Store, StoreError, evidence_file, reviews, row};
+use super::{HeldBack, ReviewFilter, Store, StoreError, evidence_file, reviews, row, schema};
 use gridwatch_contract::{CaseRecord, When};
 use gridwatch_engine::CaseState;
 
@@ -112,6 +112,9 @@ pub struct CaseFile {
     pub history: Vec<HistoryRow>,
     /// Paths of the pictures by evidence id.
     pub evidence: BTreeMap<String, PathBuf>,
+    /// The platform's receipt for its newest revision that has one; `None` if it gave none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub received: Option<Received>,
     /// Number of its messages in the outbox.
     pub queued: u32,
     /// Why its messages are quarantined; `None` if they are not.
@@ -120,6 +123,15 @@ pub struct CaseFile {
     /// The other box's case for which it is held back, so that nothing about it was sent; `None` if it is not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_back_for: Option<HeldBack>,
+}
+
+/// What the platform has of a case, by its receipt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Received {
+    /// The newest revision that it has, with all its pictures.
+    pub revision: u32,
+    /// When the receipt came, UTC.
+    pub at: Timestamp,
 }
 
 /// One entry in the history of a case.
@@ -310,10 +322,7 @@ impl Store {
                     at: row::time(row, id, "at")?,
                     reason: row.get("reason")?,
                     times: row.get("times")?,
-                    last_at: match row.get::<_, Option<i64>>("last_at")? {
-                        Some(_) => Some(row::time(row, id, "last_at")?),
-                        None => None,
-                    },
+                    last_at: row::optional_time(row, id, "last_at")?,
                     omitted: row.get("omitted")?,
                 })
             },
@@ -323,6 +332,21 @@ impl Store {
             [id],
             |r| Ok((r.get(0)?, r.get(1)?)),
         )?;
+        let received = match schema::version(&self.db)? >= schema::WITH_RECEIPTS {
+            true => row::first(
+                &self.db,
+                "SELECT received_revision, received_at FROM cases WHERE id = ?1 AND received_revision IS NOT NULL",
+                [id],
+                |row| {
+                    Ok(Received {
+                        revision: row.get("received_revision")?,
+                        at: row::time(row, id, "received_at")?,
+                    })
+                },
+            )?,
+            // The daemon has not migrated it yet.
+            false => None,
+        };
         let evidence = record
             .evidence
             .iter()
@@ -334,6 +358,7 @@ impl Store {
             held_back_for: held_back.map(|(_, held)| held),
             history,
             evidence,
+            received,
             queued,
             quarantined,
         }))

@@ -286,14 +286,10 @@ impl Connection {
             SubscribeOutcome::Denied(reason) => Some(reason.clone()),
             _ => None,
         };
-        let receipts_denied = match receipts {
-            SubscribeOutcome::Denied(reason) => {
-                self.receipts_denied(session, &reason);
-                Some(reason)
-            }
-            _ => None,
-        };
-        session.set_state(|s| (s.replies_denied, s.receipts_denied) = (denied, receipts_denied));
+        session.set_state(|s| s.replies_denied = denied);
+        if let SubscribeOutcome::Denied(reason) = &receipts {
+            report_receipts_denied(session, reason);
+        }
         match replies {
             SubscribeOutcome::Granted => {}
             SubscribeOutcome::Denied(reason) => {
@@ -319,26 +315,6 @@ impl Connection {
             self.store_failed(&e);
         }
         self.start_claims(session, claims);
-    }
-
-    fn receipts_denied(&self, session: &Session, reason: &str) {
-        let topic = session.connector.topics.receipt();
-        let platform = session.connector.platform_topic();
-        match session.awaits_receipts() {
-            true => error!(
-                topic,
-                platform,
-                reason,
-                "Broker denies the subscription to receipts; cases stay in the outbox. Allow the topics in the broker's ACL"
-            ),
-            false => warn!(
-                topic,
-                platform,
-                reason,
-                "Broker denies the subscription to receipts; a case counts as delivered when the broker acknowledges it. Allow the topics in the \
-                 broker's ACL, or set broker.receipts = \"off\""
-            ),
-        }
     }
 
     fn reply_received(&mut self, session: &mut Session, message: InboundMessage) {
@@ -431,6 +407,26 @@ impl Connection {
         if self.closing_until.is_some() && self.pending.is_empty() {
             self.client.disconnect();
         }
+    }
+}
+
+fn report_receipts_denied(session: &Session, reason: &str) {
+    let topic = session.connector.topics.receipt();
+    let platform = session.connector.platform_topic();
+    match session.awaits_receipts() {
+        true => error!(
+            topic,
+            platform,
+            reason,
+            "Broker denies the subscription to receipts; cases stay in the outbox. Allow the topics in the broker's ACL"
+        ),
+        false => warn!(
+            topic,
+            platform,
+            reason,
+            "Broker denies the subscription to receipts; a case counts as delivered when the broker acknowledges it. Allow the topics in the \
+             broker's ACL, or set broker.receipts = \"off\""
+        ),
     }
 }
 
