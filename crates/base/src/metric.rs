@@ -84,7 +84,7 @@ pub const OUTBOX_QUARANTINED: &str = "gridwatch_outbox_quarantined";
 /// Gauge: outbox messages by `state`: `queued`, `sent` (the broker acknowledged it, the platform gave no receipt yet), `missing` (a picture that
 /// the platform does not have) and `quarantined`.
 pub const OUTBOX_MESSAGES: &str = "gridwatch_outbox_messages";
-/// Gauge: age in seconds of the oldest message that the broker acknowledged and the platform gave no receipt for; 0 if there is none.
+/// Gauge: age in seconds of the oldest message that awaits the platform's receipt; 0 without one.
 pub const OUTBOX_UNRECEIVED_SECONDS: &str = "gridwatch_outbox_unreceived_seconds";
 /// Counter: outcomes of published outbox messages. Labels: `kind` (`case`, `evidence`) and `result` (`delivered`, `unheard`,
 /// `refused`, `busy`, `lost`).

@@ -372,10 +372,7 @@ impl Editor {
 
     fn write(&mut self, shown: &str, path: &ElementPath, value: &Value) -> Result<(), EditError> {
         if value.is_null() {
-            return Err(invalid(
-                shown,
-                message!("null is no value in TOML; unset the field instead"),
-            ));
+            return Err(invalid(shown, message!("TOML has no null; unset the field instead")));
         }
         self.expect_one_file(shown, path)?;
         let (file, at) = self.locate(path)?;
@@ -428,7 +425,7 @@ impl Editor {
         };
         let at = self.local(file, &path).ok_or_else(|| unknown(list))?;
         let root = self.edited[file].document.as_table_mut();
-        fields::push(root, &at, element).ok_or_else(|| invalid(list, message!("is no list of elements")))
+        fields::push(root, &at, element).ok_or_else(|| invalid(list, message!("is not a list of elements")))
     }
 
     /// The file that a new element of a list belongs to.

@@ -379,11 +379,22 @@ fn add_evidence(
             params![case, original, row::size(bytes), captured_at],
         )?;
     }
+    queue_picture(t, (case, record.revision), &item.sha256, form, at)
+}
+
+/// Queues a picture of a revision of a case for the platform.
+pub(super) fn queue_picture(
+    t: &Transaction<'_>,
+    (case, revision): (&str, u32),
+    sha256: &str,
+    form: &Form,
+    at: Timestamp,
+) -> Result<(), StoreError> {
     let message = NewMessage {
         case,
-        revision: record.revision,
-        topic: &form.topics.evidence(&item.sha256),
-        payload: Payload::Evidence(&item.sha256),
+        revision,
+        topic: &form.topics.evidence(sha256),
+        payload: Payload::Evidence(sha256),
         queued_at: at,
     };
     outbox::add(t, &message)

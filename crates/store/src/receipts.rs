@@ -11,7 +11,7 @@ use tracing::error;
 
 use super::{
     Store, StoreError, cases, claims, evidence_file,
-    outbox::{self, NewMessage, Payload, WITH_UNHEARD},
+    outbox::{self, WITH_UNHEARD},
     row,
 };
 use gridwatch_contract::{Form, PlatformMessage, ReceiptMessage};
@@ -218,7 +218,7 @@ impl Store {
                     .iter()
                     .partition(|sha256| evidence_file::path(&dir, sha256).is_file());
                 for sha256 in &kept {
-                    queue_picture(t, (&case, revision), sha256, form, now)?;
+                    cases::queue_picture(t, (&case, revision), sha256, form, now)?;
                 }
                 cases::queue_record(t, (&case, revision), &record, form, now)?;
                 t.execute(
@@ -301,7 +301,7 @@ fn resend_missing(
             Some(attempts) if attempts > 1 => due = due.max(after(now, delay(attempts - 1))),
             Some(_) => {}
             None => {
-                queue_picture(t, (case, revision), sha256, form, now)?;
+                cases::queue_picture(t, (case, revision), sha256, form, now)?;
                 is_behind = true;
             }
         }
@@ -336,25 +336,6 @@ fn resend_missing(
         params![case, row::micros(due)],
     )?;
     Ok(())
-}
-
-fn queue_picture(
-    t: &Transaction<'_>,
-    (case, revision): (&str, u32),
-    sha256: &str,
-    form: &Form,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    outbox::add(
-        t,
-        &NewMessage {
-            case,
-            revision,
-            topic: &form.topics.evidence(sha256),
-            payload: Payload::Evidence(sha256),
-            queued_at: now,
-        },
-    )
 }
 
 #[cfg(test)]

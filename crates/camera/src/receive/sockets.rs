@@ -390,7 +390,7 @@ fn canonical(address: IpAddr) -> IpAddr {
 }
 
 /// Opens a TCP connection. `may_be_here`: to this box itself, or to what answers only on a link, such as a metadata service. A camera elsewhere could
-/// otherwise redirect there, where services trust whoever is on the box.
+/// otherwise lead the box to its own services, which trust local clients.
 async fn connect_tcp(endpoint: &Endpoint, may_be_here: bool) -> io::Result<TcpStream> {
     let allowed = |address: IpAddr| match may_be_here || !(net::is_reserved(address) || net::is_own(address)) {
         true => Ok(()),

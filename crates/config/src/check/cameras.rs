@@ -445,7 +445,7 @@ impl Checker<'_> {
             );
         }
         let mut valid = Vec::new();
-        // Faults in thousands of them help nobody.
+        // The faults of the others are left out: there may be thousands.
         for (at, raw) in self.elements::<raw::Zone>(list).into_iter().take(MAX_ZONES) {
             let wrong = polygon::faults(&raw.polygon);
             for message in &wrong {

@@ -75,7 +75,7 @@ impl TextEditor {
         if text.len() as u64 > file::MAX_TEXT {
             return Err(invalid(
                 name,
-                message!("the text is too long for a configuration file; remove what is no configuration"),
+                message!("the text is too long for a configuration file; shorten it"),
             ));
         }
         self.texts.insert(name.to_owned(), text.as_bytes().to_vec());

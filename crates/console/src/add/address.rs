@@ -2,7 +2,7 @@
 //!
 //! Reaching the cameras of the box's network is what a probe is for, so private addresses are allowed. An operator must not reach the box
 //! itself through it, where services trust whoever is on the box, nor what answers only on a link (metadata services of clouds). An
-//! administrator may: a camera gateway can run on the box. A camera that redirects there is not followed, whoever asks (`gridwatch_camera`).
+//! administrator may: a camera gateway can run on the box. Redirects there are never followed (`gridwatch_camera::receive`).
 
 use std::{net::IpAddr, time::Duration};
 

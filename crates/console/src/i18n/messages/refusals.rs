@@ -22,12 +22,12 @@ pub(super) const CHINESE: &[(&str, &str)] = &[
     ("invalid TOML; mend the file first", "不是有效的 TOML；请先修正该文件"),
     ("an element is a table", "列表中的每一项应为表"),
     (
-        "null is no value in TOML; unset the field instead",
+        "TOML has no null; unset the field instead",
         "TOML 中没有 null；请改为删除该字段",
     ),
     ("there is another value in its place", "该位置已有其他值"),
     ("an element needs an id", "每一项都需要编号（id）"),
-    ("is no list of elements", "不是列表"),
+    ("is not a list of elements", "不是列表"),
     (
         "name the main file, or a file such as conf.d/gate.toml",
         "请写主文件名，或 conf.d/gate.toml 这样的文件名",
@@ -37,8 +37,8 @@ pub(super) const CHINESE: &[(&str, &str)] = &[
         "分布在多个文件中；请修改其中的字段或各项",
     ),
     (
-        "the text is too long for a configuration file; remove what is no configuration",
-        "内容过长，不像配置文件；请删去无关内容",
+        "the text is too long for a configuration file; shorten it",
+        "内容过长，超过配置文件的上限；请缩短",
     ),
     ("the main file cannot be removed", "主文件不能删除"),
     ("give a name of at most 200 bytes", "姓名最多 200 字节"),
