@@ -45,9 +45,9 @@ fn saves_without_end() {
                 editor.set(&format!("cameras[{camera}].look_every"), &look).unwrap();
             }
         }
-        // Not below evidence.min_interval, which is a fault.
+        // Far above what the looks and evidence.min_interval ask for: a shorter one is a fault.
         editor
-            .set("rules[vendor].dwell", &json!(format!("{}s", fastrand::u32(10..=9999))))
+            .set("rules[vendor].dwell", &json!(format!("{}s", fastrand::u32(600..=9999))))
             .unwrap();
         let revision = editor.revision().to_owned();
         let request = SaveRequest {
