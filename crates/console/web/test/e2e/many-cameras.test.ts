@@ -46,7 +46,7 @@ it("64 cameras stand on one wall without strain", { skip: skipReason() }, async 
       assert.deepEqual([...ids].sort(), [...served, "broken"].sort());
       assert.equal(ids[0], "broken");
       const summary = page.locator("#wall > p");
-      assert.match(await summary.innerText(), new RegExp(`^${CAMERAS} `));
+      assert.match(await summary.innerText(), new RegExp(`^Views: ${CAMERAS},`));
 
       // Little is sent at first: pictures come when they come into sight.
       const html = traffic.of(/^\/$/);

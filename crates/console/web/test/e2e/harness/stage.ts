@@ -122,7 +122,7 @@ export async function onStage(name: string, options: StageOptions, test: (stage:
         return "none";
       }
     };
-    console.error(`---- ${name} failed\n${(await stage?.pages.describe(name).catch(String)) ?? ""}`);
+    console.error(`---- ${name} failed: ${String(error)}\n${(await stage?.pages.describe(name).catch(String)) ?? ""}`);
     for (const file of ["daemon.log", "farm.log", "mosquitto.log"]) console.error(`---- ${file}\n${log(file)}`);
     throw error;
   } finally {
