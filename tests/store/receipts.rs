@@ -1,11 +1,11 @@
 //! With receipts of the platform: a message stays until its receipt, a missing picture is sent again, and receipts may come late, twice and in any order.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::filing::{self, at, form, revision};
 use gridwatch_contract::{PlatformMessage, ReceiptMessage};
 use gridwatch_engine::CaseState;
-use gridwatch_store::{OutboxKind, OutboxState, ReceiptOutcome, Resent, Store, evidence_file};
+use gridwatch_store::{OutboxKind, OutboxState, ReceiptOutcome, ResendDelays, Resent, Store, evidence_file};
 
 const NOON: i64 = 10_000;
 
@@ -203,6 +203,115 @@ fn cases_are_sent_again_to_a_platform_that_was_restored_from_a_backup() {
     let all = store.outbox_resend(at(0), &form(), at(NOON)).unwrap();
     assert_eq!(all.cases, 2);
     assert_eq!(send(&mut store, at(NOON)).len(), 4 + 3);
+}
+
+#[test]
+fn cases_whose_receipt_came_after_the_backup_are_sent_again_however_old_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    let ids: Vec<String> = (1..=3).map(|n| filing::file(&mut store, n)).collect();
+    send(&mut store, at(NOON));
+    // All were filed long before the backup. One was received before it, one after it, and one not yet.
+    store
+        .record_receipt(&receipt(&ids[0], 1, &[]), &form(), at(NOON))
+        .unwrap();
+    store
+        .record_receipt(&receipt(&ids[1], 1, &[]), &form(), at(NOON + 60))
+        .unwrap();
+    let resent = store.outbox_resend(at(NOON + 30), &form(), at(NOON + 90)).unwrap();
+    assert_eq!((resent.cases, resent.pictures), (2, 6));
+    let queued = store.outbox_entries(false, 100).unwrap();
+    assert!(queued.iter().all(|entry| entry.case_id != ids[0]));
+    assert_eq!(states(&store), [OutboxState::Queued; 8]);
+
+    // Received once more, after another backup.
+    send(&mut store, at(NOON + 100));
+    for id in &ids[1..] {
+        store
+            .record_receipt(&receipt(id, 1, &[]), &form(), at(NOON + 120))
+            .unwrap();
+    }
+    assert_eq!(
+        store
+            .outbox_resend(at(NOON + 110), &form(), at(NOON + 130))
+            .unwrap()
+            .cases,
+        2
+    );
+}
+
+#[test]
+fn a_picture_that_is_sent_again_after_the_backup_has_its_case_sent_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    let id = filing::file(&mut store, 1);
+    let pictures = send(&mut store, at(NOON));
+    store.record_receipt(&receipt(&id, 1, &[]), &form(), at(NOON)).unwrap();
+    store
+        .record_receipt(&receipt(&id, 1, &[&pictures[0]]), &form(), at(NOON + 60))
+        .unwrap();
+    send(&mut store, at(NOON + 60));
+    store
+        .record_receipt(&receipt(&id, 1, &[]), &form(), at(NOON + 60))
+        .unwrap();
+    assert_eq!(states(&store), []);
+    assert_eq!(
+        store
+            .outbox_resend(at(NOON + 30), &form(), at(NOON + 90))
+            .unwrap()
+            .cases,
+        1
+    );
+}
+
+#[test]
+fn a_receipt_from_before_a_resend_does_not_count_for_what_is_sent_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    let id = filing::file(&mut store, 1);
+    send(&mut store, at(NOON));
+    store.record_receipt(&receipt(&id, 1, &[]), &form(), at(NOON)).unwrap();
+    store.outbox_resend(at(0), &form(), at(NOON)).unwrap();
+    // Late, or repeated.
+    let outcome = store.record_receipt(&receipt(&id, 1, &[]), &form(), at(NOON)).unwrap();
+    assert_eq!(outcome, ReceiptOutcome::Received { messages: 0 });
+    assert_eq!(states(&store), [OutboxState::Queued; 4]);
+    assert_eq!(store.case(&id).unwrap().unwrap().received, None);
+    assert_eq!(send(&mut store, at(NOON)).len(), 4);
+    let outcome = store.record_receipt(&receipt(&id, 1, &[]), &form(), at(NOON)).unwrap();
+    assert_eq!(outcome, ReceiptOutcome::Received { messages: 4 });
+}
+
+#[test]
+fn a_receipt_ends_the_quarantine_of_a_case_that_arrived_nevertheless() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    let id = filing::file(&mut store, 1);
+    let record = store.outbox_entries(false, 10).unwrap().pop().unwrap();
+    store
+        .outbox_quarantine(record.seq, "it closes every connection")
+        .unwrap();
+    let outcome = store.record_receipt(&receipt(&id, 1, &[]), &form(), at(NOON)).unwrap();
+    assert_eq!(outcome, ReceiptOutcome::Received { messages: 4 });
+}
+
+#[test]
+fn the_delays_before_a_record_is_sent_again_can_be_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    store.set_resend_delays(ResendDelays {
+        first: SignedDuration::from_secs(3),
+        longest: SignedDuration::from_secs(5),
+    });
+    filing::file(&mut store, 1);
+    let mut link = store.outbox_handle().unwrap();
+    send(&mut link, at(NOON));
+    let mut second = NOON;
+    for seconds in [3, 5, 5] {
+        assert_eq!(send(&mut link, at(second + seconds - 1)), [""; 0]);
+        second += seconds;
+        assert_eq!(send(&mut link, at(second)), ["case"]);
+    }
 }
 
 #[test]

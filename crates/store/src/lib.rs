@@ -56,7 +56,7 @@ pub use self::{
     location::{Inspection, inspect, is_state_dir},
     outbox::{OutboxDepth, OutboxEntry, OutboxKind, OutboxRow, OutboxState},
     read::{CaseFile, CaseQuery, CaseSummary, CellCount, Filter, HistoryRow, Received},
-    receipts::{ReceiptOutcome, Resent},
+    receipts::{ReceiptOutcome, ResendDelays, Resent},
     recovery::{Recovered, create_missing_keys},
     retention::{Budget, Pruned, Retention},
     reviews::{Review, ReviewFilter, ReviewLabels, ReviewProgress, ReviewVerdict},
@@ -78,6 +78,8 @@ pub struct Store {
     key: Option<Arc<dyn Signer>>,
     /// Lock on the state directory, held as long as any handle of the daemon exists.
     lock: Option<Arc<File>>,
+    /// After what time a record without a receipt is sent again.
+    resend_delays: ResendDelays,
     /// The files that were opened; `None` for handles that need not notice when they are gone.
     files: Option<OpenFiles>,
 }
@@ -138,6 +140,7 @@ impl Store {
             outbox_notify: Arc::new(Notify::new()),
             key: None,
             lock: Some(Arc::new(lock)),
+            resend_delays: ResendDelays::default(),
             files: None,
         };
         let newest = store.chain_keys()?.into_iter().next();
@@ -209,6 +212,7 @@ impl Store {
             outbox_notify: Arc::new(Notify::new()),
             key: None,
             lock: None,
+            resend_delays: ResendDelays::default(),
             files: None,
         })
     }
@@ -237,6 +241,7 @@ impl Store {
             outbox_notify: Arc::clone(&self.outbox_notify),
             key: self.key.clone(),
             lock: self.lock.clone(),
+            resend_delays: self.resend_delays,
             // What was filed may be sent; the core's handle, which files, notices.
             files: None,
         })

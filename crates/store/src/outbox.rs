@@ -334,7 +334,7 @@ impl Store {
                                AND (older.sent_at IS NULL OR older.due_at <= ?2 OR older.due_at > ?3)))
                      ORDER BY seq LIMIT ?1"
                 ),
-                params![limit as i64, row::micros(now), row::micros(receipts::latest_due(now))],
+                params![limit as i64, row::micros(now), row::micros(self.resend_delays.latest_due(now))],
                 OutboxRow::from_row,
             )
         };

@@ -20,14 +20,37 @@ use gridwatch_engine::CaseState;
 /// Key of the table `meta`: the platform's newest announcement.
 const PLATFORM: &str = "platform";
 
-/// First and longest time after which a record without a receipt is sent again.
-const RESEND: (SignedDuration, SignedDuration) = (SignedDuration::from_mins(2), SignedDuration::from_hours(24));
+/// After what time a record without a receipt is sent again. Both are positive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResendDelays {
+    /// After the first time that the broker acknowledged it; the next delay is four times as long, and so on.
+    pub first: SignedDuration,
+    /// The longest delay.
+    pub longest: SignedDuration,
+}
 
-/// The delay before the next attempt, after `attempts` of them: 2 min, 8 min, half an hour, 2 h, 8.5 h, then a day each.
-fn delay(attempts: u32) -> SignedDuration {
-    let (first, most) = RESEND;
-    let factor = 4_i32.saturating_pow(attempts.saturating_sub(1));
-    first.checked_mul(factor).map_or(most, |delay| delay.min(most))
+impl Default for ResendDelays {
+    /// 2 min, 8 min, half an hour, 2 h, 8.5 h, then a day each.
+    fn default() -> Self {
+        Self {
+            first: SignedDuration::from_mins(2),
+            longest: SignedDuration::from_hours(24),
+        }
+    }
+}
+
+impl ResendDelays {
+    /// When the next attempt is due, after `attempts` of them, the last one at `now`.
+    fn due(self, attempts: u32, now: Timestamp) -> Timestamp {
+        let factor = 4_i32.saturating_pow(attempts.saturating_sub(1));
+        let delay = self.first.checked_mul(factor).unwrap_or(self.longest);
+        after(now, delay.min(self.longest))
+    }
+
+    /// The latest time at which anything is due. What is due later was sent before the clock was set back, and is due now.
+    pub(super) fn latest_due(self, now: Timestamp) -> Timestamp {
+        after(now, self.longest)
+    }
 }
 
 /// What a receipt changed.
@@ -35,7 +58,7 @@ fn delay(attempts: u32) -> SignedDuration {
 pub enum ReceiptOutcome {
     /// The platform has this revision and all its pictures; `messages` left the outbox.
     Received {
-        /// How many; 0 for a repeated receipt.
+        /// How many; 0 for a repeated receipt, and for one of a record that the broker has not acknowledged.
         messages: usize,
     },
     /// Pictures are sent again.
@@ -81,17 +104,23 @@ impl Store {
         self.set_meta(PLATFORM, &row::to_json(message))
     }
 
+    /// Changes after what time this handle, and those made from it, have a record sent again without a receipt.
+    pub fn set_resend_delays(&mut self, delays: ResendDelays) {
+        self.resend_delays = delays;
+    }
+
     /// The broker acknowledged row `seq`, and with a case record also the pictures that were sent before it without a subscriber: they
     /// stay until the platform's receipt, and the record is due again after a while.
     ///
     /// # Errors
     /// A database error.
     pub fn outbox_sent(&mut self, seq: i64, now: Timestamp) -> Result<(), StoreError> {
+        let delays = self.resend_delays;
         self.write(|t| {
             let found = row::first(t, "SELECT kind, attempts FROM outbox WHERE seq = ?1", [seq], |row| {
                 Ok((row.get::<_, String>("kind")?, row.get::<_, u32>("attempts")?))
             })?;
-            // Its receipt came first.
+            // Its receipt came first, or it was queued anew.
             let Some((kind, attempts)) = found else { return Ok(()) };
             t.prepare_cached(&format!(
                 "UPDATE outbox SET sent_at = ?2, attempts = attempts + 1, unheard = 0, missing = 0, due_at = NULL WHERE {WITH_UNHEARD}"
@@ -99,7 +128,7 @@ impl Store {
             .execute(params![seq, row::micros(now)])?;
             if kind == "case" {
                 t.prepare_cached("UPDATE outbox SET due_at = ?2 WHERE seq = ?1")?
-                    .execute(params![seq, row::micros(after(now, delay(attempts + 1)))])?;
+                    .execute(params![seq, row::micros(delays.due(attempts + 1, now))])?;
             }
             Ok(())
         })
@@ -115,7 +144,7 @@ impl Store {
         form: &Form,
         now: Timestamp,
     ) -> Result<ReceiptOutcome, StoreError> {
-        let dir = self.dir().to_owned();
+        let (dir, delays) = (self.dir().to_owned(), self.resend_delays);
         let outcome = self.write(|t| {
             let case = receipt.case_id.as_str();
             let newest = row::first(t, "SELECT revision FROM cases WHERE id = ?1", [case], |row| {
@@ -145,7 +174,7 @@ impl Store {
             match missing.is_empty() {
                 true => received(t, receipt, now).map(|messages| ReceiptOutcome::Received { messages }),
                 false => {
-                    resend_missing(t, receipt, &missing, form, now)?;
+                    resend_missing(t, receipt, &missing, (form, delays), now)?;
                     Ok(ReceiptOutcome::Missing {
                         pictures: missing.len(),
                     })
@@ -186,8 +215,9 @@ impl Store {
         self.write(|t| make_due(t, now))
     }
 
-    /// Queues all cases that changed at or after `since` again, with their pictures, as for a platform that was restored from a backup.
-    /// Cases that wait for their claim, were never sent because another box has filed them, or are quarantined stay as they are.
+    /// Queues cases again, with their pictures, as for a platform that was restored from a backup of `since`: those that changed at or
+    /// after it, those whose receipt came at or after it, however old they are, and those that await one. Cases that wait for their
+    /// claim, were never sent because another box has filed them, or are quarantined stay as they are.
     ///
     /// # Errors
     /// A database error; the cases before are queued then.
@@ -195,7 +225,8 @@ impl Store {
         let dir = self.dir().to_owned();
         let cases = row::texts(
             &self.db,
-            "SELECT id FROM cases AS c WHERE updated_at >= ?1
+            "SELECT id FROM cases AS c
+             WHERE (updated_at >= ?1 OR received_at >= ?1 OR EXISTS (SELECT 1 FROM outbox WHERE case_id = c.id AND sent_at IS NOT NULL))
                AND NOT EXISTS (SELECT 1 FROM claims WHERE case_id = c.id AND claims.state = 'wanted')
                AND NOT EXISTS (SELECT 1 FROM outbox WHERE case_id = c.id AND quarantined IS NOT NULL)
                AND NOT (state = ?2 AND EXISTS
@@ -236,11 +267,6 @@ impl Store {
     }
 }
 
-/// The latest time at which anything is due. What is due later was sent before the clock was set back, and is due now.
-pub(super) fn latest_due(now: Timestamp) -> Timestamp {
-    after(now, RESEND.1)
-}
-
 fn after(now: Timestamp, delay: SignedDuration) -> Timestamp {
     now.checked_add(delay).unwrap_or(Timestamp::MAX)
 }
@@ -254,17 +280,28 @@ pub(super) fn make_due(t: &Transaction<'_>, now: Timestamp) -> Result<usize, Sto
 }
 
 /// The platform has everything up to a revision. Returns the number of messages that left the outbox.
+///
+/// Nothing changes while the broker has not acknowledged the record since it was queued: the receipt may be of before
+/// [`Store::outbox_resend`], such as one that the broker kept while the box was offline, about a case that the platform has lost since.
 fn received(t: &Transaction<'_>, receipt: &ReceiptMessage, now: Timestamp) -> Result<usize, StoreError> {
+    let up_to = params![receipt.case_id, receipt.revision];
+    let is_to_be_sent = t
+        .prepare_cached(
+            "SELECT 1 FROM outbox WHERE case_id = ?1 AND revision <= ?2 AND kind = 'case' AND sent_at IS NULL AND quarantined IS NULL",
+        )?
+        .exists(up_to)?;
+    if is_to_be_sent {
+        return Ok(0);
+    }
+    let messages = t.execute("DELETE FROM outbox WHERE case_id = ?1 AND revision <= ?2", up_to)?;
+    // A repeated receipt changes nothing, but one for what was sent again says that the platform has it now.
     t.execute(
-        "UPDATE cases SET received_revision = ?2, received_at = ?3
-         WHERE id = ?1 AND (received_revision IS NULL OR received_revision < ?2)",
-        params![receipt.case_id, receipt.revision, row::micros(now)],
+        "UPDATE cases SET received_revision = max(coalesce(received_revision, 0), ?2), received_at = ?3
+         WHERE id = ?1 AND (received_revision IS NULL OR received_revision < ?2 OR ?4)",
+        params![receipt.case_id, receipt.revision, row::micros(now), messages > 0],
     )?;
     claims::filed(t, &receipt.case_id)?;
-    Ok(t.execute(
-        "DELETE FROM outbox WHERE case_id = ?1 AND revision <= ?2",
-        params![receipt.case_id, receipt.revision],
-    )?)
+    Ok(messages)
 }
 
 /// Has missing pictures sent again, and then the newest record, so that another receipt follows.
@@ -272,7 +309,7 @@ fn resend_missing(
     t: &Transaction<'_>,
     receipt: &ReceiptMessage,
     missing: &[&str],
-    form: &Form,
+    (form, delays): (&Form, ResendDelays),
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let (case, revision) = (receipt.case_id.as_str(), receipt.revision);
@@ -298,7 +335,7 @@ fn resend_missing(
         )?;
         match queued {
             // The first time at once; a platform that keeps asking waits as for a receipt.
-            Some(attempts) if attempts > 1 => due = due.max(after(now, delay(attempts - 1))),
+            Some(attempts) if attempts > 1 => due = due.max(delays.due(attempts - 1, now)),
             Some(_) => {}
             None => {
                 cases::queue_picture(t, (case, revision), sha256, form, now)?;
@@ -344,8 +381,11 @@ mod tests {
 
     #[test]
     fn attempts_become_rarer_up_to_once_a_day() {
-        let minutes: Vec<i64> = (1..=8).map(|attempts| delay(attempts).as_mins()).collect();
+        let (now, delays) = (Timestamp::UNIX_EPOCH, ResendDelays::default());
+        let minutes: Vec<i64> = (1..=8)
+            .map(|attempts| delays.due(attempts, now).as_second() / 60)
+            .collect();
         assert_eq!(minutes, [2, 8, 32, 128, 512, 1440, 1440, 1440]);
-        assert_eq!(delay(u32::MAX), RESEND.1);
+        assert_eq!(delays.due(u32::MAX, now), delays.latest_due(now));
     }
 }

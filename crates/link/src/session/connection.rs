@@ -162,6 +162,7 @@ impl Connection {
                 self.reply_received(session, message);
             }
             Some(Event::Message(message)) if message.topic == session.connector.topics.receipt() => {
+                self.settle_acknowledged(session);
                 let applied = session.receipt_received(&message);
                 self.acknowledge_applied(message, applied);
             }
@@ -178,6 +179,13 @@ impl Connection {
             None => return Some(ConnectionEnd::lost("the MQTT client ended")),
         }
         None
+    }
+
+    /// Applies the broker's acknowledgements received so far: a receipt counts for what was acknowledged before it.
+    fn settle_acknowledged(&mut self, session: &mut Session) {
+        while let Some(Some((publish, outcome))) = self.pending.next().now_or_never() {
+            self.published(session, publish, outcome);
+        }
     }
 
     /// Catches up with changes by another process and with actions that failed before, and ends the connection if a message
