@@ -2,18 +2,6 @@
 //! robbed of acknowledgements, the disk fills up, the database is deleted and restored, the box starts with its clock a year
 //! ahead, and a clone of it runs. Every case arrives once, with all its pictures; no original is deleted, and the clone files
 //! nothing.
-//!
-//! `make test` runs it for some seconds; `make soak MINUTES=30` runs it longer and prints the faults injected.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-#[path = "support/broker.rs"]
-mod broker;
-#[path = "support/faulty_proxy.rs"]
-mod faulty_proxy;
-#[path = "support/filing.rs"]
-mod filing;
-#[path = "support/platform.rs"]
-mod platform;
 
 use std::{
     collections::BTreeSet,
@@ -23,9 +11,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use broker::{Broker, Subscriber};
-use faulty_proxy::{FaultyProxy, ProxyMode};
-use filing::{NODE, case, pictures_of, record};
+use crate::{
+    broker::{self, Broker, Subscriber},
+    faulty_proxy::{FaultyProxy, ProxyMode},
+    filing::{self, NODE, case, pictures_of, record},
+    platform::Platform,
+};
 use gridwatch_base::{
     clock::trust::{ClockReading, ClockTrust},
     digest::sha256_hex,
@@ -37,12 +28,10 @@ use gridwatch_engine::CaseState;
 use gridwatch_link::{Link, SiteSharing};
 use gridwatch_store::{Budget, Filter, Retention, Store, StoreError};
 use jiff::Timestamp;
-use platform::Platform;
 use tokio::sync::mpsc;
 
 const CHILD_DIR: &str = "GRIDWATCH_FAULTS_CHILD_DIR";
 const CHILD: &str = "GRIDWATCH_FAULTS_CHILD";
-const MINUTES: &str = "GRIDWATCH_SOAK_MINUTES";
 
 /// Exit code of a child that found its database gone.
 const DATABASE_GONE: i32 = 3;
@@ -50,10 +39,6 @@ const DATABASE_GONE: i32 = 3;
 const CLONED_CASES: u32 = 1_000_000;
 /// Every tenth case ends at once, so that its original may be deleted for its age.
 const ENDED: u32 = 10;
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
 
 /// What a child process is told.
 #[derive(Debug, Clone, Copy, serde::Serialize, serde::Deserialize)]
@@ -204,7 +189,7 @@ struct BoxProcess {
 impl BoxProcess {
     fn start(dir: &Path, orders: Orders) -> Self {
         let process = Command::new(std::env::current_exe().unwrap())
-            .args(["child", "--exact", "--nocapture"])
+            .args(["outages::child", "--exact", "--nocapture"])
             .env(CHILD_DIR, dir)
             .env(CHILD, serde_json::to_string(&orders).unwrap())
             .stdout(Stdio::null())
@@ -437,8 +422,8 @@ async fn each_case_arrives_whole_and_once_despite_random_faults() {
     if std::env::var_os(CHILD_DIR).is_some() {
         return;
     }
-    let minutes = number(MINUTES);
-    let seed = number("GRIDWATCH_FAULTS_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let minutes = crate::soak_minutes();
+    let seed = crate::seed();
     println!("seed {seed}");
     fastrand::seed(seed);
     // The box files about thirty cases a second. Faults are injected until all are filed, and for at least this long.
