@@ -2,11 +2,11 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 CARGO ?= cargo
-RUST_NEEDED := 1.92
+RUST_NEEDED := 1.94
 INSTALL_DENY := cargo install cargo-deny@0.20.2 --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help setup rust demo build test api-fuzzer browser console-shots soak fuzz lint advisories sbom bench doc clips
+.PHONY: help setup rust demo platform build test api-fuzzer browser console-shots soak fuzz lint advisories sbom bench doc clips
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,12 +32,16 @@ split_symbols = cd target/release && for program in $(1); do \
   fi; \
 done
 
-build: rust setup ## Build target/release/gridwatch and gridwatch-lab, their symbols beside them in *.debug
-	CARGO_PROFILE_RELEASE_DEBUG=line-tables-only CARGO_PROFILE_RELEASE_STRIP=none $(CARGO) build --release --locked -p gridwatch -p gridwatch-lab
-	@$(call split_symbols,gridwatch gridwatch-lab)
+build: rust setup ## Build target/release/gridwatch, gridwatch-hub and gridwatch-lab, their symbols beside them in *.debug
+	CARGO_PROFILE_RELEASE_DEBUG=line-tables-only CARGO_PROFILE_RELEASE_STRIP=none $(CARGO) build --release --locked -p gridwatch -p gridwatch-hub -p gridwatch-lab
+	@$(call split_symbols,gridwatch gridwatch-hub gridwatch-lab)
 
 demo: build ## Run three cameras, a broker, the daemon and a subscriber on this machine; stop with Ctrl-C
 	./target/release/gridwatch-lab demo
+
+PLATFORM_DATA ?= gridwatch-hub-data
+platform: build ## Run the demo with gridwatch-hub as its platform, whose data stay in PLATFORM_DATA=gridwatch-hub-data; stop with Ctrl-C
+	./target/release/gridwatch-lab demo --hub $(PLATFORM_DATA)
 
 # Everything once with all features; then the commands again without native libraries, where some answer differently.
 test: rust setup ## Run all tests, with cargo nextest if it is installed

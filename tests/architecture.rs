@@ -144,9 +144,9 @@ fn the_engine_does_no_input_or_output() {
 }
 
 #[test]
-fn a_box_gets_no_rtsp_server_and_no_simulator() {
+fn a_box_gets_no_rtsp_server_no_simulator_and_no_hub() {
     let needs = closure(&normal_dependencies(&metadata()), "gridwatch");
-    for lab_only in ["gridwatch-farm", "gridwatch-lab", "gstreamer-rtsp-server"] {
-        assert!(!needs.contains(lab_only), "the box's program needs {lab_only}");
+    for elsewhere in ["gridwatch-farm", "gridwatch-hub", "gridwatch-lab", "gstreamer-rtsp-server"] {
+        assert!(!needs.contains(elsewhere), "the box's program needs {elsewhere}");
     }
 }

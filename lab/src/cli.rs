@@ -50,7 +50,7 @@ pub enum Command {
     Simulate(simulate::SimulateArgs),
     Streets(streets::StreetsArgs),
     Sbom(sbom::SbomArgs),
-    /// Print docs/cli.md: the command line reference of gridwatch and gridwatch-lab.
+    /// Print docs/cli.md: the command line reference of gridwatch, gridwatch-hub and gridwatch-lab.
     #[command(hide = true)]
     Reference,
 }
@@ -74,7 +74,7 @@ impl Command {
 
 /// The text of docs/cli.md.
 pub fn reference() -> String {
-    cli::reference::document(vec![cli::Cli::command(), Cli::command()])
+    cli::reference::document(vec![cli::Cli::command(), gridwatch_hub::cli::command(), Cli::command()])
 }
 
 /// Maps a farm error to a failure with the exit code of its class.

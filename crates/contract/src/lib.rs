@@ -31,7 +31,7 @@ pub use self::{
     record::{Language, RecordContext},
     status::*,
     template::{Template, TemplateFault},
-    topics::{SiteTopics, Topics, platform_topic},
+    topics::{BoxMessage, SiteTopics, Topics, parse_box_topic, platform_filters, platform_topic},
 };
 use gridwatch_engine::{CaseState, Finding, PlaceMethod, Reply};
 

@@ -55,6 +55,44 @@ pub fn platform_topic(prefix: &str) -> String {
     format!("{prefix}/v1/platform")
 }
 
+/// A message of a box to the platform, by its topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BoxMessage<'a> {
+    /// A case record.
+    Case,
+    /// A picture with this SHA-256, 64 lower-case hex digits.
+    Evidence(&'a str),
+    /// The status of the box.
+    Status,
+    /// The health of the box and its cameras.
+    Health,
+}
+
+/// Filters of everything that boxes below `prefix` send to the platform.
+pub fn platform_filters(prefix: &str) -> [String; 4] {
+    ["case", "evidence/+", "status", "health"].map(|rest| format!("{prefix}/v1/+/{rest}"))
+}
+
+/// Box and message of a topic that matches one of [`platform_filters`]; `None` for any other topic.
+pub fn parse_box_topic<'a>(prefix: &str, topic: &'a str) -> Option<(&'a str, BoxMessage<'a>)> {
+    let rest = topic.strip_prefix(prefix)?.strip_prefix("/v1/")?;
+    let (node, rest) = rest.split_once('/')?;
+    if node.is_empty() || RESERVED_NODE_IDS.contains(&node) {
+        return None;
+    }
+    let message = match rest.split_once('/') {
+        None if rest == "case" => BoxMessage::Case,
+        None if rest == "status" => BoxMessage::Status,
+        None if rest == "health" => BoxMessage::Health,
+        Some(("evidence", sha256)) => {
+            let is_hash = sha256.len() == 64 && sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+            BoxMessage::Evidence(is_hash.then_some(sha256)?)
+        }
+        _ => return None,
+    };
+    Some((node, message))
+}
+
 /// Topics of claims: `PREFIX/v1/site/CELL/CATEGORY/NODE/CASE`. The node level lets a broker's ACL restrict each box to its own
 /// claims; the case level keeps each retained claim separate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,5 +141,43 @@ impl SiteTopics {
         let mut levels = topic.strip_prefix(&self.prefix)?.split('/');
         let (_cell, _category, node, case) = (levels.next()?, levels.next()?, levels.next()?, levels.next()?);
         (levels.next().is_none() && !case.is_empty()).then(|| (node, case.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_of_a_box_are_told_from_others() {
+        let topics = Topics::new("city/gridwatch", &"box-7".into());
+        let hash = "5c523328c10527edf03517bb89b0d0d08b652ac7978cb436d0bd642546679322";
+        let of = |topic: &'static str| parse_box_topic("city/gridwatch", topic);
+        for (topic, message) in [
+            (topics.case(), BoxMessage::Case),
+            (topics.status(), BoxMessage::Status),
+            (topics.health(), BoxMessage::Health),
+            (topics.evidence(hash), BoxMessage::Evidence(hash)),
+        ] {
+            assert_eq!(parse_box_topic("city/gridwatch", &topic), Some(("box-7", message)));
+        }
+        for other in [
+            topics.reply(),
+            topics.receipt(),
+            topics.evidence(&hash.to_uppercase()),
+            topics.evidence("../x"),
+        ] {
+            assert_eq!(parse_box_topic("city/gridwatch", &other), None);
+        }
+        for other in [
+            "city/gridwatch/v1//case",
+            "city/gridwatch/v1/site/case",
+            "city/gridwatch/v1/platform",
+            "city/gridwatchv1/box-7/case",
+            "gridwatch/v1/box-7/case",
+            "city/gridwatch/v1/box-7/case/more",
+        ] {
+            assert_eq!(of(other), None, "{other}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! `gridwatch-lab demo`: the whole system on one machine, with real RTSP and a real broker.
 
+mod hub;
 mod platform;
 
 use std::{
@@ -13,7 +14,10 @@ use std::{
 use clap::Args;
 use tokio::sync::mpsc;
 
-use self::platform::{DemoPlatform, ReceivedCase};
+use self::{
+    hub::DemoHub,
+    platform::{DemoPlatform, ReceivedCase},
+};
 use crate::cli::farm_failure;
 use crate::cli::stage::{self, Broker};
 use gridwatch::{
@@ -55,6 +59,10 @@ pub struct DemoArgs {
     /// Language of the cases and of what the demo prints: zh or en. Default: from LC_ALL, LC_MESSAGES or LANG.
     #[arg(long, value_name = "LANGUAGE", value_parser = gridwatch::cli::language)]
     language: Option<Language>,
+    /// Run gridwatch-hub as the platform, with its data in this folder: decide about the cases with `gridwatch-hub --data DIR cases …`, and the box
+    /// looks again. The demo box's key counts as confirmed.
+    #[arg(long, value_name = "DIR")]
+    hub: Option<PathBuf>,
     /// Kill the broker just before the first case is due, and restart it after this many seconds.
     #[arg(long, value_name = "SECONDS")]
     break_broker: Option<u64>,
@@ -163,8 +171,12 @@ pub fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
         let stop = StopSignal::listen()?;
         let (received, cases) = mpsc::channel(16);
         let platform = DemoPlatform::start(broker.port, pictures.clone(), received);
-        let mut daemon = Daemon::start(config, metrics).await?;
+        let mut daemon = Daemon::start(Arc::clone(&config), metrics).await?;
         daemon.watch_configuration(true);
+        let hub = match &args.hub {
+            Some(data) => Some(DemoHub::start(data, broker.port, &config, texts).await?),
+            None => None,
+        };
         let mut demo = DemoRun {
             args: &args,
             texts,
@@ -177,6 +189,9 @@ pub fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
         // The broker stops last, so that the daemon can disconnect from it.
         let broker = demo.broker;
         daemon.stop().await;
+        if let Some(hub) = hub {
+            hub.stop().await?;
+        }
         drop(broker);
         platform.abort();
         texts.status(

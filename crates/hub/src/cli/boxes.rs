@@ -1,0 +1,148 @@
+//! `gridwatch-hub boxes`.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use gridwatch_base::text::{counted, printable};
+use gridwatch_custody::PublicKey;
+use jiff::Timestamp;
+
+use super::{json, local, print, table, who};
+use crate::{
+    HubError,
+    database::{BoxRow, Database},
+    service::Storage,
+};
+
+/// List and confirm boxes.
+///
+/// A box announces its key over the broker, where others may be able to write. So the cases of a box are held until somebody has compared the key
+/// with what `gridwatch keys show` prints on the box, once, and confirmed it. After a box has changed its key, confirm the new one.
+#[derive(Debug, Args)]
+pub(super) struct BoxesArgs {
+    #[command(subcommand)]
+    command: BoxesCommand,
+    /// Print JSON: `list` as JSON Lines.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum BoxesCommand {
+    /// List the boxes with their state and keys
+    List,
+    /// Confirm the key of a box; its cases are then to be decided
+    Confirm {
+        /// The box.
+        node: String,
+        /// The key, as `gridwatch keys show` prints it on the box. Needed if the box announced several, or none.
+        #[arg(long, value_name = "KEY")]
+        key: Option<PublicKey>,
+    },
+}
+
+pub(super) async fn run(args: BoxesArgs, storage: &Storage) -> Result<ExitCode, HubError> {
+    let (database, _) = storage.open().await?;
+    match args.command {
+        BoxesCommand::List => list(&database, args.json).await?,
+        BoxesCommand::Confirm { node, key } => {
+            let key = match key {
+                Some(key) => key,
+                None => only_pending(&database, &node).await?,
+            };
+            let freed = database.confirm_key(&node, &key, &who(), Timestamp::now()).await?;
+            match args.json {
+                true => print([serde_json::json!({"node": node, "public_key": key.to_string(), "cases": freed})])?,
+                false => print([format!(
+                    "Key {key} of {} confirmed; {} to be decided.",
+                    printable(&node),
+                    counted(freed, "held case is now", "held cases are now")
+                )])?,
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn only_pending(database: &Database, node: &str) -> Result<PublicKey, HubError> {
+    let keys = database.keys(node).await?;
+    let pending: Vec<_> = keys
+        .iter()
+        .filter(|key| key.confirmed_at.is_none())
+        .filter_map(|key| key.key())
+        .collect();
+    match &pending[..] {
+        [key] => Ok(key.clone()),
+        [] if keys.is_empty() => Err(HubError::NotFound(format!(
+            "{node} has announced no key; give the one that `gridwatch keys show` prints there with --key"
+        ))),
+        [] => Err(HubError::Conflict(format!(
+            "all keys that {node} has announced are confirmed"
+        ))),
+        _ => {
+            let keys: Vec<String> = pending.iter().map(ToString::to_string).collect();
+            Err(HubError::Conflict(format!(
+                "{node} has announced several keys; give the right one with --key: {}",
+                keys.join(", ")
+            )))
+        }
+    }
+}
+
+async fn list(database: &Database, as_json: bool) -> Result<(), HubError> {
+    let boxes = database.boxes().await?;
+    if as_json {
+        return print(boxes.iter().map(json).collect::<Result<Vec<_>, _>>()?);
+    }
+    if boxes.is_empty() {
+        return print(["No box has been heard of."]);
+    }
+    let head = [
+        "box",
+        "state",
+        "since",
+        "version",
+        "last health",
+        "last case",
+        "cases",
+        "held",
+        "key",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(boxes.iter().map(row));
+    print(table(&rows))
+}
+
+fn row(found: &BoxRow) -> Vec<String> {
+    let time = |at: Option<Timestamp>| at.map_or_else(|| "-".to_owned(), local);
+    let keys: Vec<String> = found
+        .keys
+        .iter()
+        .map(|key| {
+            format!(
+                "{} {}",
+                key.public_key,
+                if key.confirmed_at.is_some() {
+                    "confirmed"
+                } else {
+                    "to be confirmed"
+                }
+            )
+        })
+        .collect();
+    vec![
+        printable(&found.node),
+        found.presence.clone().unwrap_or_else(|| "-".into()),
+        time(found.presence_at),
+        found.version.as_deref().map_or_else(|| "-".into(), printable),
+        time(found.health_at),
+        time(found.last_case_at),
+        found.cases.to_string(),
+        found.held.to_string(),
+        if keys.is_empty() {
+            "none announced".into()
+        } else {
+            keys.join(", ")
+        },
+    ]
+}
