@@ -150,3 +150,82 @@ pub(crate) fn from_io_cause(error: &(dyn Error + 'static)) -> Disconnect {
         None => Disconnect::unrelated(error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{ServerTrust, SessionMode, Tls, TlsClientConfig, options::WORDING};
+
+    fn causes(protocol: Protocol, tls: Option<TlsClientConfig>) -> String {
+        let options = ConnectOptions {
+            host: "broker.example".into(),
+            port: 8883,
+            protocol,
+            tls,
+            login: None,
+            client_id: "gridwatch-box-7".into(),
+            keep_alive: Duration::from_secs(30),
+            session: SessionMode::Clean,
+            will: None,
+            max_unacknowledged: 1,
+            receive_maximum: 1,
+            max_incoming: 1024,
+            wording: &WORDING,
+        };
+        Disconnect::without_reason()
+            .before_connack(&likely_causes(&options))
+            .message
+    }
+
+    #[test]
+    fn a_connection_closed_before_connack_names_what_may_be_wrong() {
+        assert_eq!(
+            causes(Protocol::V5, None),
+            "the broker closed the connection without giving a reason, before CONNACK: does this port expect TLS (mqtts://)? Does it \
+             support MQTT 5 (otherwise set broker.protocol = \"3.1.1\")?"
+        );
+        let pinned = Tls {
+            trust: ServerTrust::Pin("0".repeat(64)),
+            client: None,
+        };
+        assert_eq!(
+            causes(
+                Protocol::V311,
+                Some(TlsClientConfig::load(&pinned, &WORDING).expect("reads no file"))
+            ),
+            "the broker closed the connection without giving a reason, before CONNACK: does it require a client certificate \
+             (broker.client)? Does it support QoS 1 and retained messages?"
+        );
+        let unrelated = Disconnect::timed_out();
+        assert_eq!(unrelated.clone().before_connack("!"), unrelated);
+    }
+
+    #[test]
+    fn a_refusal_names_the_remedy_in_the_callers_words() {
+        use rumqttc::ConnectReturnCode::{Banned, ClientIdentifierNotValid, NotAuthorized, ServerBusy, ServerMoved};
+        for (code, remedy) in [
+            (
+                NotAuthorized,
+                ": check broker.credentials, and what the broker's ACL allows this user",
+            ),
+            (
+                ClientIdentifierNotValid,
+                ": allow the client id, which is `gridwatch-` and node.id",
+            ),
+            (ServerMoved, ": set broker.url to the server that replaces it"),
+            (Banned, ": have this box removed from its list of banned clients"),
+            (ServerBusy, ""),
+        ] {
+            assert_eq!(
+                Disconnect::refused(code, &WORDING).message,
+                format!("the broker refused the connection ({code:?}){remedy}")
+            );
+        }
+        assert_eq!(
+            Disconnect::unsupported_version(Protocol::V5, &WORDING).message,
+            "the broker does not support MQTT 5; set broker.protocol = \"3.1.1\""
+        );
+    }
+}

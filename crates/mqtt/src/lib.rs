@@ -7,6 +7,60 @@
 //!
 //! The crate knows no topics and no program. What messages for operators call the settings, and the program itself, is given
 //! as [`Wording`].
+//!
+//! # Example
+//! A receiver that acknowledges each message once it is stored:
+//! ```no_run
+//! # use std::time::Duration;
+//! use gridwatch_mqtt::{
+//!     ConnectOptions, Disconnect, Event, Protocol, RetainHandling, SessionMode, SubscribeOutcome, Wording, connect, pump,
+//! };
+//!
+//! async fn receive(wording: &'static Wording) -> Disconnect {
+//!     let options = ConnectOptions {
+//!         host: "broker.example".into(),
+//!         port: 1883,
+//!         protocol: Protocol::V5,
+//!         tls: None, // or Some(TlsClientConfig::load(&tls, wording)?)
+//!         login: None,
+//!         client_id: "hub-1".into(),
+//!         keep_alive: Duration::from_secs(30),
+//!         session: SessionMode::Persistent { expiry: Duration::from_hours(168) },
+//!         will: None,
+//!         max_unacknowledged: 16,
+//!         receive_maximum: 20,
+//!         max_incoming: 16 << 20,
+//!         wording,
+//!     };
+//!     let (client, event_loop) = connect(&options);
+//!     let (sender, mut events) = tokio::sync::mpsc::channel(8);
+//!     let pump = tokio::spawn(pump(event_loop, sender));
+//!     let ended = loop {
+//!         match events.recv().await {
+//!             Some(Event::Connected(_)) => {
+//!                 let filters = vec!["$share/hub/gridwatch/v1/+/case".to_owned()];
+//!                 // The outcome comes while the event loop is polled: do not await it before the next event.
+//!                 let outcome = client.subscribe(filters, RetainHandling::SkipRetained);
+//!                 tokio::spawn(async move {
+//!                     match outcome {
+//!                         Ok(outcome) if outcome.await == SubscribeOutcome::Granted => println!("subscribed"),
+//!                         _ => println!("denied, downgraded or lost"),
+//!                     }
+//!                 });
+//!             }
+//!             Some(Event::Message(message)) => {
+//!                 println!("{}: {} bytes", message.topic, message.payload.len());
+//!                 // Once the message is stored.
+//!                 message.ack.ack();
+//!             }
+//!             Some(Event::Disconnected(disconnect)) => break disconnect,
+//!             None => break Disconnect::without_reason(),
+//!         }
+//!     };
+//!     pump.abort();
+//!     ended
+//! }
+//! ```
 
 mod adapter;
 mod client;

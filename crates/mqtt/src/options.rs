@@ -126,16 +126,16 @@ impl ConnectOptions {
         u16::try_from(self.keep_alive.as_secs()).unwrap_or(u16::MAX).max(1)
     }
 
-    pub(crate) fn max_unacknowledged(&self) -> u16 {
+    pub(crate) fn outgoing_window(&self) -> u16 {
         self.max_unacknowledged.max(1)
     }
 
-    pub(crate) fn receive_maximum(&self) -> u16 {
+    pub(crate) fn incoming_window(&self) -> u16 {
         self.receive_maximum.max(1)
     }
 
     /// Capacity of the client's request queue: publishes and acknowledgements.
     pub(crate) fn queue_capacity(&self) -> usize {
-        usize::from(self.max_unacknowledged()) + usize::from(self.receive_maximum())
+        usize::from(self.outgoing_window()) + usize::from(self.incoming_window())
     }
 }

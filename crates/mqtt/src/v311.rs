@@ -26,7 +26,7 @@ adapter!(rumqttc_v4);
 const MAX_PACKET: usize = 268_435_455;
 
 fn set_limits(mqtt: &mut MqttOptions, options: &ConnectOptions) {
-    mqtt.set_inflight(options.max_unacknowledged())
+    mqtt.set_inflight(options.outgoing_window())
         // The stream has a limit of its own.
         .set_max_packet_size(MAX_PACKET, MAX_PACKET);
 }
@@ -38,7 +38,7 @@ fn set_session(mqtt: &mut MqttOptions, options: &ConnectOptions, _expiry: Durati
         client_id: options.client_id.clone(),
         clean_session: false,
         // Must equal the client's own limit.
-        max_inflight: options.max_unacknowledged(),
+        max_inflight: options.outgoing_window(),
         ack_mode: PersistedAckMode::Manual,
         last_pkid: 0,
         last_puback: 0,

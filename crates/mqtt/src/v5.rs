@@ -28,8 +28,8 @@ fn set_limits(mqtt: &mut MqttOptions, options: &ConnectOptions) {
     network.set_tcp_nodelay(true);
     mqtt.set_connect_timeout(CONNECT_TIMEOUT)
         .set_network_options(network)
-        .set_outgoing_inflight_upper_limit(options.max_unacknowledged())
-        .set_receive_maximum(Some(options.receive_maximum()))
+        .set_outgoing_inflight_upper_limit(options.outgoing_window())
+        .set_receive_maximum(Some(options.incoming_window()))
         // The stream has a limit of its own.
         .set_incoming_packet_size_limit(IncomingPacketSizeLimit::Unlimited);
 }
@@ -42,7 +42,7 @@ fn set_session(mqtt: &mut MqttOptions, options: &ConnectOptions, expiry: Duratio
         clean_start: false,
         // These two must equal the client's own settings.
         session_expiry_interval: Some(expiry_s),
-        outgoing_inflight_upper_limit: Some(options.max_unacknowledged()),
+        outgoing_inflight_upper_limit: Some(options.outgoing_window()),
         ack_mode: PersistedAckMode::Manual,
         last_pkid: 0,
         last_puback: 0,
