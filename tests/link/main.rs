@@ -31,6 +31,7 @@ macro_rules! for_both_protocols {
 }
 
 mod acknowledgements;
+mod client;
 mod delivery;
 mod duplicate;
 mod probe;
