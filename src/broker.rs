@@ -2,7 +2,7 @@
 
 use gridwatch_config::Broker;
 use gridwatch_engine::NodeId;
-use gridwatch_link::{Settings, Tls};
+use gridwatch_link::Settings;
 use jiff::tz::TimeZone;
 
 /// How the link of the box `node` reaches `broker`, whose messages have at most `largest_payload` bytes; times in status
@@ -13,10 +13,7 @@ pub(crate) fn link_settings(node: &NodeId, broker: &Broker, zone: &TimeZone, lar
         host: broker.host.clone(),
         port: broker.port,
         protocol: broker.protocol,
-        tls: broker.tls.as_ref().map(|t| Tls {
-            trust: t.trust.clone(),
-            client: t.client.clone(),
-        }),
+        tls: broker.tls.clone(),
         login: broker.credentials.clone(),
         keep_alive: broker.keep_alive,
         in_flight: broker.in_flight,

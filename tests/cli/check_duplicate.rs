@@ -7,7 +7,8 @@ use serde_json::Value;
 use crate::broker::{Broker, within};
 use crate::filing::link_with;
 use gridwatch_base::installation::{Installation, request_take_over};
-use gridwatch_link::{Protocol, Settings};
+use gridwatch_link::Settings;
+use gridwatch_mqtt::Protocol;
 use gridwatch_store::Store;
 
 /// The rows about the broker and the node id.

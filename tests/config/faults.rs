@@ -466,7 +466,7 @@ fn the_brokers_certificate_is_trusted_by_one_of_two_settings() {
         let draft = Folder::new().with(url, &secured(&format!("pin_sha256 = \"{written}\"")));
         assert_eq!(messages(&draft.faults), [""; 0]);
         let tls = draft.broker.unwrap().tls.unwrap();
-        assert_eq!(tls.trust, gridwatch_link::ServerTrust::Pin(pin.clone()));
+        assert_eq!(tls.trust, gridwatch_mqtt::ServerTrust::Pin(pin.clone()));
     }
 }
 

@@ -6,7 +6,7 @@ use crate::platform::{Platform, wait_outbox_empty};
 use crate::{client_id, connected, connections_of, disconnected, link, logged_as};
 use gridwatch_contract::CaseRecord;
 use gridwatch_engine::CaseState;
-use gridwatch_link::Protocol;
+use gridwatch_mqtt::Protocol;
 use gridwatch_store::Store;
 use rumqttc::Publish;
 

@@ -17,20 +17,21 @@ macro_rules! for_both_protocols {
         mod v5 {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $test() {
-                super::$test(gridwatch_link::Protocol::V5).await;
+                super::$test(gridwatch_mqtt::Protocol::V5).await;
             })+
         }
 
         mod v311 {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $test() {
-                super::$test(gridwatch_link::Protocol::V311).await;
+                super::$test(gridwatch_mqtt::Protocol::V311).await;
             })+
         }
     };
 }
 
 mod acknowledgements;
+mod client;
 mod delivery;
 mod duplicate;
 mod probe;
@@ -44,7 +45,8 @@ mod status;
 mod template;
 mod unsuitable;
 
-use gridwatch_link::{IncomingReply, LinkHandle, Protocol, Settings};
+use gridwatch_link::{IncomingReply, LinkHandle, Settings};
+use gridwatch_mqtt::Protocol;
 use gridwatch_store::Store;
 use tokio::sync::mpsc::Receiver;
 

@@ -4,7 +4,8 @@ use crate::broker::{Broker, within};
 use crate::filing::NODE;
 use crate::{client_id, connections_of, logged_as, settings};
 use gridwatch_base::secret::Credentials;
-use gridwatch_link::{Protocol, Settings, probe};
+use gridwatch_link::{Settings, probe};
+use gridwatch_mqtt::Protocol;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,

@@ -8,7 +8,8 @@ use crate::filing::{file, link_with, topics};
 use crate::platform::wait_outbox_empty;
 use crate::{connected, settings};
 use gridwatch_contract::platform_topic;
-use gridwatch_link::{LinkError, Protocol, Receipts, Settings, probe};
+use gridwatch_link::{LinkError, Receipts, Settings, probe};
+use gridwatch_mqtt::Protocol;
 use gridwatch_store::{OutboxDepth, Store};
 use serde_json::json;
 

@@ -7,7 +7,7 @@ use crate::platform::{Platform, wait_outbox_empty, wait_quarantined};
 use crate::{client_id, commit, connected, connections_of, link};
 use gridwatch_contract::CaseRecord;
 use gridwatch_engine::CaseState;
-use gridwatch_link::Protocol;
+use gridwatch_mqtt::Protocol;
 use gridwatch_store::Store;
 use serde_json::json;
 

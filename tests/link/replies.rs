@@ -4,7 +4,7 @@ use crate::broker::{Broker, Subscriber, within};
 use crate::filing::{file, topics};
 use crate::{client_id, commit, connected, connections_of, link, logged_as};
 use gridwatch_engine::CaseState;
-use gridwatch_link::Protocol;
+use gridwatch_mqtt::Protocol;
 use gridwatch_store::Store;
 use serde_json::json;
 

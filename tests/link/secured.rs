@@ -10,7 +10,8 @@ use std::{
 use crate::broker::{Broker, Subscriber, topic, within};
 use crate::filing::{NODE, file, topics};
 use gridwatch_base::secret::Credentials;
-use gridwatch_link::{LinkError, Protocol, ServerTrust, Settings, Tls, probe};
+use gridwatch_link::{LinkError, Settings, probe};
+use gridwatch_mqtt::{Protocol, ServerTrust, Tls};
 use gridwatch_store::Store;
 use rumqttc::Transport;
 
@@ -345,10 +346,7 @@ async fn an_unusable_certificate_or_key_is_reported_before_connecting() {
             .await
             .unwrap_err();
         let message = error.to_string();
-        assert!(
-            matches!(error, LinkError::Tls { .. } | LinkError::TlsFile { .. }),
-            "{message}"
-        );
+        assert!(matches!(error, LinkError::Tls(_)), "{message}");
         assert!(
             message.contains(field) && message.contains(what) && !message.contains("BEGIN"),
             "{message}"

@@ -1,7 +1,8 @@
 //! Debug output of the link's settings.
 
 use crate::filing;
-use gridwatch_link::{ServerTrust, Settings, Tls};
+use gridwatch_link::Settings;
+use gridwatch_mqtt::{ServerTrust, Tls};
 
 #[test]
 fn debug_output_contains_no_password() {

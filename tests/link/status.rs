@@ -6,7 +6,7 @@ use crate::{connected, link};
 use gridwatch_base::clock::ClockSync;
 use gridwatch_contract::{ClockHealth, HealthMessage, SignedChainHead, When};
 use gridwatch_custody::keys::KeyRing;
-use gridwatch_link::Protocol;
+use gridwatch_mqtt::Protocol;
 use gridwatch_store::Store;
 use rumqttc::Publish;
 use serde_json::Value;

@@ -4,7 +4,8 @@ use crate::broker::{Broker, Subscriber, topic, within};
 use crate::filing::{file, link_with, topics};
 use crate::scripted_broker::ScriptedBroker;
 use crate::settings;
-use gridwatch_link::{LinkError, LinkHandle, LinkProblem, LinkState, Protocol, Settings, probe};
+use gridwatch_link::{LinkError, LinkHandle, LinkProblem, LinkState, Settings, probe};
+use gridwatch_mqtt::Protocol;
 use gridwatch_store::Store;
 use rumqttc::QoS;
 

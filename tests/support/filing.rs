@@ -5,7 +5,8 @@ use std::{path::Path, time::Duration};
 
 use gridwatch_contract::{EvidenceItem, EvidenceRole, Form, When};
 use gridwatch_engine::CaseState;
-use gridwatch_link::{IncomingReply, Link, LinkHandle, Protocol, Receipts, Settings};
+use gridwatch_link::{IncomingReply, Link, LinkHandle, Receipts, Settings};
+use gridwatch_mqtt::Protocol;
 use gridwatch_store::{Revision, Store, evidence_file};
 use tokio::sync::mpsc;
 

@@ -56,9 +56,10 @@ use gridwatch_custody::{
 };
 use gridwatch_engine::{CameraId, Category, Label, NodeId, Plan, Point, RuleId};
 use gridwatch_ledger as ledger;
-use gridwatch_link::{EnrolledBoxes, Protocol, Receipts, ServerTrust};
+use gridwatch_link::{EnrolledBoxes, Receipts};
 use gridwatch_model as model;
 use gridwatch_model::ocr::{Phrasebook, second_look::TextNeeded};
+use gridwatch_mqtt::{Protocol, Tls};
 use gridwatch_store::Retention;
 use gridwatch_vision::{ViewLimits, change::ChangeSettings};
 
@@ -152,7 +153,7 @@ pub struct Broker {
     pub port: u16,
     /// MQTT version.
     pub protocol: Protocol,
-    /// TLS settings; `None` for plain TCP (`mqtt://`).
+    /// TLS settings, whose files are absolute and exist; `None` for plain TCP (`mqtt://`).
     pub tls: Option<Tls>,
     /// User name and password for the broker.
     pub credentials: Option<Credentials>,
@@ -179,15 +180,6 @@ pub struct Claims {
     pub wait: Duration,
     /// Boxes whose claims are obeyed; others need to be confirmed.
     pub boxes: EnrolledBoxes,
-}
-
-/// TLS settings of the broker connection.
-#[derive(Debug, Clone)]
-pub struct Tls {
-    /// By what the broker's certificate is trusted; a file is absolute and exists.
-    pub trust: ServerTrust,
-    /// PEM of the client certificate and of its private key (absolute; both exist), for mutual TLS.
-    pub client: Option<(PathBuf, PathBuf)>,
 }
 
 /// Logs, metrics and health.

@@ -8,65 +8,32 @@
 //! The link runs on its own thread because store calls block: a slow disk must not stall other tasks.
 
 mod claims;
+mod connector;
 mod limit;
 mod poison;
 mod receipt;
 mod reply;
 mod session;
-mod wire;
+mod shortcomings;
 
-use std::{
-    collections::BTreeSet,
-    io,
-    path::{Path, PathBuf},
-    thread,
-    time::Duration,
-};
+use std::{collections::BTreeSet, io, thread, time::Duration};
 
 use jiff::Timestamp;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::session::{Channels, Session};
 pub use self::{
     claims::{CellOf, EnrolledBoxes},
+    connector::probe,
     receipt::Receipts,
     reply::IncomingReply,
     session::find_duplicate,
-    wire::probe,
 };
-use gridwatch_base::{
-    error::Class,
-    file,
-    installation::Installation,
-    secret::{Credentials, Zeroizing},
-};
+use gridwatch_base::{error::Class, installation::Installation, secret::Credentials};
 use gridwatch_contract::Template;
 use gridwatch_engine::{CaseId, CellCode, NodeId};
+use gridwatch_mqtt::{Protocol, Tls, TlsError};
 use gridwatch_store::Store;
-
-/// MQTT protocol version.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Protocol {
-    /// MQTT 5.
-    #[default]
-    #[serde(rename = "5")]
-    V5,
-    /// MQTT 3.1.1.
-    #[serde(rename = "3.1.1")]
-    V311,
-}
-
-impl Protocol {
-    /// The value as written in the configuration.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::V5 => "5",
-            Self::V311 => "3.1.1",
-        }
-    }
-}
 
 /// Broker connection settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,47 +71,12 @@ pub struct Settings {
     pub template: Option<Template>,
 }
 
-/// TLS to the broker.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tls {
-    /// By what the broker's certificate is trusted.
-    pub trust: ServerTrust,
-    /// Client certificate and private key (PEM), for a broker that requires mutual TLS.
-    pub client: Option<(PathBuf, PathBuf)>,
-}
-
-/// By what the broker's certificate is trusted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ServerTrust {
-    /// PEM file of the CA that signed it, or of the certificate itself. No other CA is trusted.
-    CaFile(PathBuf),
-    /// SHA-256 of the certificate's DER form, 64 lower-case hex digits. Its name, dates and issuer are not checked.
-    Pin(String),
-}
-
 /// Why the link could not start or the broker could not be reached.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// A certificate or key file cannot be read.
-    #[error("{field}: cannot read {}: {source}", .path.display())]
-    TlsFile {
-        /// Configuration key that names the file.
-        field: &'static str,
-        /// Path of the file.
-        path: PathBuf,
-        /// The I/O error.
-        source: io::Error,
-    },
-    /// A certificate or key file was read but is unusable.
-    #[error("{field}: {} {what}", .path.display())]
-    Tls {
-        /// Configuration key that names the file.
-        field: &'static str,
-        /// Path of the file.
-        path: PathBuf,
-        /// What is wrong with it, completing "PATH …".
-        what: String,
-    },
+    /// A certificate or key is missing or unusable.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A setting is outside the range MQTT allows.
     #[error("broker: {0}")]
     Settings(String),
@@ -180,7 +112,7 @@ impl LinkError {
     /// The class that decides between retry and exit.
     pub fn class(&self) -> Class {
         match self {
-            Self::TlsFile { .. } | Self::Tls { .. } | Self::Settings(_) | Self::Unsuitable { .. } => Class::Config,
+            Self::Tls(_) | Self::Settings(_) | Self::Unsuitable { .. } => Class::Config,
             Self::Store(e) => e.class(),
             Self::Thread(_) | Self::Refused { .. } => Class::Transient,
         }
@@ -280,7 +212,7 @@ pub struct Link;
 
 /// A link whose settings were found usable, to be started.
 pub struct PreparedLink {
-    connector: wire::Connector,
+    connector: connector::Connector,
     store: Store,
     runtime: tokio::runtime::Runtime,
 }
@@ -292,7 +224,7 @@ impl Link {
     /// With `sharing`, a case in a shared cell is published only after its claim has been granted.
     ///
     /// # Errors
-    /// [`LinkError::TlsFile`], [`LinkError::Tls`], [`LinkError::Settings`], [`LinkError::Store`] or
+    /// [`LinkError::Tls`], [`LinkError::Settings`], [`LinkError::Store`] or
     /// [`LinkError::Thread`]. An unreachable broker is not an error: the link keeps retrying.
     pub fn spawn(
         settings: Settings,
@@ -310,7 +242,7 @@ impl Link {
     /// As [`Link::spawn`].
     pub fn prepare(settings: Settings, store: &Store) -> Result<PreparedLink, LinkError> {
         Ok(PreparedLink {
-            connector: wire::Connector::new(settings, store.public_key())?,
+            connector: connector::Connector::new(settings, store.public_key())?,
             store: store.outbox_handle()?,
             runtime: tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -385,15 +317,4 @@ impl LinkHandle {
         // An error means that the thread has already ended.
         let _ = (&mut self.ended).await;
     }
-}
-
-/// Reads a PEM file, perhaps a private key; `field` is the configuration key that names it.
-fn read_pem(field: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, LinkError> {
-    file::read(path, file::MAX_KEY)
-        .map(Zeroizing::new)
-        .map_err(|source| LinkError::TlsFile {
-            field,
-            path: path.to_path_buf(),
-            source,
-        })
 }

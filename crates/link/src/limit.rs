@@ -1,5 +1,4 @@
-//! Limits on what other clients of the broker can make this box do: replies per case, claims per box, and log lines about invalid
-//! messages.
+//! Limits on what other clients of the broker can make this box do: replies per case, and claims per box.
 
 use std::{
     collections::BTreeMap,
@@ -12,12 +11,6 @@ const BURST: u32 = 20;
 
 /// After a burst, one more reply about the case is taken per this time.
 const REFILL: Duration = Duration::from_secs(30);
-
-/// Log lines about invalid messages per [`LOG_WINDOW`].
-const LOG_LINES: u32 = 10;
-
-/// See [`LOG_LINES`].
-const LOG_WINDOW: Duration = Duration::from_mins(1);
 
 /// What happens to a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,32 +100,6 @@ impl ReplyLimit {
     }
 }
 
-/// Limits log lines that other clients can cause.
-#[derive(Debug, Default)]
-pub(super) struct LogLimit {
-    window: Option<Instant>,
-    lines: u32,
-    suppressed: u64,
-}
-
-impl LogLimit {
-    /// Whether a line may be logged now; if so, with the number of lines left out since the last one that was.
-    pub(super) fn admit(&mut self, now: Instant) -> Option<u64> {
-        if self
-            .window
-            .is_none_or(|begun| now.saturating_duration_since(begun) >= LOG_WINDOW)
-        {
-            (self.window, self.lines) = (Some(now), 0);
-        }
-        if self.lines >= LOG_LINES {
-            self.suppressed += 1;
-            return None;
-        }
-        self.lines += 1;
-        Some(std::mem::take(&mut self.suppressed))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,15 +132,5 @@ mod tests {
         for n in 0..1000 {
             assert_eq!(limit.admit("case", start + REFILL * n), Admission::Taken, "{n}");
         }
-    }
-
-    #[test]
-    fn log_lines_are_limited_per_minute_and_the_rest_is_counted() {
-        let mut limit = LogLimit::default();
-        let start = Instant::now();
-        let lines: Vec<_> = (0..1000).filter_map(|_| limit.admit(start)).collect();
-        assert_eq!(lines, [0; LOG_LINES as usize]);
-        assert_eq!(limit.admit(start + LOG_WINDOW), Some(990));
-        assert_eq!(limit.admit(start + LOG_WINDOW), Some(0));
     }
 }

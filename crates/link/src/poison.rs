@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use super::wire::DisconnectCause;
+use gridwatch_mqtt::DisconnectCause;
 
 /// Connections in a row that must end without a reason over the same message. A failing network does not do that so often:
 /// each of these connections first acknowledged a status message and a subscription.
@@ -55,7 +55,7 @@ impl PoisonMessageDetector {
             return None;
         }
         match cause {
-            DisconnectCause::Unrelated | DisconnectCause::Unsuitable | DisconnectCause::TakenOver => return None,
+            DisconnectCause::Unrelated | DisconnectCause::Unsuitable(_) | DisconnectCause::TakenOver => return None,
             // Once is a broker restart or a network failure.
             DisconnectCause::NoReason if !std::mem::replace(&mut self.ended_without_reason, true) => return None,
             DisconnectCause::NoReason | DisconnectCause::Outgoing(_) => {}

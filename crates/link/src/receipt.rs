@@ -11,9 +11,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tracing::{debug, error, info, warn};
 
-use crate::{limit::Admission, session::Session, wire::InboundMessage};
+use crate::{limit::Admission, session::Session};
 use gridwatch_base::metric;
 use gridwatch_contract::{MAX_MISSING, PlatformMessage, ReceiptMessage};
+use gridwatch_mqtt::InboundMessage;
 use gridwatch_store::{ReceiptOutcome, StoreError};
 
 /// A receipt that names [`MAX_MISSING`] pictures has 14 kB.

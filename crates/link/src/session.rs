@@ -24,14 +24,12 @@ use tracing::{debug, error, info, warn};
 pub use self::duplicate::find_duplicate;
 use self::{duplicate::DuplicateWatch, sites::SiteClaims};
 use super::{
-    LinkProblem, LinkState, SiteSharing,
-    limit::{LogLimit, ReplyLimit},
-    poison::PoisonMessageDetector,
-    reply::IncomingReply,
-    wire::{Connector, Disconnect, DisconnectCause},
+    LinkProblem, LinkState, SiteSharing, connector::Connector, limit::ReplyLimit, poison::PoisonMessageDetector,
+    reply::IncomingReply, shortcomings,
 };
-use gridwatch_base::{backoff::Backoff, metric};
+use gridwatch_base::{backoff::Backoff, log_limit::LogLimit, metric};
 use gridwatch_contract::{Form, PlatformMessage};
+use gridwatch_mqtt::{Disconnect, DisconnectCause};
 use gridwatch_store::{OutboxState, Store};
 
 /// After this long on a live connection, the broker has forwarded what it acknowledged. A broker that crashes sooner may
@@ -258,7 +256,10 @@ impl Session {
             }
         }
         match disconnect.cause {
-            DisconnectCause::Unsuitable => return ConnectionEnd::Lost(LinkProblem::Unsuitable, disconnect.message),
+            DisconnectCause::Unsuitable(lacking) => {
+                let reason = shortcomings::without(lacking).to_owned();
+                return ConnectionEnd::Lost(LinkProblem::Unsuitable, reason);
+            }
             DisconnectCause::NoReason if was_connected => self.duplicate.closed_without_reason(),
             DisconnectCause::TakenOver => {
                 if let Some(conflict) = self.duplicate.taken_over(Instant::now()) {
@@ -267,7 +268,7 @@ impl Session {
             }
             DisconnectCause::NoReason | DisconnectCause::Unrelated | DisconnectCause::Outgoing(_) => {}
         }
-        ConnectionEnd::lost(self.connector.describe(disconnect, was_connected))
+        ConnectionEnd::lost(disconnect.message)
     }
 
     /// Deletes rows that were acknowledged longer than [`FORWARDED_AFTER`] ago.

@@ -255,7 +255,7 @@ async fn an_unreachable_broker_is_an_error() {
     draft.broker = Some(gridwatch_config::Broker {
         host: "127.0.0.1".into(),
         port: closed,
-        protocol: gridwatch_link::Protocol::V5,
+        protocol: gridwatch_mqtt::Protocol::V5,
         tls: None,
         credentials: Some(Credentials {
             user: Secret::new("box"),

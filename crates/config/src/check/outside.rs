@@ -11,13 +11,13 @@ use std::{
 use url::{Host, Url};
 
 use super::{Checker, FieldPath, Surroundings, section};
-use crate::{Broker, Credentials, Tls, raw};
+use crate::{Broker, Credentials, raw};
 use gridwatch_base::{
     file,
     secret::{CredentialError, CredentialSource, Zeroizing},
 };
 use gridwatch_contract::Template;
-use gridwatch_link::ServerTrust;
+use gridwatch_mqtt::{ServerTrust, Tls};
 
 /// What systemd passes the directory of the unit's credentials in (systemd.exec(5)).
 const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";

@@ -2,7 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use gridwatch_link::{Protocol, Receipts};
+use gridwatch_link::Receipts;
+use gridwatch_mqtt::Protocol;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -15,15 +15,13 @@ use super::{
     ConnectionEnd, FORWARDED_AFTER, Session, replies::PendingReplies, sender::Sender, sending::PendingPublish,
     sites::SiteClaims,
 };
-use crate::{
-    LinkProblem, Receipts,
-    wire::{
-        AckHandle, BrokerLimits, Client, ConnAck, Disconnect, DisconnectCause, Event, InboundMessage, MessageKind,
-        OutboundMessage, PublishOutcome, RetainHandling, SubscribeOutcome, pump,
-    },
-};
+use crate::{LinkProblem, Receipts, shortcomings};
 use gridwatch_base::metric;
 use gridwatch_contract::{Presence, When, topics::SiteTopics};
+use gridwatch_mqtt::{
+    AckHandle, BrokerFeature, Client, ConnAck, Disconnect, DisconnectCause, Event, InboundMessage, OutboundMessage,
+    PublishOutcome, Qos, RetainHandling, SubscribeOutcome, pump,
+};
 use gridwatch_store::StoreError;
 
 /// How often the outbox is polled for rows that another process released (`gridwatch outbox retry`).
@@ -215,7 +213,7 @@ impl Connection {
     /// After CONNACK: publishes `online` and subscribes to replies and claims.
     fn subscribe(&mut self, session: &mut Session, connack: ConnAck) {
         self.connack = Some(connack);
-        let shortcomings = connack.limits.shortcomings(session.connector.settings.largest_payload);
+        let shortcomings = shortcomings::of(connack.limits, session.connector.settings.largest_payload);
         if !shortcomings.is_empty() {
             return self.refuse(shortcomings.join("; "));
         }
@@ -308,7 +306,7 @@ impl Connection {
                     "Broker denies the subscription to replies; cases are published without them. Allow the topic in the broker's ACL"
                 );
             }
-            SubscribeOutcome::Downgraded => return self.refuse(BrokerLimits::NO_QOS1.shortcomings(0).join("; ")),
+            SubscribeOutcome::Downgraded => return self.refuse(shortcomings::without(BrokerFeature::Qos1).to_owned()),
             // The disconnect event follows.
             SubscribeOutcome::Lost => return,
         }
@@ -364,9 +362,8 @@ impl Connection {
         if self.sender.is_ready() {
             // If the queue is full it holds more important messages, and this one is dropped.
             let _ = self.client.send(OutboundMessage {
-                topic: session.connector.topics.health(),
-                payload: health.into_bytes(),
-                kind: MessageKind::Health,
+                qos: Qos::AtMostOnce,
+                ..OutboundMessage::json(session.connector.topics.health(), health)
             });
         }
     }

@@ -14,7 +14,7 @@ use std::{collections::VecDeque, time::Duration};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info};
 
-use crate::{LinkError, Settings, wire::Connector};
+use crate::{LinkError, Settings, connector::Connector};
 use gridwatch_contract::{Presence, StatusMessage, When};
 
 /// So many connections taken over within [`TAKEN_OVER_WITHIN`] are not a reconnect that the broker noticed late, but
@@ -32,7 +32,7 @@ const OWN_CONNECTIONS: usize = 64;
 /// if the broker cannot be reached, which [`probe`](crate::probe) reports.
 ///
 /// # Errors
-/// [`LinkError::TlsFile`], [`LinkError::Tls`] or [`LinkError::Settings`].
+/// [`LinkError::Tls`] or [`LinkError::Settings`].
 pub async fn find_duplicate(settings: Settings) -> Result<Option<String>, LinkError> {
     let connector = Connector::new(settings, None)?;
     Ok(DuplicateWatch::new().conflict(&connector).await)

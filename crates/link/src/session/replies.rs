@@ -11,9 +11,9 @@ use super::Session;
 use crate::{
     limit::Admission,
     reply::{self, IncomingReply},
-    wire::{AckHandle, InboundMessage},
 };
 use gridwatch_base::metric;
+use gridwatch_mqtt::{AckHandle, InboundMessage};
 use gridwatch_store::StoreError;
 
 /// QoS 0 replies have no flow control: with this many replies pending, further ones are dropped.

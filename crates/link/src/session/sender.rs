@@ -7,11 +7,9 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{
-    poison::PoisonMessageDetector,
-    wire::{PACKET_OVERHEAD, PublishOutcome},
-};
+use crate::{poison::PoisonMessageDetector, shortcomings::PACKET_OVERHEAD};
 use gridwatch_base::backoff::Backoff;
+use gridwatch_mqtt::PublishOutcome;
 use gridwatch_store::{OutboxKind, OutboxRow};
 
 /// A subscriber disconnected by the same outage has resubscribed by then. Pictures without a subscriber are retried for
@@ -237,7 +235,7 @@ impl Sender {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::DisconnectCause;
+    use gridwatch_mqtt::DisconnectCause;
 
     const SECOND: Duration = Duration::from_secs(1);
 

@@ -13,8 +13,8 @@ use super::{
     connection::Connection,
     sender::{RowAction, RowKind},
 };
-use crate::wire::{EnqueueError, MessageKind, OutboundMessage, PublishOutcome};
 use gridwatch_base::metric;
+use gridwatch_mqtt::{EnqueueError, OutboundMessage, PublishOutcome};
 use gridwatch_store::{OutboxKind, OutboxRow, StoreError, evidence_file};
 
 /// Pause after the client's queue was full.
@@ -60,13 +60,18 @@ impl Connection {
             topic: row.topic,
             since: Instant::now(),
         };
-        let (payload, kind) = match row.kind {
-            OutboxKind::Case { json } => {
-                let (id, reply_topic) = (pending.case_id.clone(), session.connector.topics.reply());
-                (json.into_bytes(), MessageKind::Case { id, reply_topic })
-            }
+        let topic = pending.topic.clone();
+        let message = match row.kind {
+            OutboxKind::Case { json } => OutboundMessage {
+                response_topic: Some(session.connector.topics.reply()),
+                correlation: Some(pending.case_id.clone().into()),
+                ..OutboundMessage::json(topic, json)
+            },
             OutboxKind::Evidence { sha256 } => match evidence_file::read(session.store.dir(), &sha256) {
-                Ok(bytes) => (bytes, MessageKind::Evidence),
+                Ok(bytes) => OutboundMessage {
+                    content_type: Some("image/jpeg"),
+                    ..OutboundMessage::new(topic, bytes)
+                },
                 Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
                     let path = evidence_file::path(session.store.dir(), &sha256);
                     return quarantine(session, &pending, &format!("{}: {e}", path.display()));
@@ -81,14 +86,9 @@ impl Connection {
                 }
             },
         };
-        if let Err(reason) = self.sender.check_size(payload.len()) {
+        if let Err(reason) = self.sender.check_size(message.payload.len()) {
             return quarantine(session, &pending, &reason);
         }
-        let message = OutboundMessage {
-            topic: pending.topic.clone(),
-            payload,
-            kind,
-        };
         match self.client.send(message) {
             Ok(outcome) => {
                 self.sender.sent(pending.seq, pending.since);
@@ -116,7 +116,7 @@ impl Connection {
 
     /// Applies the outcome of publishing a row. Until here the row is still in the outbox.
     fn settle(&mut self, session: &mut Session, row: &PendingRow, outcome: PublishOutcome) {
-        let (kind, result) = (row.kind.as_str(), outcome.as_str());
+        let (kind, result) = (row.kind.as_str(), result_label(&outcome));
         counter!(metric::PUBLISHES, "kind" => kind, "result" => result).increment(1);
         let is_acknowledged = outcome != PublishOutcome::Lost;
         let action = self.sender.settle(
@@ -138,6 +138,17 @@ impl Connection {
         if self.closing_until.is_none() {
             session.update_outbox_gauges();
         }
+    }
+}
+
+/// Value of the metric label `result`.
+fn result_label(outcome: &PublishOutcome) -> &'static str {
+    match outcome {
+        PublishOutcome::Delivered => "delivered",
+        PublishOutcome::NoSubscriber => "unheard",
+        PublishOutcome::Rejected(_) => "refused",
+        PublishOutcome::Busy(_) => "busy",
+        PublishOutcome::Lost => "lost",
     }
 }
 

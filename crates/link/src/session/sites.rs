@@ -10,13 +10,15 @@ use tracing::{error, info, warn};
 use super::{Session, connection::Connection, sending::PendingPublish};
 use crate::{
     EnrolledBoxes, SiteNews, SiteSharing,
-    claims::{ClaimAction, ClaimProtocol, ClaimSettings, InvalidClaim, MAX_RELEASED_PER_BOX, Now, UnknownBox},
-    limit::LogLimit,
-    wire::{Connector, InboundMessage, MessageKind, OutboundMessage, PublishOutcome, RetainHandling, SubscribeOutcome},
+    claims::{
+        CLAIM_TTL, ClaimAction, ClaimProtocol, ClaimSettings, InvalidClaim, MAX_RELEASED_PER_BOX, Now, UnknownBox,
+    },
+    connector::Connector,
 };
-use gridwatch_base::metric;
+use gridwatch_base::{log_limit::LogLimit, metric};
 use gridwatch_contract::topics::SiteTopics;
 use gridwatch_engine::{CaseId, NodeId};
+use gridwatch_mqtt::{InboundMessage, OutboundMessage, PublishOutcome, RetainHandling, SubscribeOutcome};
 use gridwatch_store::{Store, StoreError};
 
 /// Claims awaiting acknowledgement at a time; few, compared with the outbox.
@@ -193,9 +195,9 @@ impl SiteClaims {
 
 fn claim_message(topic: String, payload: Vec<u8>) -> OutboundMessage {
     OutboundMessage {
-        topic,
-        payload,
-        kind: MessageKind::Claim,
+        is_retained: true,
+        expiry: Some(CLAIM_TTL),
+        ..OutboundMessage::json(topic, payload)
     }
 }
 

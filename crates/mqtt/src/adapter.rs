@@ -1,69 +1,67 @@
 //! What both adapters share. The two client crates have the same API but no types in common, so this is a macro over the
 //! crate's name. The invoking module provides what differs between the protocol versions:
 //!
-//! - `set_limits(&mut MqttOptions)`: timeouts and packet sizes,
-//! - `set_session(&mut MqttOptions, &Connector)`: the persistent session,
-//! - `set_will(&mut MqttOptions, topic, payload)`: the last will, retained and with QoS 1,
+//! - `set_limits(&mut MqttOptions, &ConnectOptions)`: timeouts, packet sizes and windows,
+//! - `set_session(&mut MqttOptions, &ConnectOptions, expiry)`: the persistent session,
+//! - `last_will(OutboundMessage, QoS) -> LastWill`,
 //! - `build(MqttOptions, capacity) -> (AsyncClient, EventLoop)`,
-//! - `with_properties(PublishOptions, MessageKind) -> PublishOptions`,
+//! - `with_properties(PublishOptions, &OutboundMessage) -> PublishOptions`,
 //! - `publish_outcome(Result<PublishResult, PublishNoticeError>) -> PublishOutcome`,
 //! - `subscribe_filter(String, RetainHandling) -> SubscribeFilterInput`,
 //! - `subscribe_outcome(Result<SubAck, SubscribeNoticeError>) -> SubscribeOutcome`,
-//! - `limits(&ConnAck) -> BrokerLimits` and `correlation(&Publish) -> Option<Bytes>`,
-//! - `disconnect(&ConnectionError) -> Disconnect`: why a connection ended.
+//! - `limits(&ConnAck) -> BrokerLimits` and `response(&Publish) -> (Option<String>, Option<Bytes>)`: response topic and correlation,
+//! - `disconnect(&ConnectionError, &Wording) -> Disconnect`: why a connection ended.
 
 macro_rules! adapter {
     ($mqtt:ident) => {
         /// Opens a connection. It moves only while its event loop is polled.
-        pub(super) fn connect(connector: &Connector, session: &SessionKind) -> (Box<dyn Client>, Box<dyn EventLoop>) {
-            let options = match session {
-                SessionKind::Persistent => {
-                    let mut options = clean_options(connector, connector.client_id());
-                    set_session(&mut options, connector);
-                    let offline = connector.status_json(Presence::Offline, None);
-                    set_will(&mut options, connector.topics.status(), offline);
-                    options
-                }
-                SessionKind::Clean(client_id) => clean_options(connector, client_id.clone()),
-                SessionKind::Probe(client_id) => {
-                    let mut options = clean_options(connector, client_id.clone());
-                    set_will(&mut options, connector.topics.health(), String::new());
-                    options
-                }
-            };
-            let (client, events) = build(options, connector.queue_capacity());
+        pub(crate) fn connect(options: &ConnectOptions) -> (Box<dyn Client>, Box<dyn EventLoop>) {
+            let (client, events) = build(mqtt_options(options), options.queue_capacity());
             let event_loop = MqttEventLoop {
                 client: client.clone(),
                 events,
+                is_connected: false,
+                likely_causes: likely_causes(options),
+                wording: options.wording,
             };
             (Box::new(MqttClient(client)), Box::new(event_loop))
         }
 
-        fn clean_options(connector: &Connector, client_id: String) -> $mqtt::MqttOptions {
-            let settings = &connector.settings;
-            let mut options = $mqtt::MqttOptions::new(client_id, (settings.host.as_str(), settings.port));
-            options
-                .set_keep_alive(connector.keep_alive_s())
-                .set_session_mode($mqtt::SessionMode::Clean);
-            // With TLS: messages that are too large are cut between TLS and the client.
-            let (host, tls, protocol) = (
-                settings.host.clone(),
-                connector.tls.as_ref().map(tls::TlsClientConfig::configuration),
-                settings.protocol,
-            );
-            options.set_socket_connector(move |address, network| {
-                stream::connect(address, network, host.clone(), tls.clone(), protocol)
-            });
-            if let Some(login) = &settings.login {
-                options.set_credentials(login.user.expose().to_owned(), login.password.expose().to_owned());
+        fn mqtt_options(options: &ConnectOptions) -> $mqtt::MqttOptions {
+            let broker = (options.host.as_str(), options.port);
+            let mut mqtt = $mqtt::MqttOptions::new(options.client_id.clone(), broker);
+            mqtt.set_keep_alive(options.keep_alive_s())
+                .set_ack_mode($mqtt::AckMode::Manual);
+            match options.session {
+                SessionMode::Persistent { expiry } => set_session(&mut mqtt, options, expiry),
+                SessionMode::Clean => {
+                    mqtt.set_session_mode($mqtt::SessionMode::Clean);
+                }
             }
-            set_limits(&mut options);
-            options
+            // With TLS: messages that are too large are cut between TLS and the client.
+            let target = stream::Target::new(options);
+            mqtt.set_socket_connector(move |address, network| stream::connect(address, network, target.clone()));
+            if let Some(login) = &options.login {
+                mqtt.set_credentials(login.user.expose().to_owned(), login.password.expose().to_owned());
+            }
+            if let Some(will) = options.will.clone() {
+                let qos = qos(will.qos);
+                mqtt.set_last_will(last_will(will, qos));
+            }
+            set_limits(&mut mqtt, options);
+            mqtt
+        }
+
+        fn qos(qos: Qos) -> $mqtt::QoS {
+            match qos {
+                Qos::AtMostOnce => $mqtt::QoS::AtMostOnce,
+                Qos::AtLeastOnce => $mqtt::QoS::AtLeastOnce,
+            }
         }
 
         /// A session store that always loads this session, which has nothing in flight. That is true, because each connection
-        /// starts with a new client and the outbox holds whatever was not acknowledged. The client needs a stored session
-        /// to resume the broker's, in which replies are queued.
+        /// starts with a new client, and whatever was not acknowledged is the caller's to send again. The client needs a stored
+        /// session to resume the broker's, in which messages are queued.
         #[derive(Debug)]
         struct EmptySessionStore($mqtt::PersistedSession);
 
@@ -95,12 +93,8 @@ macro_rules! adapter {
 
         impl Client for MqttClient {
             fn send(&self, message: OutboundMessage) -> Result<BoxFuture<'static, PublishOutcome>, EnqueueError> {
-                let qos = match message.kind.is_acknowledged() {
-                    true => $mqtt::QoS::AtLeastOnce,
-                    false => $mqtt::QoS::AtMostOnce,
-                };
-                let options = $mqtt::PublishOptions::new(qos).retain(message.kind.is_retained());
-                let options = with_properties(options, message.kind);
+                let options = $mqtt::PublishOptions::new(qos(message.qos)).retain(message.is_retained);
+                let options = with_properties(options, &message);
                 let notice = self
                     .0
                     .try_publish_tracked(message.topic, message.payload, options)
@@ -142,6 +136,11 @@ macro_rules! adapter {
         struct MqttEventLoop {
             client: $mqtt::AsyncClient,
             events: $mqtt::EventLoop,
+            /// CONNACK was received.
+            is_connected: bool,
+            /// Why the broker may have closed the connection before.
+            likely_causes: String,
+            wording: &'static Wording,
         }
 
         impl EventLoop for MqttEventLoop {
@@ -150,6 +149,7 @@ macro_rules! adapter {
                     loop {
                         match self.events.poll().await {
                             Ok($mqtt::Event::Incoming($mqtt::Incoming::ConnAck(ack))) => {
+                                self.is_connected = true;
                                 return Event::Connected(ConnAck {
                                     session_present: ack.session_present,
                                     limits: limits(&ack),
@@ -159,7 +159,13 @@ macro_rules! adapter {
                                 return Event::Message(inbound_message(&self.client, publish));
                             }
                             Ok(_) => {}
-                            Err(e) => return Event::Disconnected(disconnect(&e)),
+                            Err(e) => {
+                                let disconnect = disconnect(&e, self.wording);
+                                return Event::Disconnected(match self.is_connected {
+                                    true => disconnect,
+                                    false => disconnect.before_connack(&self.likely_causes),
+                                });
+                            }
                         }
                     }
                 })
@@ -168,20 +174,22 @@ macro_rules! adapter {
 
         fn inbound_message(client: &$mqtt::AsyncClient, publish: $mqtt::Publish) -> InboundMessage {
             let (client, ack) = (client.clone(), client.prepare_ack(&publish));
+            let (response_topic, correlation) = response(&publish);
             InboundMessage {
                 topic: String::from_utf8_lossy(&publish.topic).into_owned(),
                 is_retained: publish.retain,
                 is_qos0: publish.qos == $mqtt::QoS::AtMostOnce,
-                correlation: correlation(&publish),
+                response_topic,
+                correlation,
                 payload: publish.payload,
-                ack: AckHandle(Box::new(move || {
+                ack: AckHandle::new(move || {
                     if let Some(ack) = ack {
                         let _ = client.try_manual_ack(ack);
                     }
-                })),
+                }),
             }
         }
     };
 }
 
-pub(super) use adapter;
+pub(crate) use adapter;

@@ -13,6 +13,7 @@ use rumqttc::tokio_rustls::rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
+use crate::Wording;
 use gridwatch_base::digest::sha256_hex;
 
 /// Trusts the broker's certificate if it is one of `exact`, or else if a CA among `roots` signed it for the broker's name.
@@ -20,26 +21,28 @@ use gridwatch_base::digest::sha256_hex;
 /// A certificate in `exact` identifies the broker by itself, so neither its name nor its dates are checked: self-signed
 /// certificates often have neither right, and only the holder of its private key can complete the handshake.
 #[derive(Debug)]
-pub(super) struct BrokerVerifier {
+pub(crate) struct BrokerVerifier {
     /// SHA-256 of the DER form, in lower-case hex.
     exact: Vec<String>,
     /// `None` if only pinned certificates are trusted.
     roots: Option<Arc<WebPkiServerVerifier>>,
     algorithms: WebPkiSupportedAlgorithms,
+    wording: &'static Wording,
 }
 
 impl BrokerVerifier {
     /// Trusts the certificate with this SHA-256 alone.
-    pub(super) fn pinned(sha256: String) -> Self {
+    pub(crate) fn pinned(sha256: String, wording: &'static Wording) -> Self {
         Self {
             exact: vec![sha256],
             roots: None,
             algorithms: ring::default_provider().signature_verification_algorithms,
+            wording,
         }
     }
 
     /// Trusts these certificates as CAs, and as the broker's own; `None` if none of them is usable.
-    pub(super) fn of_file(certificates: Vec<CertificateDer<'static>>) -> Option<Self> {
+    pub(crate) fn of_file(certificates: Vec<CertificateDer<'static>>, wording: &'static Wording) -> Option<Self> {
         let exact = certificates.iter().map(|c| sha256_hex(c)).collect();
         let mut store = RootCertStore::empty();
         store.add_parsable_certificates(certificates);
@@ -50,6 +53,7 @@ impl BrokerVerifier {
             exact,
             roots: Some(roots.build().ok()?),
             algorithms: ring::default_provider().signature_verification_algorithms,
+            wording,
         })
     }
 }
@@ -70,13 +74,14 @@ impl ServerCertVerifier for BrokerVerifier {
         let reason = match &self.roots {
             Some(roots) => match roots.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
                 Ok(verified) => return Ok(verified),
-                Err(rustls::Error::InvalidCertificate(error)) => in_words(&error, now),
+                Err(rustls::Error::InvalidCertificate(error)) => in_words(&error, now, self.wording),
                 Err(other) => return Err(other),
             },
-            None => "the broker's certificate is not the one in broker.pin_sha256: if it was renewed, compare its \
-                     SHA-256 with the broker's and set the new one; otherwise the \
-                     connection may be intercepted"
-                .into(),
+            None => format!(
+                "the broker's certificate is not the one in {}: if it was renewed, compare its SHA-256 with the broker's and set the \
+                 new one; otherwise the connection may be intercepted",
+                self.wording.pin_sha256
+            ),
         };
         let message = format!("{reason} (the certificate's SHA-256: {sha256})");
         Err(CertificateError::Other(OtherError(Arc::new(Untrusted(message)))).into())
@@ -107,7 +112,7 @@ impl ServerCertVerifier for BrokerVerifier {
 
 /// Why the broker's certificate is not trusted, with the remedy.
 #[derive(Debug)]
-pub(super) struct Untrusted(pub(super) String);
+pub(crate) struct Untrusted(pub(crate) String);
 
 impl fmt::Display for Untrusted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -117,58 +122,64 @@ impl fmt::Display for Untrusted {
 
 impl std::error::Error for Untrusted {}
 
-const PIN: &str = "or trust this very certificate: compare its SHA-256 with the broker's and set broker.pin_sha256";
-
-fn in_words(error: &CertificateError, now: UnixTime) -> String {
+fn in_words(error: &CertificateError, now: UnixTime, wording: &Wording) -> String {
+    let Wording {
+        machine,
+        url,
+        ca_file,
+        pin_sha256,
+        ..
+    } = wording;
+    let or_pin = format!("or trust this very certificate: compare its SHA-256 with the broker's and set {pin_sha256}");
     match error {
         CertificateError::UnknownIssuer => {
-            format!("none of the CAs in broker.ca_file signed the broker's certificate: name the CA that did, {PIN}")
+            format!("none of the CAs in {ca_file} signed the broker's certificate: name the CA that did, {or_pin}")
         }
         CertificateError::BadSignature => format!(
-            "a CA in broker.ca_file has the name of the one that signed the broker's certificate, but another key: name \
-             the CA's current certificate, {PIN}"
+            "a CA in {ca_file} has the name of the one that signed the broker's certificate, but another key: name \
+             the CA's current certificate, {or_pin}"
         ),
         CertificateError::NotValidForNameContext { expected, presented } => format!(
-            "the broker's certificate is not for {}, but for {}: use a name from the certificate in broker.url, {PIN}",
+            "the broker's certificate is not for {}, but for {}: use a name from the certificate in {url}, {or_pin}",
             expected.to_str(),
             names(presented)
         ),
         CertificateError::NotValidForName => {
-            format!("the broker's certificate is for another name than the one in broker.url: use that one, {PIN}")
+            format!("the broker's certificate is for another name than the one in {url}: use that one, {or_pin}")
         }
         CertificateError::ExpiredContext { not_after, .. } => format!(
-            "the broker's certificate expired on {}: renew it, or correct this box's clock, which says {}",
+            "the broker's certificate expired on {}: renew it, or correct this {machine}'s clock, which says {}",
             date(*not_after),
             date(now)
         ),
         CertificateError::Expired => {
             format!(
-                "the broker's certificate has expired: renew it, or correct this box's clock, which says {}",
+                "the broker's certificate has expired: renew it, or correct this {machine}'s clock, which says {}",
                 date(now)
             )
         }
         CertificateError::NotValidYetContext { not_before, .. } => format!(
-            "the broker's certificate is valid from {}: correct this box's clock, which says {}",
+            "the broker's certificate is valid from {}: correct this {machine}'s clock, which says {}",
             date(*not_before),
             date(now)
         ),
         CertificateError::NotValidYet => format!(
-            "the broker's certificate is not valid yet: correct this box's clock, which says {}",
+            "the broker's certificate is not valid yet: correct this {machine}'s clock, which says {}",
             date(now)
         ),
         CertificateError::Revoked => "the broker's certificate has been revoked: renew it".into(),
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => format!(
-            "the broker's certificate is not for servers: issue one with the extended key usage serverAuth, {PIN}"
+            "the broker's certificate is not for servers: issue one with the extended key usage serverAuth, {or_pin}"
         ),
         CertificateError::UnsupportedSignatureAlgorithmContext { .. }
         | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => format!(
-            "the broker's certificate is signed in a way that is no longer safe, such as SHA-1: issue a new one, {PIN}"
+            "the broker's certificate is signed in a way that is no longer safe, such as SHA-1: issue a new one, {or_pin}"
         ),
         CertificateError::BadEncoding => "the broker's certificate is malformed: issue a new one".into(),
         // The error of the library below, which rustls does not export.
         CertificateError::Other(OtherError(inner)) if format!("{inner:?}").contains("CaUsedAsEndEntity") => format!(
-            "the broker's own certificate is a CA certificate, as self-signed ones are, and not in broker.ca_file: name \
-             its PEM file there, {PIN}"
+            "the broker's own certificate is a CA certificate, as self-signed ones are, and not in {ca_file}: name \
+             its PEM file there, {or_pin}"
         ),
         other => format!("the broker's certificate is not accepted: {other}"),
     }
@@ -196,6 +207,7 @@ fn date(at: UnixTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::WORDING;
 
     fn at(second: u64) -> UnixTime {
         UnixTime::since_unix_epoch(std::time::Duration::from_secs(second))
@@ -208,14 +220,14 @@ mod tests {
             time: now,
             not_after: past,
         };
-        let text = in_words(&expired, now);
+        let text = in_words(&expired, now, &WORDING);
         assert!(text.contains("expired on 2023-11-14 22:13 UTC"), "{text}");
         assert!(text.contains("clock, which says 2026-05-28 20:26 UTC"), "{text}");
         let early = CertificateError::NotValidYetContext {
             time: past,
             not_before: now,
         };
-        let text = in_words(&early, past);
+        let text = in_words(&early, past, &WORDING);
         assert!(text.contains("valid from 2026-05-28 20:26 UTC"), "{text}");
     }
 
@@ -232,7 +244,7 @@ mod tests {
             InvalidPurpose,
             BadEncoding,
         ] {
-            let text = in_words(&error, at(0));
+            let text = in_words(&error, at(0), &WORDING);
             assert!(text.contains("the broker's certificate"), "{text}");
             assert!(!text.contains(&format!("{error:?}")), "{text}");
         }

@@ -1,10 +1,10 @@
 //! The byte stream to the broker: TCP, TLS if configured, and a reader that cuts messages that are too large.
 //!
 //! The MQTT clients end the connection over a message that exceeds their limit, and the broker sends it again on every connection: one
-//! retained message would lock the box out for good. MQTT 5 lets the box announce a limit, but mosquitto 2.0.11 counts the messages that it
+//! retained message would lock the client out for good. MQTT 5 lets the client announce a limit, but mosquitto 2.0.11 counts the messages that it
 //! drops for it as unacknowledged for ever, so that sixteen of them stop all others; MQTT 3.1.1 has no such limit. So no limit is announced,
-//! and a message over [`MAX_INCOMING`] arrives with its topic and without its payload, which is skipped as it is received. It is then rejected
-//! and acknowledged like any other invalid message. Packets of other kinds that are too large end the connection.
+//! and a message over [`ConnectOptions::max_incoming`] arrives with its topic and without its payload, which is skipped as it is received. It
+//! is then rejected and acknowledged like any other invalid message. Packets of other kinds that are too large end the connection.
 
 use std::{
     io,
@@ -25,11 +25,8 @@ use rumqttc::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tracing::warn;
 
-use crate::{Protocol, limit::LogLimit};
-use gridwatch_base::metric;
-
-/// Largest packet that is received whole, in bytes; replies and claims take a few hundred.
-const MAX_INCOMING: usize = 256 * 1024;
+use crate::{ConnectOptions, Protocol, TlsClientConfig};
+use gridwatch_base::{log_limit::LogLimit, metric};
 
 /// Packet type of PUBLISH, in the upper half of a packet's first byte (MQTT 5, 2.1.2; MQTT 3.1.1, 2.2.1).
 const PUBLISH: u8 = 3;
@@ -41,46 +38,58 @@ const SHOWN_TOPIC: usize = 200;
 const CHUNK: usize = 8 * 1024;
 
 /// A stream of either kind.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
+
+/// What is connected to, and how its packets are read.
+#[derive(Clone)]
+pub(crate) struct Target {
+    host: String,
+    tls: Option<Arc<ClientConfig>>,
+    protocol: Protocol,
+    max_incoming: usize,
+}
+
+impl Target {
+    pub(crate) fn new(options: &ConnectOptions) -> Self {
+        Self {
+            host: options.host.clone(),
+            tls: options.tls.as_ref().map(TlsClientConfig::configuration),
+            protocol: options.protocol,
+            max_incoming: options.max_incoming,
+        }
+    }
+}
 
 /// Connects to `address` (`host:port`) as `network` says.
 ///
 /// # Errors
 /// The I/O error; a TLS error is wrapped in one.
-pub(super) async fn connect(
+pub(crate) async fn connect(
     address: String,
     network: NetworkOptions,
-    host: String,
-    tls: Option<Arc<ClientConfig>>,
-    protocol: Protocol,
+    target: Target,
 ) -> io::Result<LimitedStream<Box<dyn Stream>>> {
     let tcp = rumqttc::default_socket_connect(address, network).await?;
-    let stream: Box<dyn Stream> = match tls {
+    let stream: Box<dyn Stream> = match target.tls {
         None => Box::new(tcp),
         Some(config) => {
-            let name = ServerName::try_from(host).map_err(io::Error::other)?;
+            let name = ServerName::try_from(target.host).map_err(io::Error::other)?;
             Box::new(TlsConnector::from(config).connect(name, tcp).await?)
         }
     };
-    Ok(LimitedStream::new(stream, protocol))
+    Ok(LimitedStream {
+        inner: stream,
+        cutter: MessageCutter::new(target.protocol, target.max_incoming),
+        received: Box::new([0; CHUNK]),
+    })
 }
 
-/// A stream of MQTT packets in which messages over [`MAX_INCOMING`] have lost their payload.
-pub(super) struct LimitedStream<S> {
+/// A stream of MQTT packets in which messages that are too large have lost their payload.
+pub(crate) struct LimitedStream<S> {
     inner: S,
     cutter: MessageCutter,
     received: Box<[u8; CHUNK]>,
-}
-
-impl<S> LimitedStream<S> {
-    fn new(inner: S, protocol: Protocol) -> Self {
-        Self {
-            inner,
-            cutter: MessageCutter::new(protocol),
-            received: Box::new([0; CHUNK]),
-        }
-    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for LimitedStream<S> {
@@ -96,7 +105,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for LimitedStream<S> {
                 return Poll::Ready(Ok(()));
             }
             if !this.cutter.write(received.filled()) {
-                let what = format!("the broker sent a packet over {MAX_INCOMING} bytes that is no message");
+                let limit = this.cutter.limit;
+                let what = format!("the broker sent a packet over {limit} bytes that is no message");
                 return Poll::Ready(Err(io::Error::other(what)));
             }
         }
@@ -136,6 +146,8 @@ enum Position {
 #[derive(Debug)]
 struct MessageCutter {
     protocol: Protocol,
+    /// Largest packet that is passed on whole, in bytes.
+    limit: usize,
     position: Position,
     /// The bytes of the current position that are not decided yet.
     head: Vec<u8>,
@@ -149,9 +161,10 @@ struct MessageCutter {
 }
 
 impl MessageCutter {
-    fn new(protocol: Protocol) -> Self {
+    fn new(protocol: Protocol, limit: usize) -> Self {
         Self {
             protocol,
+            limit,
             position: Position::Header,
             head: Vec::new(),
             header: 0,
@@ -225,7 +238,7 @@ impl MessageCutter {
         }
         let digits = length.iter().rev();
         let length = digits.fold(0, |value, digit| value << 7 | usize::from(digit & 0x7f));
-        if self.head.len() + length > MAX_INCOMING {
+        if self.head.len() + length > self.limit {
             self.header = self.head.len();
             self.position = match first >> 4 {
                 PUBLISH => Position::Topic(length),
@@ -257,7 +270,7 @@ impl MessageCutter {
             warn!(
                 topic = ?String::from_utf8_lossy(topic),
                 bytes = length,
-                limit = MAX_INCOMING,
+                limit = self.limit,
                 suppressed,
                 "Skipped a message that is too large; limit the packet size at the broker"
             );
@@ -301,9 +314,11 @@ mod tests {
 
     use super::*;
 
+    const LIMIT: usize = 256 * 1024;
+
     /// What comes out if `bytes` arrive in pieces of `chunk`.
     fn cut(protocol: Protocol, bytes: &[u8], chunk: usize) -> Vec<u8> {
-        let mut cutter = MessageCutter::new(protocol);
+        let mut cutter = MessageCutter::new(protocol, LIMIT);
         let mut all = Vec::new();
         for piece in bytes.chunks(chunk) {
             assert!(cutter.write(piece));
@@ -359,9 +374,9 @@ mod tests {
     fn a_topic_longer_than_its_message_confuses_no_one() {
         // The length says that the message ends within its topic.
         let mut packet = vec![PUBLISH << 4];
-        push_length(MAX_INCOMING, &mut packet);
+        push_length(LIMIT, &mut packet);
         packet.extend_from_slice(&[0xff, 0xff]);
-        packet.extend(std::iter::repeat_n(b'x', MAX_INCOMING - 2));
+        packet.extend(std::iter::repeat_n(b'x', LIMIT - 2));
         let after = publish(0, "b", b"after");
         let out = cut(Protocol::V311, &[packet, after.clone()].concat(), 1000);
         assert!(out.ends_with(&after));
@@ -371,9 +386,9 @@ mod tests {
     #[test]
     fn a_packet_of_another_kind_that_is_too_large_or_has_no_length_ends_the_connection() {
         let mut large = vec![9 << 4];
-        push_length(MAX_INCOMING, &mut large);
+        push_length(LIMIT, &mut large);
         for bytes in [&large[..], &[9 << 4, 0x80, 0x80, 0x80, 0x80]] {
-            let mut cutter = MessageCutter::new(Protocol::V5);
+            let mut cutter = MessageCutter::new(Protocol::V5, LIMIT);
             assert!(!cutter.write(bytes));
             assert!(!cutter.write(b"more"));
         }

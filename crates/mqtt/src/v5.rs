@@ -1,103 +1,85 @@
 //! MQTT 5 adapter over `rumqttc`.
 
-use std::{error::Error, sync::Arc};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use rumqttc::{
-    AckMode, AsyncClient, ConnectReturnCode, ConnectionError, DisconnectReasonCode, IncomingPacketSizeLimit, LastWill,
+    AsyncClient, ConnectReturnCode, ConnectionError, DisconnectReasonCode, IncomingPacketSizeLimit, LastWill,
     LastWillProperties, MqttOptions, NetworkOptions, PersistedAckMode, PersistedSession, PubAckReason,
-    PublishNoticeError, PublishOptions, PublishProperties, PublishResult, QoS, RetainForwardRule, SessionMode,
-    StateError, SubAck, SubscribeFilterInput, SubscribeNoticeError, SubscribeReasonCode,
+    PublishNoticeError, PublishOptions, PublishProperties, PublishResult, QoS, RetainForwardRule, StateError, SubAck,
+    SubscribeFilterInput, SubscribeNoticeError, SubscribeReasonCode,
 };
 
-use super::{
-    AckHandle, BrokerLimits, CONNECT_TIMEOUT, Client, ConnAck, Connector, Disconnect, DisconnectCause, EnqueueError,
-    Event, EventLoop, InboundMessage, JPEG, JSON, MessageKind, OutboundMessage, PublishOutcome, REPLIES_IN_FLIGHT,
-    RetainHandling, SessionKind, Shortcoming, SubscribeOutcome, adapter::adapter, from_io_cause, stream, tls,
+use crate::{
+    AckHandle, BrokerFeature, BrokerLimits, CONNECT_TIMEOUT, Client, ConnAck, ConnectOptions, Disconnect,
+    DisconnectCause, EnqueueError, Event, EventLoop, InboundMessage, OutboundMessage, Protocol, PublishOutcome, Qos,
+    RetainHandling, SessionMode, SubscribeOutcome, Wording,
+    adapter::adapter,
+    disconnect::{from_io_cause, likely_causes},
+    stream, tls,
 };
-use crate::claims::CLAIM_TTL;
-use gridwatch_contract::Presence;
 
 adapter!(rumqttc);
 
-fn set_limits(options: &mut MqttOptions) {
-    options.set_connect_timeout(CONNECT_TIMEOUT);
-    // Messages are small, rare and awaited: do not delay them for coalescing.
+fn set_limits(mqtt: &mut MqttOptions, options: &ConnectOptions) {
+    // Messages are awaited: do not delay them for coalescing.
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);
-    options.set_network_options(network);
+    mqtt.set_connect_timeout(CONNECT_TIMEOUT)
+        .set_network_options(network)
+        .set_outgoing_inflight_upper_limit(options.outgoing_window())
+        .set_receive_maximum(Some(options.incoming_window()))
+        // The stream has a limit of its own.
+        .set_incoming_packet_size_limit(IncomingPacketSizeLimit::Unlimited);
 }
 
-fn set_session(options: &mut MqttOptions, connector: &Connector) {
-    let session_expiry_s = u32::try_from(connector.settings.session_expiry.as_secs()).unwrap_or(u32::MAX);
+fn set_session(mqtt: &mut MqttOptions, options: &ConnectOptions, expiry: Duration) {
+    let expiry_s = u32::try_from(expiry.as_secs()).unwrap_or(u32::MAX);
     let session = PersistedSession {
         format_version: 1,
-        client_id: connector.client_id(),
+        client_id: options.client_id.clone(),
         clean_start: false,
         // These two must equal the client's own settings.
-        session_expiry_interval: Some(session_expiry_s),
-        outgoing_inflight_upper_limit: Some(connector.max_unacknowledged()),
+        session_expiry_interval: Some(expiry_s),
+        outgoing_inflight_upper_limit: Some(options.outgoing_window()),
         ack_mode: PersistedAckMode::Manual,
         last_pkid: 0,
         last_puback: 0,
         replay: Vec::new(),
         incoming_qos2: Vec::new(),
     };
-    options
-        .set_session_mode(SessionMode::Persistent)
-        .set_session_expiry_interval(Some(session_expiry_s))
-        .set_session_store_arc(Arc::new(EmptySessionStore(session)))
-        .set_outgoing_inflight_upper_limit(connector.max_unacknowledged())
-        .set_ack_mode(AckMode::Manual)
-        .set_receive_maximum(Some(REPLIES_IN_FLIGHT))
-        // The stream has a limit of its own.
-        .set_incoming_packet_size_limit(IncomingPacketSizeLimit::Unlimited);
+    mqtt.set_session_mode(rumqttc::SessionMode::Persistent)
+        .set_session_expiry_interval(Some(expiry_s))
+        .set_session_store_arc(Arc::new(EmptySessionStore(session)));
 }
 
-fn set_will(options: &mut MqttOptions, topic: String, payload: String) {
+fn last_will(will: OutboundMessage, qos: QoS) -> LastWill {
     let properties = LastWillProperties {
         delay_interval: None,
-        payload_format_indicator: Some(1),
-        message_expiry_interval: None,
-        content_type: Some(JSON.into()),
-        response_topic: None,
-        correlation_data: None,
+        payload_format_indicator: will.is_text.then_some(1),
+        message_expiry_interval: will.expiry_s(),
+        content_type: will.content_type.map(Into::into),
+        response_topic: will.response_topic,
+        correlation_data: will.correlation,
         user_properties: Vec::new(),
     };
-    options.set_last_will(LastWill::new(topic, payload, QoS::AtLeastOnce, true, Some(properties)));
+    LastWill::new(will.topic, will.payload, qos, will.is_retained, Some(properties))
 }
 
 fn build(options: MqttOptions, capacity: usize) -> (AsyncClient, rumqttc::EventLoop) {
     AsyncClient::builder(options).capacity(capacity).build()
 }
 
-fn with_properties(options: PublishOptions, kind: MessageKind) -> PublishOptions {
-    options.properties(properties(kind))
-}
-
-fn properties(kind: MessageKind) -> PublishProperties {
-    let json = PublishProperties {
-        payload_format_indicator: Some(1),
-        content_type: Some(JSON.into()),
+fn with_properties(options: PublishOptions, message: &OutboundMessage) -> PublishOptions {
+    options.properties(PublishProperties {
+        payload_format_indicator: message.is_text.then_some(1),
+        message_expiry_interval: message.expiry_s(),
+        response_topic: message.response_topic.clone(),
+        correlation_data: message.correlation.clone(),
+        content_type: message.content_type.map(Into::into),
         ..Default::default()
-    };
-    match kind {
-        MessageKind::Status | MessageKind::Health => json,
-        MessageKind::Claim => PublishProperties {
-            message_expiry_interval: Some(u32::try_from(CLAIM_TTL.as_secs()).unwrap_or(u32::MAX)),
-            ..json
-        },
-        MessageKind::Evidence => PublishProperties {
-            content_type: Some(JPEG.into()),
-            ..Default::default()
-        },
-        MessageKind::Case { id, reply_topic } => PublishProperties {
-            response_topic: Some(reply_topic),
-            correlation_data: Some(Bytes::from(id)),
-            ..json
-        },
-    }
+    })
 }
 
 fn publish_outcome(answer: Result<PublishResult, PublishNoticeError>) -> PublishOutcome {
@@ -156,46 +138,46 @@ fn limits(ack: &rumqttc::ConnAck) -> BrokerLimits {
         max_packet: properties.max_packet_size,
         has_qos1: properties.max_qos != Some(0),
         has_retain: properties.retain_available != Some(0),
+        has_shared_subscriptions: properties.shared_subscription_available != Some(0),
     }
 }
 
-fn correlation(publish: &rumqttc::Publish) -> Option<Bytes> {
-    publish.properties.as_ref()?.correlation_data.clone()
+fn response(publish: &rumqttc::Publish) -> (Option<String>, Option<Bytes>) {
+    match &publish.properties {
+        Some(properties) => (properties.response_topic.clone(), properties.correlation_data.clone()),
+        None => (None, None),
+    }
 }
 
-fn disconnect(error: &ConnectionError) -> Disconnect {
+fn disconnect(error: &ConnectionError, wording: &Wording) -> Disconnect {
     // This error does not expose its cause through `source`.
     let cause: &(dyn Error + 'static) = match error {
         ConnectionError::MqttState(StateError::Deserialization(cause)) => cause,
         other => other,
     };
-    if let Some(message) = tls::describe(cause) {
+    if let Some(message) = tls::describe(cause, wording) {
         return Disconnect::unrelated(message);
     }
     match error {
         ConnectionError::ConnectionRefused(
             ConnectReturnCode::UnsupportedProtocolVersion | ConnectReturnCode::RefusedProtocolVersion,
-        ) => unsupported_version(),
+        ) => Disconnect::unsupported_version(Protocol::V5, wording),
         ConnectionError::ConnectionRefused(ConnectReturnCode::RetainNotSupported) => {
-            Disconnect::unsuitable(Shortcoming::Retain)
+            Disconnect::unsuitable(BrokerFeature::Retain)
         }
         ConnectionError::ConnectionRefused(ConnectReturnCode::QoSNotSupported) => {
-            Disconnect::unsuitable(Shortcoming::Qos1)
+            Disconnect::unsuitable(BrokerFeature::Qos1)
         }
-        ConnectionError::ConnectionRefused(code) => Disconnect::refused(code),
+        ConnectionError::ConnectionRefused(code) => Disconnect::refused(code, wording),
         ConnectionError::Timeout(_) => Disconnect::timed_out(),
-        ConnectionError::MqttState(state) => from_state_error(state).unwrap_or_else(|| from_io_cause(cause)),
+        ConnectionError::MqttState(state) => from_state_error(state, wording).unwrap_or_else(|| from_io_cause(cause)),
         _ => from_io_cause(cause),
     }
 }
 
-fn unsupported_version() -> Disconnect {
-    Disconnect::unrelated("the broker does not support MQTT 5; set broker.protocol = \"3.1.1\"")
-}
-
 /// Classifies a protocol error. Brokers may close the connection instead of rejecting a message, and PUBACK codes that the
 /// client does not know end it too.
-fn from_state_error(state: &StateError) -> Option<Disconnect> {
+fn from_state_error(state: &StateError, wording: &Wording) -> Option<Disconnect> {
     let outgoing = |reason: String| Disconnect {
         message: format!("the connection ended over a message: {reason}"),
         cause: DisconnectCause::Outgoing(reason),
@@ -205,17 +187,20 @@ fn from_state_error(state: &StateError) -> Option<Disconnect> {
             reason_code: DisconnectReasonCode::SessionTakenOver,
             ..
         } => Disconnect {
-            message: "another client connected with this box's client id (0x8E, session taken over)".into(),
+            message: format!(
+                "another client connected with this {}'s client id (0x8E, session taken over)",
+                wording.machine
+            ),
             cause: DisconnectCause::TakenOver,
         },
         StateError::ServerDisconnect {
             reason_code: DisconnectReasonCode::RetainNotSupported,
             ..
-        } => Disconnect::unsuitable(Shortcoming::Retain),
+        } => Disconnect::unsuitable(BrokerFeature::Retain),
         StateError::ServerDisconnect {
             reason_code: DisconnectReasonCode::QoSNotSupported,
             ..
-        } => Disconnect::unsuitable(Shortcoming::Qos1),
+        } => Disconnect::unsuitable(BrokerFeature::Qos1),
         StateError::ServerDisconnect {
             reason_code,
             reason_string,
@@ -238,7 +223,9 @@ fn from_state_error(state: &StateError) -> Option<Disconnect> {
             "packet of {pkt_size} bytes exceeds the broker's maximum of {max} bytes"
         )),
         // CONNACK return codes of MQTT 3.1.1. A 3.1.1 broker answers 1 to a protocol level it does not support.
-        StateError::Deserialization(rumqttc::Error::InvalidConnectReturnCode(1..=5)) => unsupported_version(),
+        StateError::Deserialization(rumqttc::Error::InvalidConnectReturnCode(1..=5)) => {
+            Disconnect::unsupported_version(Protocol::V5, wording)
+        }
         // mosquitto 2.0 answers a message over its message_size_limit with 0x95, which is not a PUBACK reason code. The
         // client reports it as an error named after CONNACK.
         StateError::Deserialization(rumqttc::Error::InvalidConnectReturnCode(code)) => outgoing(match code {

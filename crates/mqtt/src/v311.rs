@@ -1,55 +1,56 @@
 //! MQTT 3.1.1 adapter over `rumqttc_v4`. This version has no reason codes: a broker that rejects a message closes the
 //! connection, or acknowledges the message and drops it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use rumqttc_v4::{
-    AckMode, AsyncClient, ConnectReturnCode, ConnectionError, LastWill, MqttOptions, NetworkOptions, PersistedAckMode,
-    PersistedSession, PublishNoticeError, PublishOptions, PublishResult, QoS, SessionMode, StateError, SubAck,
-    SubscribeFilterInput, SubscribeNoticeError, SubscribeReasonCode,
+    AsyncClient, ConnectReturnCode, ConnectionError, LastWill, MqttOptions, NetworkOptions, PersistedAckMode,
+    PersistedSession, PublishNoticeError, PublishOptions, PublishResult, QoS, StateError, SubAck, SubscribeFilterInput,
+    SubscribeNoticeError, SubscribeReasonCode,
 };
 
-use super::{
-    AckHandle, BrokerLimits, CONNECT_TIMEOUT, Client, ConnAck, Connector, Disconnect, EnqueueError, Event, EventLoop,
-    InboundMessage, MessageKind, OutboundMessage, PublishOutcome, RetainHandling, SessionKind, SubscribeOutcome,
-    adapter::adapter, from_io_cause, stream, tls,
+use crate::{
+    AckHandle, BrokerLimits, CONNECT_TIMEOUT, Client, ConnAck, ConnectOptions, Disconnect, EnqueueError, Event,
+    EventLoop, InboundMessage, OutboundMessage, Protocol, PublishOutcome, Qos, RetainHandling, SessionMode,
+    SubscribeOutcome, Wording,
+    adapter::adapter,
+    disconnect::{from_io_cause, likely_causes},
+    stream, tls,
 };
-use gridwatch_contract::Presence;
 
 adapter!(rumqttc_v4);
 
 /// Largest length that the protocol's length field can express.
 const MAX_PACKET: usize = 268_435_455;
 
-fn set_limits(options: &mut MqttOptions) {
-    // The stream has a limit of its own.
-    options.set_max_packet_size(MAX_PACKET, MAX_PACKET);
+fn set_limits(mqtt: &mut MqttOptions, options: &ConnectOptions) {
+    mqtt.set_inflight(options.outgoing_window())
+        // The stream has a limit of its own.
+        .set_max_packet_size(MAX_PACKET, MAX_PACKET);
 }
 
-fn set_session(options: &mut MqttOptions, connector: &Connector) {
+/// How long the session is kept is the broker's choice in this version.
+fn set_session(mqtt: &mut MqttOptions, options: &ConnectOptions, _expiry: Duration) {
     let session = PersistedSession {
         format_version: 1,
-        client_id: connector.client_id(),
+        client_id: options.client_id.clone(),
         clean_session: false,
         // Must equal the client's own limit.
-        max_inflight: connector.max_unacknowledged(),
+        max_inflight: options.outgoing_window(),
         ack_mode: PersistedAckMode::Manual,
         last_pkid: 0,
         last_puback: 0,
         replay: Vec::new(),
         incoming_qos2: Vec::new(),
     };
-    options
-        .set_session_mode(SessionMode::Persistent)
-        .set_session_store_arc(Arc::new(EmptySessionStore(session)))
-        .set_inflight(connector.max_unacknowledged())
-        .set_ack_mode(AckMode::Manual);
+    mqtt.set_session_mode(rumqttc_v4::SessionMode::Persistent)
+        .set_session_store_arc(Arc::new(EmptySessionStore(session)));
 }
 
-fn set_will(options: &mut MqttOptions, topic: String, payload: String) {
-    options.set_last_will(LastWill::new(topic, payload, QoS::AtLeastOnce, true));
+fn last_will(will: OutboundMessage, qos: QoS) -> LastWill {
+    LastWill::new(will.topic, will.payload, qos, will.is_retained)
 }
 
 fn build(options: MqttOptions, capacity: usize) -> (AsyncClient, rumqttc_v4::EventLoop) {
@@ -63,7 +64,7 @@ fn build(options: MqttOptions, capacity: usize) -> (AsyncClient, rumqttc_v4::Eve
 }
 
 /// This version has no properties.
-fn with_properties(options: PublishOptions, _: MessageKind) -> PublishOptions {
+fn with_properties(options: PublishOptions, _: &OutboundMessage) -> PublishOptions {
     options
 }
 
@@ -99,19 +100,19 @@ fn limits(_: &rumqttc_v4::ConnAck) -> BrokerLimits {
     BrokerLimits::UNKNOWN
 }
 
-fn correlation(_: &rumqttc_v4::Publish) -> Option<Bytes> {
-    None
+fn response(_: &rumqttc_v4::Publish) -> (Option<String>, Option<Bytes>) {
+    (None, None)
 }
 
-fn disconnect(error: &ConnectionError) -> Disconnect {
-    if let Some(message) = tls::describe(error) {
+fn disconnect(error: &ConnectionError, wording: &Wording) -> Disconnect {
+    if let Some(message) = tls::describe(error, wording) {
         return Disconnect::unrelated(message);
     }
     match error {
         ConnectionError::ConnectionRefused(ConnectReturnCode::RefusedProtocolVersion) => {
-            Disconnect::unrelated("the broker does not support MQTT 3.1.1; set broker.protocol = \"5\"")
+            Disconnect::unsupported_version(Protocol::V311, wording)
         }
-        ConnectionError::ConnectionRefused(code) => Disconnect::refused(code),
+        ConnectionError::ConnectionRefused(code) => Disconnect::refused(code, wording),
         ConnectionError::NetworkTimeout => Disconnect::timed_out(),
         ConnectionError::MqttState(StateError::ConnectionAborted) => Disconnect::without_reason(),
         other => from_io_cause(other),
