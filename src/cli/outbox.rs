@@ -72,7 +72,8 @@ enum Command {
     },
     /// Send cases again that the platform has lost, such as after it was restored from a backup.
     ///
-    /// Queues every case that changed since then, with its pictures; what the platform has already, it recognises by case id and revision.
+    /// Queues every case that changed since then, or whose receipt came since then or is still awaited, with its pictures; what the platform has
+    /// already, it recognises by case id and revision.
     /// Pictures that are not kept any more are left out and counted. A running daemon picks the messages up within 15 s.
     Resend {
         /// A day (from its beginning, in the city's time zone) or a time such as 2026-05-01T08:00:00+08:00.
