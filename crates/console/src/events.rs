@@ -21,6 +21,11 @@ use axum::{
 use futures::{Stream, stream};
 use gridwatch_base::message;
 use gridwatch_engine::CameraId;
+use gridwatch_web::{
+    Actor, Rejection,
+    client::Client,
+    identity::{Identity, identify},
+};
 use jiff::Timestamp;
 use tokio::{
     sync::{OwnedSemaphorePermit, broadcast, watch},
@@ -29,10 +34,7 @@ use tokio::{
 
 use crate::{
     app::{App, MAX_EVENT_STREAMS_OF_USER},
-    client::Client,
     daemon::Change,
-    error::Rejection,
-    identity::{Actor, Identity, identify},
 };
 
 /// Least time between two batches of events. Looks of 64 views every 10 s come every 160 ms.
@@ -90,7 +92,7 @@ impl Watcher {
 
     /// True as long as a new request with the same cookies would be the same user's. Counts as use of the session.
     pub(crate) fn may_go_on(&self) -> bool {
-        let identity = identify(&self.app, &self.headers, self.client, Timestamp::now());
+        let identity = identify(&self.app.web, &self.headers, self.client, Timestamp::now());
         identity.is_ok_and(|identity| identity == Identity::Known(self.actor.clone()))
     }
 }
@@ -189,7 +191,7 @@ pub(crate) fn stream(
     render: impl FnMut(&Watcher, &Changes) -> Vec<Event> + Send + 'static,
 ) -> Result<Response, Rejection> {
     let place = Place::take(&watcher).ok_or_else(|| Rejection::Unavailable(message!("too many open pages")))?;
-    let ending = watcher.app.ending.subscribe();
+    let ending = watcher.app.web.ending.subscribe();
     let source = Source {
         receiver: watcher.app.daemon.changes(),
         watcher,

@@ -13,17 +13,17 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use gridwatch_base::message::Message;
-use gridwatch_config::{Language, Role};
+use gridwatch_config::Language;
 use gridwatch_engine::Label;
+use gridwatch_web::{Actor, Rejection, Role, cookies, csrf};
 use jiff::{Timestamp, tz::TimeZone};
 
 use crate::{
+    access::CameraAccess as _,
     app::App,
-    assets, cookies, csrf,
+    assets,
     daemon::{ConfigurationStatus, Readiness},
-    error::Rejection,
     i18n::{self, Texts},
-    identity::Actor,
 };
 
 /// Colours of the pages.
@@ -78,7 +78,7 @@ pub(crate) struct Page {
 impl Page {
     pub(crate) fn new(app: &App, headers: &HeaderMap, actor: Option<Actor>, path: &str) -> Self {
         let config = app.config();
-        let language = i18n::language(headers, config.language);
+        let language = gridwatch_web::i18n::language(headers, config.language);
         let theme = cookies::get(headers, cookies::THEME).and_then(|word| Theme::parse(&word));
         let (readiness, configuration) = match &actor {
             Some(actor) => actor.standing(&*app.daemon),
@@ -88,9 +88,9 @@ impl Page {
             t: Texts::of(language),
             language,
             theme: theme.unwrap_or_default(),
-            base: app.base().to_owned(),
-            assets: format!("{}/assets/{}", app.base(), assets::VERSION),
-            csrf: csrf::issue(app, actor.as_ref()),
+            base: app.web.base().to_owned(),
+            assets: format!("{}/assets/{}", app.web.base(), assets::BUNDLE.version),
+            csrf: csrf::issue(&app.web, actor.as_ref()),
             actor,
             path: path.to_owned(),
             node: config.node.to_string(),
@@ -102,7 +102,7 @@ impl Page {
 
     /// Value of `lang`.
     pub(crate) fn lang(&self) -> &'static str {
-        i18n::tag(self.language)
+        gridwatch_web::i18n::tag(self.language)
     }
 
     pub(crate) fn is_zh(&self) -> bool {
@@ -135,7 +135,7 @@ impl Page {
     /// True if the user logged in here, and so can log out and change the password.
     pub(crate) fn has_session(&self) -> bool {
         let means = self.actor.as_ref().map(|actor| &actor.means);
-        matches!(means, Some(crate::daemon::Means::Session(_)))
+        matches!(means, Some(gridwatch_web::audit::Means::Session(_)))
     }
 
     /// Name of the logged-in user.
@@ -150,9 +150,14 @@ impl Page {
     /// The language of sentences in an answer of the API: that of the page for its scripts, English for programs with a token.
     pub(crate) fn answer_language(&self) -> Language {
         match self.actor.as_ref().map(|actor| &actor.means) {
-            Some(crate::daemon::Means::Token(_)) => Language::En,
+            Some(gridwatch_web::audit::Means::Token(_)) => Language::En,
             _ => self.language,
         }
+    }
+
+    /// Why a request was rejected.
+    pub(crate) fn rejection(&self, rejection: &Rejection) -> String {
+        rejection.text(self.language, i18n::messages::chinese)
     }
 
     /// A sentence of another crate.
@@ -208,18 +213,6 @@ impl FromRequestParts<Arc<App>> for Page {
         let actor = parts.extensions.get::<Actor>().cloned();
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
         Ok(Self::new(app, &parts.headers, actor, path))
-    }
-}
-
-impl FromRequestParts<Arc<App>> for Actor {
-    type Rejection = Rejection;
-
-    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Rejection> {
-        parts
-            .extensions
-            .get::<Self>()
-            .cloned()
-            .ok_or(Rejection::Unauthenticated)
     }
 }
 

@@ -50,12 +50,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
+use gridwatch_web::Access;
 
-use crate::{
-    assets,
-    page::Page,
-    routes::{Access, Routes},
-};
+use crate::{app::Routes, assets, page::Page};
 
 /// Adds the routes of all pages.
 pub(crate) fn routes(routes: Routes) -> Routes {

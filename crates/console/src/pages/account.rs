@@ -13,21 +13,20 @@ use axum::{
     response::Response,
 };
 use gridwatch_base::{message, secret::Secret};
-use gridwatch_config::Role;
+use gridwatch_web::{
+    Access, Actor, Rejection, Role,
+    audit::{ActDetails, Means},
+    client::Client,
+    form::{self, Password},
+    login_guard::{Origin, Permission},
+};
 use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::users::SessionRow;
 use crate::{
-    app::App,
-    client::Client,
-    daemon::Means,
-    error::Rejection,
-    form::{self, Password},
-    identity::Actor,
-    login_guard::{Origin, Permission},
+    app::{App, Routes},
     page::Page,
-    routes::{Access, ActDetails, Routes},
 };
 
 pub(super) fn routes(routes: Routes) -> Routes {
@@ -47,7 +46,7 @@ struct AccountTemplate<'a> {
 }
 
 fn template<'a>(app: &App, page: &'a Page, actor: &Actor, message: String) -> AccountTemplate<'a> {
-    let sessions = app.sessions.all(Timestamp::now()).into_iter();
+    let sessions = app.web.sessions.all(Timestamp::now()).into_iter();
     let own = sessions.filter(|session| Some(&session.user) == actor.name.as_ref());
     AccountTemplate {
         page,
@@ -82,7 +81,7 @@ async fn change_password(
     let (old, new) = (form.old.into_secret(), form.new.into_secret());
     match change_own_password(&app, client, &actor, old, new).await {
         Ok(()) => Ok(page.redirect("/login")),
-        Err(rejection @ Rejection::WrongPassword) => fail(rejection.status(), rejection.text(page.t)),
+        Err(rejection @ Rejection::WrongPassword) => fail(rejection.status(), page.rejection(&rejection)),
         Err(rejection @ Rejection::Unavailable(_)) => fail(rejection.status(), page.t.account.overloaded.to_string()),
         Err(rejection) => Err(rejection),
     }
@@ -105,22 +104,22 @@ pub(crate) async fn change_own_password(
     };
     // Whoever finds an open browser must not try passwords faster than at the login page.
     let origin = Origin::Source(client.address.into());
-    match app.try_login(&name, &origin) {
+    match app.web.try_login(&name, &origin) {
         Permission::After(Duration::ZERO) => {}
         Permission::After(pause) => tokio::time::sleep(pause).await,
         Permission::Wait(wait) => return Err(Rejection::TooMany(wait)),
     }
-    let accounts = app.accounts.snapshot()?;
+    let accounts = app.web.accounts.snapshot()?;
     let hash = accounts.user(&name).and_then(|user| user.hash().map(str::to_owned));
-    match app.passwords.verify(old, hash, true).await {
-        Ok(true) => app.login_succeeded(&name, &origin),
+    match app.web.passwords.verify(old, hash, true).await {
+        Ok(true) => app.web.login_succeeded(&name, &origin),
         Ok(false) => return Err(Rejection::WrongPassword),
         Err(_) => {
-            app.login_not_tried(&name, &origin);
+            app.web.login_not_tried(&name, &origin);
             return Err(Rejection::Unavailable(message!("too many logins wait")));
         }
     }
-    let accounts = Arc::clone(&app.accounts);
+    let accounts = Arc::clone(&app.web.accounts);
     form::blocking(move || accounts.set_password(&name, &new)).await
 }
 
@@ -131,7 +130,11 @@ async fn end_session(
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Rejection> {
     let Path(id) = path?;
-    match app.sessions.end(&id, Some(actor.name.as_deref().unwrap_or_default())) {
+    match app
+        .web
+        .sessions
+        .end(&id, Some(actor.name.as_deref().unwrap_or_default()))
+    {
         true => Ok(ActDetails::new("session", id).on(page.redirect("/account"))),
         false => Err(Rejection::NotFound),
     }

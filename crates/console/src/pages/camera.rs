@@ -12,8 +12,14 @@ use axum::{
     http::HeaderMap,
     response::{Response, sse::Event},
 };
-use gridwatch_config::{Camera, Config, Preset, Role, find_view};
+use gridwatch_config::{Camera, Config, Preset, find_view};
 use gridwatch_engine::{CameraId, Light};
+use gridwatch_web::{
+    Access, Actor, Rejection, Role,
+    audit::{Act, ActDetails, Outcome},
+    client::Client,
+    i18n::Phrase,
+};
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -22,17 +28,14 @@ use super::{
     wall::{StateLine, Urgency},
 };
 use crate::{
-    app::App,
-    client::Client,
+    access::CameraAccess as _,
+    app::{App, Routes},
     configuration,
-    daemon::{Act, Connection, Masking, Outcome, ViewStatus},
-    error::Rejection,
+    daemon::{Connection, Masking, ViewStatus},
+    error,
     events::{self, Watcher},
-    i18n::Phrase,
-    identity::Actor,
     overlay::Overlay,
     page::Page,
-    routes::{Access, ActDetails, Routes},
     web_texts,
 };
 
@@ -235,7 +238,7 @@ pub(crate) async fn full_picture(
         let act = Act {
             name: "console unmasked picture",
             by: actor.person(),
-            case: None,
+            subject: None,
             details: vec![("view", view.to_string())],
             outcome: match is_allowed {
                 true => Outcome::Done,
@@ -243,10 +246,10 @@ pub(crate) async fn full_picture(
             },
         };
         if !is_allowed {
-            if app.may_record_refusal() {
+            if app.web.may_record_refusal() {
                 app.daemon.record(act).await?;
             }
-            return Err(Rejection::Forbidden);
+            return Err(error::unmasked());
         }
         app.daemon.record(act).await?;
     }

@@ -15,24 +15,23 @@ use axum::{
     },
     response::Response,
 };
+use gridwatch_web::{
+    Access, Actor, Rejection, Role,
+    audit::{ActDetails, Means, NotAnAct, Person},
+    client::Client,
+    cookies,
+    form::Password,
+    login_guard::{Origin, Permission},
+    random,
+    sessions::NewSession,
+};
 use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::{
-    app::App,
-    client::Client,
-    cookies,
-    daemon::{Means, Person},
-    error::Rejection,
-    form::Password,
-    identity::Actor,
-    login_guard::{Origin, Permission},
+    app::{App, Routes},
     page::{Page, local_path},
-    random,
-    routes::{Access, ActDetails, NotAnAct, Routes},
-    sessions::NewSession,
 };
-use gridwatch_config::Role;
 
 pub(super) fn routes(routes: Routes) -> Routes {
     routes
@@ -65,7 +64,7 @@ async fn show(
     if page.actor.is_some() {
         return Ok(page.redirect(next));
     }
-    let has_users = !app.accounts.snapshot()?.users.is_empty();
+    let has_users = !app.web.accounts.snapshot()?.users.is_empty();
     page.show(&LoginTemplate {
         page: &page,
         next,
@@ -110,7 +109,7 @@ async fn log_in(
     let origin = device
         .clone()
         .map_or_else(|| Origin::Source(client.address.into()), Origin::Device);
-    match app.try_login(user, &origin) {
+    match app.web.try_login(user, &origin) {
         Permission::After(Duration::ZERO) => {}
         Permission::After(pause) => tokio::time::sleep(pause).await,
         Permission::Wait(wait) => {
@@ -124,23 +123,24 @@ async fn log_in(
             return Ok(response);
         }
     }
-    let accounts = app.accounts.snapshot()?;
+    let accounts = app.web.accounts.snapshot()?;
     let account = accounts.user(user);
     let hash = account.and_then(|account| account.hash()).map(str::to_owned);
     let Ok(is_right) = app
+        .web
         .passwords
         .verify(password.into_secret(), hash, device.is_some())
         .await
     else {
-        app.login_not_tried(user, &origin);
+        app.web.login_not_tried(user, &origin);
         return fail(StatusCode::SERVICE_UNAVAILABLE, page.t.account.overloaded.to_string());
     };
     let Some(account) = account.filter(|_| is_right) else {
         // The name is not logged: people type the password in its place.
         tracing::warn!(address = %client.address, "A login to the console failed: wrong name or password");
-        return fail(StatusCode::UNAUTHORIZED, page.t.account.wrong.to_string());
+        return fail(StatusCode::UNAUTHORIZED, page.rejection(&Rejection::WrongPassword));
     };
-    app.login_succeeded(user, &origin);
+    app.web.login_succeeded(user, &origin);
     let agent = headers
         .get(USER_AGENT)
         .and_then(|agent| agent.to_str().ok())
@@ -151,12 +151,17 @@ async fn log_in(
         address: client.address,
         agent,
     };
-    let (token, id) = app.sessions.begin(&new, Timestamp::now());
+    let (token, id) = app.web.sessions.begin(&new, Timestamp::now());
     let mut response = page.redirect(next);
     let device = device.unwrap_or_else(random::id);
-    let proof = app.key.sign("device", &format!("{device}\n{}", account.name));
-    let session = cookies::set(&app, cookies::SESSION, &token, None);
-    let device = cookies::set(&app, cookies::DEVICE, &format!("{device}.{proof}"), Some(cookies::LONG));
+    let proof = app.web.key.sign("device", &format!("{device}\n{}", account.name));
+    let session = cookies::set(&app.web, cookies::SESSION, &token, None);
+    let device = cookies::set(
+        &app.web,
+        cookies::DEVICE,
+        &format!("{device}.{proof}"),
+        Some(cookies::LONG),
+    );
     for cookie in [session, device] {
         response.headers_mut().append(SET_COOKIE, cookie);
     }
@@ -176,18 +181,18 @@ async fn log_in(
 fn known_device(app: &App, headers: &HeaderMap, user: &str) -> Option<String> {
     let cookie = cookies::get(headers, cookies::DEVICE)?;
     let (device, proof) = cookie.split_once('.')?;
-    let is_known = app.key.verify("device", &format!("{device}\n{user}"), proof);
+    let is_known = app.web.key.verify("device", &format!("{device}\n{user}"), proof);
     is_known.then(|| device.to_owned())
 }
 
 async fn log_out(State(app): State<Arc<App>>, actor: Actor, page: Page) -> Result<Response, Rejection> {
     if let Means::Session(id) = &actor.means {
-        app.sessions.end(id, None);
+        app.web.sessions.end(id, None);
     }
     let mut response = page.redirect("/login");
     // The device stays known: it is no permission.
     response
         .headers_mut()
-        .append(SET_COOKIE, cookies::set(&app, cookies::SESSION, "", Some(0)));
+        .append(SET_COOKIE, cookies::set(&app.web, cookies::SESSION, "", Some(0)));
     Ok(response)
 }

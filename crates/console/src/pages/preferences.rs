@@ -8,15 +8,12 @@ use axum::{
     http::header::SET_COOKIE,
     response::Response,
 };
+use gridwatch_web::{Access, Rejection, audit::NotAnAct, cookies};
 use serde::Deserialize;
 
 use crate::{
-    app::App,
-    cookies,
-    error::Rejection,
-    i18n,
+    app::{App, Routes},
     page::{Page, Theme, local_path},
-    routes::{Access, NotAnAct, Routes},
 };
 
 pub(super) fn routes(routes: Routes) -> Routes {
@@ -37,11 +34,15 @@ async fn set(
 ) -> Result<Response, Rejection> {
     let Form(form) = form?;
     let mut response = page.redirect(local_path(form.next.as_deref().unwrap_or_default()));
-    let language = form.language.as_deref().and_then(i18n::parse).map(i18n::tag);
+    let language = form
+        .language
+        .as_deref()
+        .and_then(gridwatch_web::i18n::parse)
+        .map(gridwatch_web::i18n::tag);
     let theme = form.theme.as_deref().and_then(Theme::parse).map(Theme::as_str);
     for (name, value) in [(cookies::LANGUAGE, language), (cookies::THEME, theme)] {
         if let Some(value) = value {
-            let cookie = cookies::set(&app, name, value, Some(cookies::LONG));
+            let cookie = cookies::set(&app.web, name, value, Some(cookies::LONG));
             response.headers_mut().append(SET_COOKIE, cookie);
         }
     }

@@ -12,23 +12,20 @@ use axum::{
     http::HeaderMap,
     response::{Response, sse::Event},
 };
-use gridwatch_config::{Config, Role};
+use gridwatch_config::Config;
 use gridwatch_engine::{CameraId, View};
+use gridwatch_web::{Access, Actor, Rejection, Role, client::Client, i18n::Phrase};
 use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{Keep, jpeg};
 use crate::{
-    app::App,
-    client::Client,
+    access::CameraAccess as _,
+    app::{App, Routes},
     daemon::{Connection, ViewStatus},
-    error::Rejection,
     events::{self, Changes, Watcher},
-    i18n::Phrase,
-    identity::Actor,
     overlay::Overlay,
     page::Page,
-    routes::{Access, Routes},
 };
 
 pub(super) fn routes(routes: Routes) -> Routes {

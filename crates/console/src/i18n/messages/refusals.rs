@@ -96,10 +96,6 @@ pub(super) const CHINESE: &[(&str, &str)] = &[
     ),
     ("a version is a number, or current", "版本应为数字，或 current"),
     (
-        "another process is changing the users; try again",
-        "另一个程序正在修改用户；请再试一次",
-    ),
-    (
         "the configuration has faults in parts that you may not see",
         "配置中您无权查看的部分有错误",
     ),
