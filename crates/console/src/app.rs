@@ -1,10 +1,6 @@
 //! What all handlers share.
 
-use std::{
-    collections::BTreeMap,
-    path::PathBuf,
-    sync::{Arc, Mutex},
-};
+use std::{path::PathBuf, sync::Arc};
 
 use axum::response::{IntoResponse as _, Response};
 use futures::future::BoxFuture;
@@ -28,11 +24,6 @@ use crate::{
     system::System,
 };
 
-/// Open pages that are updated, at most. Each holds a connection; a browser shows one at a time.
-const MAX_EVENT_STREAMS: usize = 64;
-
-/// Open pages of one user, at most, so that nobody takes all.
-pub(crate) const MAX_EVENT_STREAMS_OF_USER: usize = 16;
 /// Reads and changes of the configuration's files, and queries of the ledger, at the same time: each takes up to seconds of a core.
 const MAX_HEAVY: usize = 2;
 
@@ -47,9 +38,6 @@ pub(crate) struct App {
     pub(crate) daemon: Arc<dyn Daemon>,
     /// Users, sessions, and the settings since the console's start.
     pub(crate) web: WebState,
-    pub(crate) event_streams: Arc<Semaphore>,
-    /// Open pages of each user.
-    pub(crate) event_streams_of: Mutex<BTreeMap<String, usize>>,
     pub(crate) readers: Arc<Semaphore>,
     pub(crate) live_places: LivePlaces,
     pub(crate) wizards: Arc<Wizards>,
@@ -73,8 +61,6 @@ impl App {
         let web = WebState::open(config.console.server.clone(), &state_dir.join(CONSOLE_DIR))?;
         Ok(Arc::new(Self {
             web,
-            event_streams: Arc::new(Semaphore::new(MAX_EVENT_STREAMS)),
-            event_streams_of: Mutex::default(),
             readers: Arc::new(Semaphore::new(MAX_READERS)),
             live_places: LivePlaces::default(),
             wizards: Arc::default(),

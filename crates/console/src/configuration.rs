@@ -165,7 +165,10 @@ pub(crate) fn name_of(actor: &Actor) -> String {
 /// That name for a page.
 pub(crate) fn shown_name(page: &Page, name: &str) -> String {
     match name == LOCAL {
-        true => page.t.common.local_user.to_string(),
+        true => gridwatch_web::i18n::Texts::of(page.language)
+            .account
+            .local_user
+            .to_string(),
         false => name.to_owned(),
     }
 }

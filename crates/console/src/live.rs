@@ -58,7 +58,7 @@ struct Place {
 
 impl Place {
     fn take(watcher: &Watcher) -> Option<Self> {
-        let app = Arc::clone(&watcher.app);
+        let app = Arc::clone(&watcher.site);
         // Without users, there is one for the whole box.
         let user = watcher.actor.name.clone().unwrap_or_default();
         {
@@ -153,7 +153,7 @@ struct Source {
 /// # Errors
 /// [`NoVideo`]; nothing was sent then.
 pub(crate) async fn open(watcher: Watcher, view: CameraId) -> Result<Response, NoVideo> {
-    let (app, config) = (Arc::clone(&watcher.app), watcher.app.config());
+    let (app, config) = (Arc::clone(&watcher.site), watcher.site.config());
     let rejected = |rejection| NoVideo::Rejected(rejection);
     if watcher.actor.camera_of(&config, &view).is_none() {
         return Err(rejected(Rejection::NotFound));
@@ -233,7 +233,7 @@ impl Source {
     }
 
     fn may_go_on(&self) -> bool {
-        let config = self.watcher.app.config();
+        let config = self.watcher.site.config();
         let actor = &self.watcher.actor;
         actor.sees_unmasked(&config) && actor.camera_of(&config, &self.view).is_some() && self.watcher.may_go_on()
     }

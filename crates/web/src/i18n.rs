@@ -118,10 +118,14 @@ impl Texts {
 pub type ChineseOf = fn(&'static str) -> Option<&'static str>;
 
 /// Chinese for the sentences that this crate makes.
-const CHINESE: [(&str, &str); 1] = [(
-    "another process is changing the users; try again",
-    "另一个程序正在修改用户；请再试一次",
-)];
+const CHINESE: [(&str, &str); 3] = [
+    (
+        "another process is changing the users; try again",
+        "另一个程序正在修改用户；请再试一次",
+    ),
+    ("too many logins wait", "等待登录的人过多"),
+    ("too many open pages", "打开的页面过多"),
+];
 
 /// The [`ChineseOf`] for the sentences of this crate.
 pub fn chinese(template: &'static str) -> Option<&'static str> {
@@ -204,6 +208,21 @@ mod tests {
             count += 1;
         }
         assert!(count > 20, "{count}");
+    }
+
+    #[test]
+    fn every_sentence_of_this_crate_has_chinese() {
+        let mut sentences = 0;
+        for file in ["error.rs", "events.rs", "form.rs", "login.rs", "routes.rs", "state.rs"] {
+            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(file);
+            let source = std::fs::read_to_string(path).unwrap();
+            for part in source.split("message!(\"").skip(1) {
+                let english = part.split('"').next().unwrap_or_default();
+                assert!(CHINESE.iter().any(|(known, _)| *known == english), "{file}: {english}");
+                sentences += 1;
+            }
+        }
+        assert_eq!(sentences, CHINESE.len());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What every program with a web server keeps while it runs: settings, users, sessions, and the key of what browsers hold.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -8,11 +9,12 @@ use std::{
 };
 
 use gridwatch_base::{digest::sha256_hex, disk::write_private, file};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::{
     accounts::{Accounts, PasswordPool},
-    error::StartError,
+    error::{AccountFault, Rejection, StartError},
+    form,
     login_guard::{LoginGuard, Origin, Permission},
     random::{self, MacKey},
     sessions::Sessions,
@@ -20,6 +22,9 @@ use crate::{
 };
 
 const HOUR: Duration = Duration::from_hours(1);
+
+/// Open pages that are updated, at most. Each holds a connection; a browser shows one at a time.
+const MAX_EVENT_STREAMS: usize = 64;
 
 /// Refused changes that are recorded in an hour: enough to notice who tries what, and 2 MB a month in the audit log.
 const MAX_REFUSALS: u32 = 20;
@@ -41,6 +46,9 @@ pub struct WebState {
     pub key: MacKey,
     /// True when the server ends: endless answers end then.
     pub ending: watch::Sender<bool>,
+    pub(crate) event_streams: Arc<Semaphore>,
+    /// Open pages of each user.
+    pub(crate) event_streams_of: Mutex<BTreeMap<String, usize>>,
     logins: Mutex<LoginGuard>,
     /// Refused changes that were recorded since a moment.
     refusals: Mutex<(Instant, u32)>,
@@ -62,6 +70,8 @@ impl WebState {
             passwords: PasswordPool::new(),
             key,
             ending: watch::Sender::new(false),
+            event_streams: Arc::new(Semaphore::new(MAX_EVENT_STREAMS)),
+            event_streams_of: Mutex::default(),
             logins: Mutex::default(),
             refusals: Mutex::new((Instant::now(), 0)),
             folder: folder.to_owned(),
@@ -93,6 +103,21 @@ impl WebState {
     /// The login was right.
     pub fn login_succeeded(&self, account: &str, origin: &Origin) {
         self.logins().succeeded(&hashed(account), origin);
+    }
+
+    /// Removes a user, but not the last one of a server that others reach: nobody could log in any more, and it would not start again.
+    ///
+    /// # Errors
+    /// There is no such user, they are the last administrator, or the users cannot be changed.
+    pub async fn remove_user(&self, name: String) -> Result<(), Rejection> {
+        if self.settings.is_exposed() && self.accounts.snapshot()?.users.len() == 1 {
+            return Err(Rejection::Account(
+                AccountFault::LastAdmin,
+                format!("the only user of a {} that others reach", self.settings.section),
+            ));
+        }
+        let accounts = Arc::clone(&self.accounts);
+        form::blocking(move || accounts.remove(&name)).await
     }
 
     /// Whether one more refused change is recorded.

@@ -14,6 +14,7 @@ use gridwatch_web::{
     audit::{ActDetails, Means},
     client::Client,
     form::{self, Password},
+    login,
     openapi::{Answer, Operation, schema},
     sessions::Session,
 };
@@ -24,7 +25,6 @@ use serde::{Deserialize, Serialize};
 use super::{change, get};
 use crate::{
     app::{App, Routes},
-    pages,
     values::{JsonObject, Whole},
 };
 
@@ -358,7 +358,7 @@ async fn remove_user(
 ) -> Result<Response, Rejection> {
     let Path(name) = path?;
     let details = ActDetails::new("user", &name);
-    answered(details, pages::remove_user(&app, name).await)
+    answered(details, app.web.remove_user(name).await)
 }
 
 /// A token, without its value.
@@ -568,7 +568,7 @@ async fn change_password(
 ) -> Result<Response, Rejection> {
     let JsonObject(body) = body?;
     let (old, new) = (body.old.into_secret(), body.new.0.into_secret());
-    pages::change_own_password(&app, client, &actor, old, new).await?;
+    login::change_own_password(&app.web, client, &actor, old, new).await?;
     Ok(ActDetails::default().on(StatusCode::NO_CONTENT))
 }
 

@@ -6,8 +6,6 @@ gridwatch_web::texts! {
         login_title: "登录" / "Log in",
         user: "用户名" / "User name",
         password: "密码" / "Password",
-        locked: "密码错误次数太多，请 {seconds} 秒后再试。" / "Too many wrong passwords; try again in {seconds} seconds.",
-        overloaded: "登录请求太多，请稍后再试。" / "Too many logins at the moment; try again later.",
         no_users: "还没有用户。请在盒子上执行：gridwatch users add 用户名 --role admin" / "There are no users yet. On the box, run: gridwatch users add NAME --role admin",
         account_title: "我的账号" / "My account",
         change_password: "修改密码" / "Change password",

@@ -9,7 +9,6 @@ gridwatch_web::texts! {
         cases: "案卷" / "Cases",
         users: "用户" / "Users",
         log_out: "退出" / "Log out",
-        local_user: "本机（未设用户）" / "On this box (no users set up)",
         language: "语言" / "Language",
         chinese: "中文" / "中文",
         english: "English" / "English",

@@ -278,15 +278,15 @@ async fn stream(
     let watcher = Watcher::new(app, actor, client, headers);
     let mut is_first = true;
     events::stream(watcher, move |watcher, changes| {
-        let config = watcher.app.config();
-        let status = watcher.app.daemon.view(&view);
+        let config = watcher.site.config();
+        let status = watcher.site.daemon.view(&view);
         let status = status.filter(|_| watcher.actor.camera_of(&config, &view).is_some());
         let is_new = |at: Timestamp| at.as_millisecond() >= since;
         let missed = std::mem::take(&mut is_first) && status.as_ref().and_then(|s| s.looked_at).is_some_and(is_new);
         let Some(status) = status.filter(|_| missed || changes.concern(&view)) else {
             return Vec::new();
         };
-        let look = LookTemplate::new(&page, &watcher.app, &config, &watcher.actor, &status);
+        let look = LookTemplate::new(&page, &watcher.site, &config, &watcher.actor, &status);
         let rendered = look.render().ok();
         rendered
             .map(|look| Event::default().event("look").data(look))

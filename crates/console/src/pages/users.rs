@@ -15,7 +15,6 @@ use gridwatch_web::{
     Access, Actor, Rejection, Role,
     accounts::{NewToken, NewUser},
     audit::{ActDetails, Means},
-    error::AccountFault,
     form::{self, Password},
     i18n::Phrase,
     sessions::Session,
@@ -232,20 +231,8 @@ async fn remove(
 ) -> Result<Response, Rejection> {
     let Path(name) = path?;
     let details = ActDetails::new("user", &name);
-    remove_user(&app, name).await?;
+    app.web.remove_user(name).await?;
     Ok(details.on(page.redirect("/users")))
-}
-
-/// Removes a user, but the last of a console that others reach: nobody could log in any more, and it would not start again.
-pub(crate) async fn remove_user(app: &App, name: String) -> Result<(), Rejection> {
-    if app.web.settings.is_exposed() && app.web.accounts.snapshot()?.users.len() == 1 {
-        return Err(Rejection::Account(
-            AccountFault::LastAdmin,
-            "the only user of a console that others reach".into(),
-        ));
-    }
-    let accounts = Arc::clone(&app.web.accounts);
-    form::blocking(move || accounts.remove(&name)).await
 }
 
 async fn end_session(

@@ -244,7 +244,7 @@ async fn stream(
     let watcher = Watcher::new(app, actor, client, headers.clone());
     events::stream(watcher, move |watcher, changes| {
         // With the readiness of this moment.
-        let page = Page::new(&watcher.app, &headers, Some(watcher.actor.clone()), &page.path);
+        let page = Page::new(&watcher.site, &headers, Some(watcher.actor.clone()), &page.path);
         wall_events(watcher, &page, changes, since, &mut shown)
     })
 }
@@ -256,7 +256,7 @@ fn wall_events(
     since_ms: i64,
     shown: &mut Option<BTreeMap<CameraId, Urgency>>,
 ) -> Vec<Event> {
-    let app = &watcher.app;
+    let app = &watcher.site;
     let config = app.config();
     let views = seen(app, &config, &watcher.actor);
     let now: BTreeMap<CameraId, Urgency> = views.iter().map(|v| (v.view.clone(), Urgency::of(v))).collect();

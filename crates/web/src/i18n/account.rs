@@ -6,6 +6,9 @@ use crate::settings::Role;
 crate::texts! {
     /// Texts of login, account, users and tokens.
     pub struct AccountTexts {
+        locked: "密码错误次数太多，请 {seconds} 秒后再试。" / "Too many wrong passwords; try again in {seconds} seconds.",
+        overloaded: "登录请求太多，请稍后再试。" / "Too many logins at the moment; try again later.",
+        local_user: "本机（未设用户）" / "On this machine (no users set up)",
         wrong: "用户名或密码不正确。" / "Wrong user name or password.",
         exists: "已有同名的用户或令牌。" / "There is a user or token with this name already.",
         last_admin: "这是唯一有密码的管理员，请先添加另一名管理员。" / "This is the only administrator with a password; make another one first.",

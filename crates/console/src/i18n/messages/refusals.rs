@@ -176,8 +176,6 @@ pub(super) const CHINESE: &[(&str, &str)] = &[
         "磁盘空间不足以存放模型包；请先清理",
     ),
     // Programs and old pages.
-    ("too many open pages", "打开的页面过多"),
-    ("too many logins wait", "等待登录的人过多"),
     ("not a form", "不是表单"),
     (
         "the body is not the JSON object that the description of the API asks for",
