@@ -150,9 +150,9 @@ pub(crate) fn record_opening(
 #[cfg(all(feature = "gst", feature = "ort"))]
 pub(crate) fn record_console(
     state_dir: &Path,
-    act: gridwatch_console::daemon::Act,
+    act: gridwatch_web::audit::Act,
 ) -> Result<Option<ForwardError>, StoreError> {
-    use gridwatch_console::daemon::{Means, Outcome};
+    use gridwatch_web::audit::{Means, Outcome};
 
     let mut store = Store::open_unlocked(state_dir)?;
     // The process is the daemon; who sits at the browser is known by the console alone.
@@ -182,7 +182,7 @@ pub(crate) fn record_console(
     details.error = error;
     let new = NewAct {
         act: act.name,
-        case: act.case.as_deref(),
+        case: act.subject.as_deref(),
         result,
         details: &details,
     };

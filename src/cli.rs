@@ -335,7 +335,7 @@ macro_rules! failure_from {
 
 failure_from!(
     gridwatch_config::edit::EditError,
-    gridwatch_console::accounts::AccountError,
+    gridwatch_web::accounts::AccountError,
     gridwatch_config::rollout::RolloutError,
     gridwatch_evidence::EvidenceError,
     cases::CasesError,

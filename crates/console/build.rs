@@ -69,8 +69,7 @@ fn main() -> io::Result<()> {
         .map(|byte| format!("{byte:02x}"))
         .collect();
     let source = format!(
-        "/// Hash over the names and contents of all assets.\npub(crate) const VERSION: &str = {version:?};\n\n\
-         static ASSETS: &[Asset] = &[\n{table}];\n"
+        "/// All assets.\npub(crate) static BUNDLE: Bundle = Bundle {{\n    version: {version:?},\n    files: &[\n{table}],\n}};\n"
     );
     fs::write(out.join("assets.rs"), source)
 }

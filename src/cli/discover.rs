@@ -169,7 +169,7 @@ fn table(found: &Discovery) -> String {
 fn row(device: &FoundDevice) -> [String; 4] {
     let texts = [&device.manufacturer, &device.name, &device.hardware];
     let brand = brand::by_name(texts.into_iter().flatten().map(String::as_str));
-    let make = brand.map(|brand| brand.title.of(gridwatch_contract::Language::En).to_owned());
+    let make = brand.map(|brand| brand.title.of(gridwatch_base::language::Language::En).to_owned());
     let port = device.address.as_ref().and_then(url::Url::port);
     let address = match port {
         Some(port) => SocketAddr::new(device.from, port).to_string(),

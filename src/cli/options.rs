@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 use super::Failure;
-use gridwatch_base::error::Class;
+use gridwatch_base::{error::Class, language::Language};
 use gridwatch_config as config;
 use gridwatch_config::{Config, Draft, Faults};
-use gridwatch_contract::{Form, Language, Topics};
+use gridwatch_contract::{Form, Topics};
 use gridwatch_custody::keys::{KeyRing, OriginalsKey};
 use gridwatch_store::{Filter, Store, StoreError};
 

@@ -29,10 +29,9 @@ use super::{
     snapshot, starter,
     terminal::note,
 };
-use gridwatch_base::error::Class;
+use gridwatch_base::{error::Class, language::Language};
 use gridwatch_camera::Backend;
 use gridwatch_config::{self as config, Config, raw};
-use gridwatch_contract::Language;
 use gridwatch_model::Model;
 
 /// Detectors that are tried without --model, below `models/`.

@@ -19,10 +19,12 @@ use gridwatch_base::{
     person::Person,
     text::{counted, printable},
 };
-use gridwatch_config::Role;
-use gridwatch_console::accounts::{Accounts, NewToken, NewUser};
 use gridwatch_contract::When;
 use gridwatch_store::{Store, is_state_dir};
+use gridwatch_web::{
+    Role,
+    accounts::{Accounts, NewToken, NewUser},
+};
 
 /// Manage the console's users, and the tokens of programs.
 ///
@@ -215,7 +217,7 @@ fn add(dir: &Path, name: &str, role: Role, groups: &[String], has_password: bool
         .with("has_password", has_password);
     expect_usable(dir)?;
     let count = audited(dir, act, |_| {
-        let accounts = Accounts::of(dir);
+        let accounts = gridwatch_console::accounts(dir);
         // Nobody types a password twice in vain.
         if accounts.users()?.iter().any(|user| user.name == name) {
             return Err(failed(format!("there is a user with the name {name:?} already")));
@@ -238,7 +240,7 @@ fn add(dir: &Path, name: &str, role: Role, groups: &[String], has_password: bool
 
 fn list(located: &BoxState, json: bool) -> Result<(), Failure> {
     expect_state_dir(&located.dir)?;
-    let users = Accounts::of(&located.dir).users()?;
+    let users = gridwatch_console::accounts(&located.dir).users()?;
     let mut text = String::new();
     if json {
         for user in &users {
@@ -297,7 +299,7 @@ fn token(located: &BoxState, command: &TokenCommand) -> Result<(), Failure> {
             expect_usable(dir)?;
             let made_by = Person::current().describe();
             let token = audited(dir, act, |_| {
-                Ok::<_, Failure>(Accounts::of(dir).add_token(&NewToken {
+                Ok::<_, Failure>(gridwatch_console::accounts(dir).add_token(&NewToken {
                     name,
                     role: *role,
                     groups,
@@ -323,7 +325,7 @@ fn token(located: &BoxState, command: &TokenCommand) -> Result<(), Failure> {
 
 fn list_tokens(located: &BoxState, json: bool) -> Result<(), Failure> {
     expect_state_dir(&located.dir)?;
-    let tokens = Accounts::of(&located.dir).tokens()?;
+    let tokens = gridwatch_console::accounts(&located.dir).tokens()?;
     let mut text = String::new();
     if json {
         for token in &tokens {
@@ -367,7 +369,7 @@ fn failed(message: String) -> Failure {
 /// A recorded change of a box that has users or has run.
 fn change<T>(dir: &Path, act: Act, work: impl FnOnce(&Accounts) -> Result<T, Failure>) -> Result<T, Failure> {
     expect_state_dir(dir)?;
-    audited(dir, act, |_| work(&Accounts::of(dir)))
+    audited(dir, act, |_| work(&gridwatch_console::accounts(dir)))
 }
 
 fn expect_user(accounts: &Accounts, name: &str) -> Result<(), Failure> {

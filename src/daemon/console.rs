@@ -12,8 +12,8 @@ use gridwatch_config::{Config, Fault, find_view};
 use gridwatch_console::{
     Daemon as ConsoleDaemon,
     daemon::{
-        Act, Change, ConfigurationStatus, Connection, Finding, LinkStatus, Look, LookError, Masking, Picture,
-        PictureError, Readiness, RecordError, ReloadAnswer, TriedPicture, VideoCodec, ViewStatus,
+        Change, ConfigurationStatus, Connection, Finding, LinkStatus, Look, LookError, Masking, Picture, PictureError,
+        Readiness, ReloadAnswer, TriedPicture, VideoCodec, ViewStatus,
     },
 };
 use gridwatch_engine::{CameraId, Detection};
@@ -21,6 +21,7 @@ use gridwatch_evidence::{self as evidence, EvidenceError};
 use gridwatch_frame::Frame;
 use gridwatch_model::{Model, ModelSet, Runtime, selftest};
 use gridwatch_vision::views::ViewFiles;
+use gridwatch_web::audit::{Act, RecordError};
 use jiff::Timestamp;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{

@@ -9,7 +9,7 @@ use gridwatch_base::clock;
 use gridwatch_config as config;
 use gridwatch_config::Config;
 use gridwatch_contract::{
-    CameraInfo, CaseRecord, EvidenceItem, EvidenceRole, Form, Language, ModelInfo, RecordContext, Topics, When,
+    CameraInfo, CaseRecord, EvidenceItem, EvidenceRole, Form, ModelInfo, RecordContext, Topics, When,
 };
 use gridwatch_engine::{CameraId, Case, Label};
 use gridwatch_evidence::{EvidencePicture, Role};
@@ -74,10 +74,7 @@ impl RecordBuilder {
             case,
             RecordContext {
                 node: config.node.as_str(),
-                language: match config.language {
-                    config::Language::Zh => Language::Zh,
-                    config::Language::En => Language::En,
-                },
+                language: config.language,
                 zone: &config.timezone,
                 grid_version: &config.grid_version,
                 crs: &config.crs,

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use gridwatch_base::clock::ClockSync;
+use gridwatch_base::{clock::ClockSync, language::Language};
 use gridwatch_contract::{
-    CameraInfo, CaseRecord, EvidenceItem, EvidenceRole, Form, Language, ModelInfo, RecordContext, Topics, When,
+    CameraInfo, CaseRecord, EvidenceItem, EvidenceRole, Form, ModelInfo, RecordContext, Topics, When,
 };
 use gridwatch_engine::{BBox, Case, Category, JournalEntry, Location, LonLat, PlaceMethod, Reason};
 use jiff::{Timestamp, tz::TimeZone};

@@ -11,6 +11,7 @@ pub mod error;
 pub mod file;
 pub mod heap;
 pub mod installation;
+pub mod language;
 pub mod log_limit;
 pub mod message;
 pub mod metric;

@@ -1,173 +1,19 @@
 //! The checked `[console]` section.
 
-use std::{
-    fmt,
-    net::{IpAddr, SocketAddr},
-    path::PathBuf,
-    str::FromStr,
-};
+use std::path::PathBuf;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use url::Url;
+use gridwatch_web::{Role, ServerSettings};
 
-/// The console's users, below the state directory. Its presence tells whether there are any.
-pub const USERS_FILE: &str = "console/users.json";
+/// Folder of the console's files, below the state directory.
+pub const CONSOLE_DIR: &str = "console";
 
 /// The console: pages and JSON API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Console {
-    /// Address of its server; `None` if it is off.
-    pub listen: Option<SocketAddr>,
-    /// URL through a reverse proxy, without query and fragment; its path ends with `/`.
-    pub public_url: Option<Url>,
-    /// Further host names that requests may name, in lower case.
-    pub hosts: Vec<String>,
-    /// What these say about clients is believed.
-    pub trusted_proxies: Vec<Network>,
-    /// Header with the user's name, in lower case, believed from trusted proxies only.
-    pub identity_header: Option<String>,
-    /// Encryption.
-    pub tls: ConsoleTls,
+    /// Where it listens, and whom it believes.
+    pub server: ServerSettings,
     /// Roles that may see pictures without masks, in ascending order.
     pub unmasked_roles: Vec<Role>,
     /// PMTiles file under the map of cells (absolute; existed when the configuration was read).
     pub basemap: Option<PathBuf>,
-}
-
-impl Console {
-    /// True if others than programs on the box reach the console, so that it must not be used without login.
-    pub fn is_exposed(&self) -> bool {
-        self.listen.is_some_and(|address| !address.ip().is_loopback())
-            || self.public_url.is_some()
-            || !self.trusted_proxies.is_empty()
-    }
-
-    /// True if `address` is a trusted proxy.
-    pub fn trusts(&self, address: IpAddr) -> bool {
-        self.trusted_proxies.iter().any(|network| network.contains(address))
-    }
-}
-
-/// Encryption of the console's connections.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ConsoleTls {
-    /// None.
-    Off,
-    /// With a certificate that is made at the first start and kept in the state directory.
-    SelfSigned,
-    /// With the operator's certificate.
-    Own {
-        /// PEM of the chain (absolute; exists).
-        certificate: PathBuf,
-        /// PEM of the private key (absolute; exists).
-        key: PathBuf,
-    },
-}
-
-/// What a user of the console may do. Each role may do what those before it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Sees cameras, cases and their pictures.
-    Viewer,
-    /// Also asks for looks, reviews cases and changes cameras, zones and rules.
-    Operator,
-    /// Also manages users and the box.
-    Admin,
-}
-
-impl Role {
-    /// Every role.
-    pub const ALL: [Self; 3] = [Self::Viewer, Self::Operator, Self::Admin];
-
-    /// The value used in files and on the command line.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Operator => "operator",
-            Self::Admin => "admin",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Role {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let known = Self::ALL.into_iter().find(|role| role.as_str() == text);
-        known.ok_or_else(|| format!("unknown role {text:?}; use viewer, operator or admin"))
-    }
-}
-
-/// An IP address, or a network in CIDR notation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    /// Number of leading bits that are compared.
-    prefix: u8,
-}
-
-impl Network {
-    /// True if `address` is in this network. An IPv4 address in IPv6 form (`::ffff:10.0.0.1`) counts as IPv4.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        let bits = |address: IpAddr| match address {
-            IpAddr::V4(v4) => (u128::from(v4.to_bits()) << 96, true),
-            IpAddr::V6(v6) => (v6.to_bits(), false),
-        };
-        let ((own, own_v4), (other, other_v4)) = (bits(self.address), bits(address.to_canonical()));
-        own_v4 == other_v4 && (own ^ other).leading_zeros() >= u32::from(self.prefix)
-    }
-}
-
-impl FromStr for Network {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, &'static str> {
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().map_err(|_| "not an IP address")?;
-        let most: u8 = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = match prefix {
-            None => most,
-            Some(prefix) => prefix.parse().map_err(|_| "not a prefix length")?,
-        };
-        match prefix <= most {
-            true => Ok(Self { address, prefix }),
-            false => Err("the prefix is longer than the address"),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn contains(network: &str, address: &str) -> bool {
-        let network: Network = network.parse().unwrap();
-        network.contains(address.parse().unwrap())
-    }
-
-    #[test]
-    fn a_network_contains_addresses_with_its_prefix() {
-        assert!(contains("10.0.0.5", "10.0.0.5") && !contains("10.0.0.5", "10.0.0.6"));
-        assert!(contains("10.0.0.0/24", "10.0.0.255") && !contains("10.0.0.0/24", "10.0.1.0"));
-        assert!(
-            contains("10.0.0.0/24", "::ffff:10.0.0.7"),
-            "a dual-stack socket reports IPv4 clients so"
-        );
-        assert!(contains("fd00::/8", "fd12::1") && !contains("fd00::/8", "fe80::1"));
-        assert!(!contains("::/0", "10.0.0.1") && contains("0.0.0.0/0", "10.0.0.1"));
-        for wrong in ["", "box", "10.0.0.0/33", "10.0.0.0/x", "10.0.0/8", "fd00::/129"] {
-            assert!(wrong.parse::<Network>().is_err(), "{wrong}");
-        }
-    }
 }

@@ -39,16 +39,16 @@ use self::{check::Surroundings, files::ConfigFiles};
 
 pub use self::{
     check::{Draft, ReplayConfig, Survey},
-    console::{Console, ConsoleTls, Network, Role, USERS_FILE},
+    console::{CONSOLE_DIR, Console},
     document::{EffectiveDocument, Source},
     raw::LogFormat,
 };
+pub use gridwatch_base::language::Language;
 pub use gridwatch_base::{
     document::{Fault, Faults},
     secret::{CredentialSource, Credentials, Secret},
 };
 use gridwatch_camera::{Auth, Backend, StreamSource, Transport};
-pub use gridwatch_contract::Language;
 use gridwatch_contract::Template;
 use gridwatch_custody::{
     PublicKey,

@@ -5,8 +5,8 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+pub use gridwatch_base::language::Language;
 pub use gridwatch_camera::Backend;
-pub use gridwatch_contract::Language;
 use gridwatch_vision::ViewLimits;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

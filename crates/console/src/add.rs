@@ -19,6 +19,7 @@ use std::{
 };
 
 use gridwatch_base::secret::Credentials;
+use gridwatch_web::{Actor, random};
 use tokio::{sync::Semaphore, time::Instant};
 
 pub(crate) use self::{
@@ -28,7 +29,7 @@ pub(crate) use self::{
     save::{AddFault, Added, CameraInput, Field, RemoveFault, Removed, add, remove, revision},
     search::{Search, interfaces, search},
 };
-use crate::{app::App, daemon::MAX_PROBES, identity::Actor, random};
+use crate::{app::App, daemon::MAX_PROBES};
 
 /// Wizards at a time, at most; each holds a picture of a few hundred kilobytes.
 const MAX_WIZARDS: usize = 16;
@@ -184,10 +185,24 @@ pub(crate) enum OpenFault {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeSet, net::Ipv4Addr};
+
     use gridwatch_base::secret::Secret;
     use gridwatch_camera::{Auth, Transport};
+    use gridwatch_web::{Role, audit::Means};
 
     use super::*;
+
+    /// A program of an operator.
+    fn token(name: &str) -> Actor {
+        Actor {
+            name: Some(name.to_owned()),
+            role: Role::Operator,
+            groups: BTreeSet::new(),
+            means: Means::Token(name.to_owned()),
+            address: Ipv4Addr::LOCALHOST.into(),
+        }
+    }
 
     fn keep(wizards: &Arc<Wizards>, user: &str) -> Option<Arc<Wizard>> {
         let input = ProbeInput {
@@ -201,7 +216,7 @@ mod tests {
             need: Need::Objects,
         };
         let (given, credentials) = Given::of(input).unwrap();
-        wizards.keep(&Actor::token(user), given, credentials)
+        wizards.keep(&token(user), given, credentials)
     }
 
     fn end(wizard: &Wizard) {
@@ -216,13 +231,13 @@ mod tests {
             wizard.credentials.as_ref().map(|c| &c.password),
             Some(&Secret::new("hunter2"))
         );
-        let (id, li) = (wizard.id.clone(), Actor::token("li"));
+        let (id, li) = (wizard.id.clone(), token("li"));
         let kept = Arc::downgrade(&wizard);
         drop(wizard);
         for _ in 0..3 {
             tokio::time::sleep(Duration::from_mins(10)).await;
             assert!(wizards.find(&id, &li).is_some(), "it is used");
-            assert!(wizards.find(&id, &Actor::token("wang")).is_none(), "by its owner alone");
+            assert!(wizards.find(&id, &token("wang")).is_none(), "by its owner alone");
         }
         tokio::time::sleep(FORGOTTEN_AFTER + SWEEP).await;
         assert!(kept.upgrade().is_none(), "its login is not in memory any more");
@@ -241,10 +256,10 @@ mod tests {
         end(&fourth);
         end(&keep(&wizards, "li").unwrap());
         assert!(
-            wizards.find(&first[0].id, &Actor::token("li")).is_none(),
+            wizards.find(&first[0].id, &token("li")).is_none(),
             "the oldest made way"
         );
-        assert!(wizards.find(&fourth.id, &Actor::token("li")).is_some());
+        assert!(wizards.find(&fourth.id, &token("li")).is_some());
         for n in 0..20 {
             let _ = keep(&wizards, &format!("user-{n}"));
         }

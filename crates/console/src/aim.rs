@@ -7,11 +7,12 @@ use gridwatch_base::message;
 use gridwatch_config::{Aim, find_view};
 use gridwatch_engine::CameraId;
 use gridwatch_vision::views::{Standing, ViewFiles, ViewRequest, ViewsError};
+use gridwatch_web::{Actor, Rejection};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::{app::App, configuration, error::Rejection, identity::Actor};
+use crate::{access::CameraAccess as _, app::App, configuration, error::IntoRejection, error::OrReject as _};
 
 /// What is known of a camera's aim.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -64,7 +65,7 @@ fn files(app: &App, actor: &Actor, view: &CameraId) -> Result<(ViewFiles, bool),
 pub(crate) async fn read(app: &Arc<App>, actor: &Actor, view: &CameraId) -> Result<AimState, Rejection> {
     let (files, is_watched) = files(app, actor, view)?;
     let status = configuration::blocking(app, move |_| files.status().map(|status| (status, files.has_request())));
-    let (status, is_pending) = status.await??;
+    let (status, is_pending) = status.await?.or_reject()?;
     Ok(AimState {
         standing: status.as_ref().map(|status| (status.standing, status.since)),
         shift: status.and_then(|status| status.shift),
@@ -89,7 +90,7 @@ pub(crate) async fn confirm(app: &Arc<App>, actor: &Actor, view: &CameraId) -> R
         files.request(ViewRequest::Confirm)?;
         Ok(true)
     });
-    match done.await?? {
+    match done.await?.or_reject()? {
         true => Ok(()),
         false => Err(Rejection::Conflict(message!(
             "an earlier request waits for the next look at this view"
@@ -97,9 +98,9 @@ pub(crate) async fn confirm(app: &Arc<App>, actor: &Actor, view: &CameraId) -> R
     }
 }
 
-impl From<ViewsError> for Rejection {
-    fn from(error: ViewsError) -> Self {
-        tracing::error!(%error, "The console cannot access the files of a view");
-        Self::Unavailable("the files of the view cannot be read or written; the log says why".into())
+impl IntoRejection for ViewsError {
+    fn into_rejection(self) -> Rejection {
+        tracing::error!(error = %self, "The console cannot access the files of a view");
+        Rejection::Unavailable("the files of the view cannot be read or written; the log says why".into())
     }
 }

@@ -17,28 +17,41 @@ use axum::{
     http::{Method, StatusCode},
     response::Response,
 };
-use gridwatch_config::{Config, Role};
+use gridwatch_config::Config;
 use gridwatch_contract::CaseRecord;
 use gridwatch_engine::{CameraId, CaseState, View};
 use gridwatch_store::{CaseQuery, ReviewFilter};
+use gridwatch_web::{
+    Actor, Rejection, Role,
+    audit::ActDetails,
+    openapi::{About, Answer, Operation, schema},
+};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    app::App,
+    access::CameraAccess as _,
+    app::{App, Routes},
     cases::{self, PictureFault},
     daemon::{Connection, Finding, Look, Readiness, ViewStatus},
-    error::Rejection,
-    identity::Actor,
-    openapi::{Answer, Operation, schema},
-    pages,
-    routes::{ActDetails, Routes},
-    values::Whole,
+    error, pages,
+    values::{Id, Whole},
 };
 
 /// Cases in an answer, at most.
 const MAX_CASES: u32 = 500;
+
+/// What the document of the API says of it.
+pub(crate) const ABOUT: About = About {
+    title: "gridwatch console",
+    description: "What the console's pages show, for programs. Errors are problem documents (RFC 9457). Status 400: the input is not as described here; 422: it is, and does not fit this box, such as a zone whose borders cross; 409: something else stands against it, such as a change by somebody else.",
+    path_parameter: |path| match path {
+        "/api/v1/schedules/{id}" => Some(schema::<Id>),
+        "/api/v1/configuration/versions/{id}/restore" => Some(schema::<configuration::Number>),
+        _ => None,
+    },
+};
 
 /// Adds the operations.
 pub(crate) fn routes(routes: Routes) -> Routes {
@@ -422,7 +435,7 @@ async fn evidence(
     let Path((id, item)) = path?;
     match pages::evidence_picture(&app, &actor, &id, &item).await? {
         Ok(response) => Ok(response),
-        Err(PictureFault::Gone) => Err(Rejection::Gone),
+        Err(PictureFault::Gone) => Err(error::gone()),
         Err(PictureFault::Changed) => {
             tracing::error!(case = id, item, "A picture of a case does not match its recorded hash");
             Err(Rejection::Internal)

@@ -4,9 +4,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use gridwatch_contract::{CaseRecord, EvidenceItem};
 use gridwatch_store::{CaseCheck, CaseFile, CaseQuery, CellCount, Review, Store, evidence_file};
+use gridwatch_web::{Actor, Rejection};
 use tokio::task;
 
-use crate::{app::App, error::Rejection, identity::Actor};
+use crate::{access::CameraAccess as _, app::App, error::OrReject as _};
 
 /// Opens the store and reads. Opening takes a fraction of a millisecond, and finds the database that is there now, if it was replaced.
 pub(crate) async fn read<T: Send + 'static>(
@@ -17,9 +18,7 @@ pub(crate) async fn read<T: Send + 'static>(
     let place = place.map_err(|error| Rejection::internal(&error))?;
     let dir = app.state_dir.clone();
     let done = task::spawn_blocking(move || {
-        let found = Store::open_read_only(&dir)
-            .map_err(Rejection::from)
-            .and_then(|store| read(&store));
+        let found = Store::open_read_only(&dir).or_reject().and_then(|store| read(&store));
         drop(place);
         found
     });
@@ -44,7 +43,7 @@ fn restrict(app: &App, actor: &Actor, query: CaseQuery) -> CaseQuery {
 /// The newest cases that match and that the user may see.
 pub(crate) async fn list(app: &Arc<App>, actor: &Actor, query: CaseQuery) -> Result<Vec<CaseRecord>, Rejection> {
     let query = restrict(app, actor, query);
-    match read(app, move |store| Ok(store.find_cases(&query)?)).await {
+    match read(app, move |store| store.find_cases(&query).or_reject()).await {
         // Before the daemon's first start there is no database.
         Err(Rejection::NotFound) => Ok(Vec::new()),
         found => found,
@@ -58,7 +57,7 @@ pub(crate) async fn count_by_cell(
     query: CaseQuery,
 ) -> Result<Vec<CellCount>, Rejection> {
     let query = restrict(app, actor, query);
-    match read(app, move |store| Ok(store.count_by_cell(&query)?)).await {
+    match read(app, move |store| store.count_by_cell(&query).or_reject()).await {
         Err(Rejection::NotFound) => Ok(Vec::new()),
         found => found,
     }
@@ -69,7 +68,7 @@ pub(crate) async fn find(app: &Arc<App>, actor: &Actor, id: &str) -> Result<Case
     let seen = actor.cameras(&app.config());
     let id = id.to_owned();
     read(app, move |store| {
-        let case = store.case(&id)?.ok_or(Rejection::NotFound)?;
+        let case = store.case(&id).or_reject()?.ok_or(Rejection::NotFound)?;
         let is_seen = seen.is_none_or(|seen| seen.contains(&case.record.camera.local_id));
         // Not "forbidden": whether there is such a case is not for others to know.
         if is_seen { Ok(case) } else { Err(Rejection::NotFound) }
@@ -90,7 +89,9 @@ pub(crate) async fn records(
     let found = read(app, move |store| {
         let mut records = BTreeMap::new();
         for id in ids {
-            let Some(case) = store.case(&id)? else { continue };
+            let Some(case) = store.case(&id).or_reject()? else {
+                continue;
+            };
             if seen
                 .as_ref()
                 .is_none_or(|seen| seen.contains(&case.record.camera.local_id))
@@ -122,7 +123,7 @@ pub(crate) async fn expect(app: &Arc<App>, actor: &Actor, id: &str) -> Result<()
 /// The reviews of a case that the user was found to see.
 pub(crate) async fn reviews_of(app: &Arc<App>, id: &str) -> Result<Vec<Review>, Rejection> {
     let id = id.to_owned();
-    read(app, move |store| Ok(store.reviews_of(&id)?)).await
+    read(app, move |store| store.reviews_of(&id).or_reject()).await
 }
 
 /// Checks what is stored of a case that the user was found to see. One at a time: it reads the chain, which can have tens of MB.
@@ -130,7 +131,10 @@ pub(crate) async fn check(app: &Arc<App>, id: &str) -> Result<CaseCheck, Rejecti
     let place = app.checks.acquire().await;
     let _place = place.map_err(|error| Rejection::internal(&error))?;
     let id = id.to_owned();
-    read(app, move |store| store.check_case(&id)?.ok_or(Rejection::NotFound)).await
+    read(app, move |store| {
+        store.check_case(&id).or_reject()?.ok_or(Rejection::NotFound)
+    })
+    .await
 }
 
 /// A picture of a case, if it is still there and as it was recorded.

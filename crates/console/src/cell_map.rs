@@ -11,10 +11,11 @@ use std::{
 use gridwatch_config::Config;
 use gridwatch_engine::{CellCode, LonLat, Place};
 use gridwatch_store::CaseQuery;
+use gridwatch_web::{Actor, Rejection};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::{app::App, cases, error::Rejection, identity::Actor};
+use crate::{access::CameraAccess as _, app::App, cases};
 
 /// Cells around a camera that are shown, in metres: a camera sees less far.
 const AROUND_CAMERA_M: f64 = 300.0;

@@ -16,13 +16,21 @@ use gridwatch_config::{
     edit::{EditError, Editor, SaveRequest, Saved, Version, Versions},
     element::{ElementPath, ElementStep},
 };
+use gridwatch_web::{Actor, Rejection};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::task;
 
-use crate::{app::App, daemon::ReloadAnswer, error::Rejection, i18n::messages, identity::Actor, page::Page};
+use crate::{
+    app::App,
+    daemon::ReloadAnswer,
+    error::OrReject as _,
+    error::{self, IntoRejection},
+    i18n::messages,
+    page::Page,
+};
 
 /// Faults in an answer, at most; a file that is no configuration has thousands.
 pub(crate) const MAX_FAULTS: usize = 100;
@@ -81,7 +89,7 @@ impl Part {
         match blocking(app, read).await? {
             Ok(part) => Ok(Ok(part)),
             Err(EditError::Faults(faults)) => Ok(Err(faults.0)),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error.into_rejection()),
         }
     }
 
@@ -157,7 +165,10 @@ pub(crate) fn name_of(actor: &Actor) -> String {
 /// That name for a page.
 pub(crate) fn shown_name(page: &Page, name: &str) -> String {
     match name == LOCAL {
-        true => page.t.common.local_user.to_string(),
+        true => gridwatch_web::i18n::Texts::of(page.language)
+            .account
+            .local_user
+            .to_string(),
         false => name.to_owned(),
     }
 }
@@ -241,7 +252,7 @@ where
             warnings: Vec::new(),
             changes: Vec::new(),
         }),
-        other => Ok(other?),
+        other => other.or_reject(),
     }
 }
 
@@ -257,7 +268,7 @@ pub(crate) async fn finish(
         }
         Err(Ok(conflict)) => Ok(EditOutcome::Conflict(conflict)),
         Err(Err(EditError::Faults(faults))) => Ok(EditOutcome::Faults(faults.0)),
-        Err(Err(error)) => Err(error.into()),
+        Err(Err(error)) => Err(error.into_rejection()),
     }
 }
 
@@ -306,7 +317,7 @@ pub(crate) fn set_list(editor: &mut Editor, path: &str, list: &Value) -> Result<
 pub(crate) async fn versions(app: &Arc<App>) -> Result<Vec<Version>, Rejection> {
     let state_dir = app.state_dir.clone();
     let list = blocking(app, move |main| Versions::in_state(main, &state_dir).list());
-    Ok(list.await??)
+    list.await?.or_reject()
 }
 
 /// A fault of the configuration's files.
@@ -381,25 +392,22 @@ pub(crate) fn fault_line(fault: &Fault, language: Language) -> String {
     }
 }
 
-impl From<EditError> for Rejection {
-    fn from(error: EditError) -> Self {
-        match &error {
-            EditError::Busy => Self::Unavailable(error.message()),
-            EditError::UnknownVersion(_) => Self::NotFound,
-            EditError::Unknown { .. } => Self::Missing(error.message()),
-            EditError::Exists { .. } => Self::Conflict(error.message()),
-            EditError::Unwritable { dir, .. } => {
-                tracing::error!(%error, "The console cannot write the configuration");
-                Self::Unwritable {
-                    dir: dir.display().to_string(),
-                    why: error.to_string(),
-                }
+impl IntoRejection for EditError {
+    fn into_rejection(self) -> Rejection {
+        match &self {
+            Self::Busy => Rejection::Unavailable(self.message()),
+            Self::UnknownVersion(_) => Rejection::NotFound,
+            Self::Unknown { .. } => Rejection::Missing(self.message()),
+            Self::Exists { .. } => Rejection::Conflict(self.message()),
+            Self::Unwritable { dir, .. } => {
+                tracing::error!(error = %self, "The console cannot write the configuration");
+                error::unwritable(&dir.display().to_string(), &self.to_string())
             }
-            EditError::Io { .. } | EditError::Owner { .. } => {
-                tracing::error!(%error, "The console cannot write the configuration");
-                Self::Unavailable(error.message())
+            Self::Io { .. } | Self::Owner { .. } => {
+                tracing::error!(error = %self, "The console cannot write the configuration");
+                Rejection::Unavailable(self.message())
             }
-            _ => Self::Unfit(error.message()),
+            _ => Rejection::Unfit(self.message()),
         }
     }
 }
@@ -412,16 +420,16 @@ mod tests {
     };
 
     use super::*;
-    use crate::i18n::Texts;
 
     #[test]
     fn a_folder_that_cannot_be_written_is_named_with_the_remedy() {
-        let rejection = Rejection::from(EditError::Unwritable {
+        let error = EditError::Unwritable {
             dir: "/etc/gridwatch".into(),
             source: std::io::ErrorKind::ReadOnlyFilesystem.into(),
-        });
+        };
+        let rejection = error.into_rejection();
         for language in [Language::Zh, Language::En] {
-            let text = rejection.text(Texts::of(language));
+            let text = rejection.text(language, messages::chinese);
             assert!(
                 text.contains("ReadWritePaths=/etc/gridwatch") && text.contains("chown"),
                 "{text}"

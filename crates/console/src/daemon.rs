@@ -4,7 +4,7 @@
 //! without a future answer from memory at once; they are called from async tasks. Cases and their pictures are read from the store, not
 //! from here.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -14,8 +14,9 @@ pub use gridwatch_camera::{
     live::{LiveChunk, LiveView, NotAvailable},
     receive::VideoCodec,
 };
-use gridwatch_config::{Config, Fault, Role, diff};
+use gridwatch_config::{Config, Fault, diff};
 use gridwatch_engine::{BBox, CameraId, CaseId, Label, Light, View};
+use gridwatch_web::audit::{Act, RecordError};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
@@ -383,60 +384,3 @@ pub enum Change {
     /// A configuration was applied: views may have come, gone or moved.
     Configured,
 }
-
-/// An act of a person, for the audit log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Act {
-    /// What was done, such as `console user add`. Stable: the audit log is searched for it.
-    pub name: &'static str,
-    /// Who did it.
-    pub by: Person,
-    /// The case that it is about.
-    pub case: Option<String>,
-    /// Names and values of what exactly was done. Never a secret.
-    pub details: Vec<(&'static str, String)>,
-    /// How it ended.
-    pub outcome: Outcome,
-}
-
-/// How an act ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// Done.
-    Done,
-    /// Not done, as it was not allowed or not valid.
-    Refused(String),
-    /// Not done, as something failed.
-    Failed(String),
-}
-
-/// Who uses the console, for the audit log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Person {
-    /// Name of the user; `None` if the console has no users: somebody on the box.
-    pub user: Option<String>,
-    /// Role at the time of the act; `None` for a login that failed.
-    pub role: Option<Role>,
-    /// How they were identified.
-    pub means: Means,
-    /// Address of the client, as seen by the console or told by a trusted proxy.
-    pub address: IpAddr,
-}
-
-/// How a user was identified.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Means {
-    /// Not at all: on loopback, without users.
-    Local,
-    /// By password, in the session with this id (not its token).
-    Session(String),
-    /// By a token for programs with this name.
-    Token(String),
-    /// By a trusted reverse proxy.
-    Proxy,
-}
-
-/// Why an act is not in the audit log.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the act could not be recorded in the audit log: {0}")]
-pub struct RecordError(pub String);

@@ -1,6 +1,6 @@
-//! The console's texts in Chinese and English, and which of them a browser gets.
+//! The console's texts in Chinese and English.
 //!
-//! [`texts!`] makes a table of each page's texts: a key without one of the languages does not compile. Templates hold no text of their own
+//! `gridwatch_web::texts!` makes a table of each page's texts: a key without one of the languages does not compile. Templates hold no text of their own
 //! (`tests/texts.rs`). Chinese is written as a clerk or operator would, not translated.
 
 mod account;
@@ -20,77 +20,14 @@ mod signs;
 mod system;
 mod wall;
 
-use std::fmt::{self, Display};
-
-use axum::http::{HeaderMap, header::ACCEPT_LANGUAGE};
 use gridwatch_config::Language;
+use gridwatch_web::i18n::RoleTexts;
 
 pub(crate) use self::{
     account::AccountTexts, add::AddTexts, cases::CaseTexts, common::CommonTexts, configuration::ConfigurationTexts,
     ledger::LedgerTexts, live::LiveTexts, names::NameTexts, permits::PermitTexts, presets::PresetTexts,
     reasons::ReasonTexts, review::ReviewTexts, signs::SignTexts, system::SystemTexts, wall::WallTexts,
 };
-use crate::cookies;
-
-/// A text of the console, in one language. Words in braces are replaced by [`Phrase::with`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Phrase(pub(crate) &'static str);
-
-impl Phrase {
-    /// The text with `{name}` replaced.
-    pub(crate) fn with(self, name: &str, value: impl Display) -> Filled {
-        Filled(self.0.to_owned()).with(name, value)
-    }
-}
-
-impl Display for Phrase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
-}
-
-impl askama::FastWritable for Phrase {
-    fn write_into(&self, dest: &mut dyn fmt::Write, _: &dyn askama::Values) -> askama::Result<()> {
-        Ok(dest.write_str(self.0)?)
-    }
-}
-
-/// A text with some of its words replaced.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Filled(String);
-
-impl Filled {
-    /// The text with `{name}` replaced.
-    pub(crate) fn with(self, name: &str, value: impl Display) -> Self {
-        Self(self.0.replace(&format!("{{{name}}}"), &value.to_string()))
-    }
-}
-
-impl Display for Filled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// Makes a struct of texts: `key: "Chinese" / "English",`.
-macro_rules! texts {
-    ($(#[$meta:meta])* $name:ident { $($key:ident: $zh:literal / $en:literal,)* }) => {
-        $(#[$meta])*
-        #[derive(Debug)]
-        pub(crate) struct $name {
-            $(pub(crate) $key: $crate::i18n::Phrase,)*
-        }
-
-        impl $name {
-            pub(super) const ZH: Self = Self { $($key: $crate::i18n::Phrase($zh),)* };
-            pub(super) const EN: Self = Self { $($key: $crate::i18n::Phrase($en),)* };
-            /// Key, Chinese and English of each.
-            #[cfg(test)]
-            pub(super) const ALL: &[(&str, &str, &str)] = &[$((stringify!($key), $zh, $en),)*];
-        }
-    };
-}
-use texts;
 
 /// All texts in one language.
 #[derive(Debug)]
@@ -103,6 +40,7 @@ pub(crate) struct Texts {
     pub(crate) cases: CaseTexts,
     pub(crate) review: ReviewTexts,
     pub(crate) account: AccountTexts,
+    pub(crate) roles: RoleTexts,
     pub(crate) live: LiveTexts,
     pub(crate) add: AddTexts,
     pub(crate) configuration: ConfigurationTexts,
@@ -122,6 +60,7 @@ static ZH: Texts = Texts {
     cases: CaseTexts::ZH,
     review: ReviewTexts::ZH,
     account: AccountTexts::ZH,
+    roles: RoleTexts::ZH,
     live: LiveTexts::ZH,
     add: AddTexts::ZH,
     configuration: ConfigurationTexts::ZH,
@@ -141,6 +80,7 @@ static EN: Texts = Texts {
     cases: CaseTexts::EN,
     review: ReviewTexts::EN,
     account: AccountTexts::EN,
+    roles: RoleTexts::EN,
     live: LiveTexts::EN,
     add: AddTexts::EN,
     configuration: ConfigurationTexts::EN,
@@ -159,45 +99,6 @@ impl Texts {
             Language::Zh => &ZH,
             Language::En => &EN,
         }
-    }
-}
-
-/// The language that the browser's user chose here, or else the first known one that the browser asks for, or else `default`.
-pub(crate) fn language(headers: &HeaderMap, default: Language) -> Language {
-    if let Some(chosen) = cookies::get(headers, cookies::LANGUAGE).and_then(|tag| parse(&tag)) {
-        return chosen;
-    }
-    let values = headers.get_all(ACCEPT_LANGUAGE).iter();
-    let ranges = values
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','));
-    let weighted = ranges.filter_map(|range| {
-        let (tag, parameters) = range.split_once(';').unwrap_or((range, ""));
-        let weight = parameters
-            .trim()
-            .strip_prefix("q=")
-            .map_or(Some(1.0), |q| q.parse::<f32>().ok())?;
-        Some((parse(tag.trim())?, weight)).filter(|(_, weight)| *weight > 0.0)
-    });
-    // Of equal weights the first is preferred.
-    let best = weighted.reduce(|best, next| if next.1 > best.1 { next } else { best });
-    best.map_or(default, |(language, _)| language)
-}
-
-/// The language of a tag such as `zh-Hans-CN`.
-pub(crate) fn parse(tag: &str) -> Option<Language> {
-    match tag.split('-').next()?.to_ascii_lowercase().as_str() {
-        "zh" => Some(Language::Zh),
-        "en" => Some(Language::En),
-        _ => None,
-    }
-}
-
-/// The tag for `lang` attributes.
-pub(crate) fn tag(language: Language) -> &'static str {
-    match language {
-        Language::Zh => "zh-CN",
-        Language::En => "en",
     }
 }
 
@@ -250,23 +151,5 @@ mod tests {
             count += 1;
         }
         assert!(count > 100, "{count}");
-    }
-
-    #[test]
-    fn the_browser_and_then_the_box_decide_the_language() {
-        let of = |accept: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(ACCEPT_LANGUAGE, accept.parse().unwrap());
-            language(&headers, Language::Zh)
-        };
-        assert_eq!(of("en-US,en;q=0.9,zh;q=0.8"), Language::En);
-        assert_eq!(of("fr,zh-TW;q=0.5,en;q=0.7"), Language::En);
-        assert_eq!(of("zh-Hans-CN, en"), Language::Zh);
-        assert_eq!(of("en;q=0, fr"), Language::Zh);
-        assert_eq!(of(";;q=,,"), Language::Zh);
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT_LANGUAGE, "zh".parse().unwrap());
-        headers.insert("cookie", "a=b; gridwatch_lang=en".parse().unwrap());
-        assert_eq!(language(&headers, Language::Zh), Language::En);
     }
 }

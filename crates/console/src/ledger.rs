@@ -29,12 +29,13 @@ use gridwatch_ledger::{
     what_if::{Task, WhatIf, WhatIfError, WhatIfRequest},
 };
 use gridwatch_store::Store;
+use gridwatch_web::Rejection;
 use jiff::{SignedDuration, Timestamp};
 use tokio::{sync::Semaphore, task, time::timeout};
 
 pub(crate) use self::shared::Progress;
 use self::shared::{SharedWork, WorkLimits};
-use crate::{app::App, error::Rejection, i18n::LedgerTexts};
+use crate::{app::App, i18n::LedgerTexts};
 
 /// Days that thresholds are tried on, at most: a month of a district's 32 cameras does not fit into the memory anyway.
 pub(crate) const MAX_DAYS: u32 = 31;

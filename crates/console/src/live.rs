@@ -19,15 +19,20 @@ use axum::{
 use bytes::Bytes;
 use futures::stream;
 use gridwatch_engine::CameraId;
+use gridwatch_web::{
+    Rejection,
+    audit::{Act, Outcome},
+};
 use tokio::{
     sync::watch,
     time::{Instant, timeout, timeout_at},
 };
 
 use crate::{
+    access::CameraAccess as _,
     app::App,
-    daemon::{Act, LiveChunk, LiveView, NotAvailable, Outcome},
-    error::Rejection,
+    daemon::{LiveChunk, LiveView, NotAvailable},
+    error,
     events::Watcher,
     i18n::Texts,
 };
@@ -53,7 +58,7 @@ struct Place {
 
 impl Place {
     fn take(watcher: &Watcher) -> Option<Self> {
-        let app = Arc::clone(&watcher.app);
+        let app = Arc::clone(&watcher.site);
         // Without users, there is one for the whole box.
         let user = watcher.actor.name.clone().unwrap_or_default();
         {
@@ -99,7 +104,7 @@ impl NoVideo {
     /// The text for a person.
     pub(crate) fn text(&self, t: &Texts) -> String {
         match self {
-            Self::Rejected(rejection) => rejection.text(t),
+            Self::Rejected(rejection) => rejection.text(t.language, crate::i18n::messages::chinese),
             Self::NotMasked => t.live.not_masked.to_string(),
             Self::TooMany | Self::Unavailable(NotAvailable::TooManyViews { .. }) => t.live.too_many.to_string(),
             Self::Unavailable(NotAvailable::NotReceived) => t.live.not_received.to_string(),
@@ -121,7 +126,7 @@ impl From<NoVideo> for Rejection {
     fn from(reason: NoVideo) -> Self {
         match reason {
             NoVideo::Rejected(rejection) => rejection,
-            NoVideo::NotMasked => Self::Forbidden,
+            NoVideo::NotMasked => error::unmasked(),
             NoVideo::TooMany => Self::Unavailable("too many live streams; close one".into()),
             NoVideo::Unavailable(error) => Self::Unavailable(error.to_string().into()),
             NoVideo::Ended(reason) => Self::Unavailable(reason.into()),
@@ -148,7 +153,7 @@ struct Source {
 /// # Errors
 /// [`NoVideo`]; nothing was sent then.
 pub(crate) async fn open(watcher: Watcher, view: CameraId) -> Result<Response, NoVideo> {
-    let (app, config) = (Arc::clone(&watcher.app), watcher.app.config());
+    let (app, config) = (Arc::clone(&watcher.site), watcher.site.config());
     let rejected = |rejection| NoVideo::Rejected(rejection);
     if watcher.actor.camera_of(&config, &view).is_none() {
         return Err(rejected(Rejection::NotFound));
@@ -156,12 +161,12 @@ pub(crate) async fn open(watcher: Watcher, view: CameraId) -> Result<Response, N
     let act = |outcome| Act {
         name: "console live view",
         by: watcher.actor.person(),
-        case: None,
+        subject: None,
         details: vec![("view", view.to_string())],
         outcome,
     };
     if !watcher.actor.sees_unmasked(&config) {
-        if app.may_record_refusal() {
+        if app.web.may_record_refusal() {
             let refused = Outcome::Refused("the role may not see pictures without masks".into());
             app.daemon.record(act(refused)).await.map_err(|e| rejected(e.into()))?;
         }
@@ -183,7 +188,7 @@ pub(crate) async fn open(watcher: Watcher, view: CameraId) -> Result<Response, N
         .await
         .map_err(|e| rejected(e.into()))?;
     let source = Source {
-        ending: app.ending.subscribe(),
+        ending: app.web.ending.subscribe(),
         watcher,
         view,
         video,
@@ -228,7 +233,7 @@ impl Source {
     }
 
     fn may_go_on(&self) -> bool {
-        let config = self.watcher.app.config();
+        let config = self.watcher.site.config();
         let actor = &self.watcher.actor;
         actor.sees_unmasked(&config) && actor.camera_of(&config, &self.view).is_some() && self.watcher.may_go_on()
     }

@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use gridwatch_config::{Config, find_view};
 use gridwatch_engine::{CameraId, Point, ZoneKind};
+use gridwatch_web::i18n::Phrase;
 use jiff::Timestamp;
 
 use crate::{
     daemon::{Finding, Look},
-    i18n::Phrase,
     page::Page,
 };
 

@@ -29,7 +29,6 @@ mod wall;
 mod zones;
 
 pub(crate) use self::{
-    account::change_own_password,
     add::{reason as probe_refusal, wizard_picture},
     camera::full_picture,
     candidates::{CandidateAsked, CandidatesFilter},
@@ -37,7 +36,6 @@ pub(crate) use self::{
     looks::{older, question},
     review::{Agreement, undone},
     thresholds::{ApplyFault, Asked, apply, curve, revision, whatif},
-    users::remove_user,
 };
 
 use self::cases::{category_of, span};
@@ -50,12 +48,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
+use gridwatch_web::Access;
 
-use crate::{
-    assets,
-    page::Page,
-    routes::{Access, Routes},
-};
+use crate::{app::Routes, assets, page::Page};
 
 /// Adds the routes of all pages.
 pub(crate) fn routes(routes: Routes) -> Routes {

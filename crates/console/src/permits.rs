@@ -13,16 +13,17 @@ use gridwatch_config::{
     element::ElementPath,
 };
 use gridwatch_engine::{CameraId, ScheduleId, Validity};
+use gridwatch_web::{Actor, Rejection};
 use jiff::{Timestamp, civil::Date};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
+    access::CameraAccess as _,
     app::App,
     configuration::{EditOutcome, Part, PartEdit, change, parts},
-    error::Rejection,
-    identity::Actor,
+    error,
     values::is_id,
 };
 
@@ -179,7 +180,7 @@ impl PermitInput {
     /// Refuses hours of its own to users who may not see all cameras: schedules concern all.
     fn expect_allowed(&self, actor: &Actor) -> Result<(), Rejection> {
         match self.hours {
-            PermitHours::Own(_) if actor.is_restricted() => Err(Rejection::Restricted),
+            PermitHours::Own(_) if actor.is_restricted() => Err(error::restricted()),
             _ => Ok(()),
         }
     }

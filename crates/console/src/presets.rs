@@ -14,14 +14,15 @@ use gridwatch_config::{
 };
 use gridwatch_engine::CameraId;
 use gridwatch_vision::views::{Standing, ViewFiles, ViewRequest, ViewsError};
+use gridwatch_web::{Actor, Rejection};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::{
+    access::CameraAccess as _,
     app::App,
     configuration::{self, EditOutcome, PartEdit, change},
-    error::Rejection,
-    identity::Actor,
+    error::OrReject as _,
     values::is_id,
 };
 
@@ -63,7 +64,7 @@ pub(crate) async fn learned(app: &Arc<App>, camera: &Camera) -> Result<Vec<Learn
         };
         files.iter().map(one).collect()
     };
-    Ok(configuration::blocking(app, read).await??)
+    configuration::blocking(app, read).await?.or_reject()
 }
 
 /// A preset as it is entered.
@@ -296,7 +297,7 @@ pub(crate) async fn learn(app: &Arc<App>, view: &CameraId) -> Result<(), Rejecti
         true => Ok(()),
         false => files.request(ViewRequest::Confirm),
     });
-    Ok(done.await??)
+    done.await?.or_reject()
 }
 
 /// A preset that the user may see, with its camera and id.
@@ -327,7 +328,9 @@ async fn renamed_signs(
         .find(|name| directory.join(name).symlink_metadata().is_err());
     let name = name.ok_or_else(|| Rejection::Conflict(message!("signs: too many files of this name")))?;
     let (to, view) = (directory.join(&name), view.clone());
-    configuration::blocking(app, move |main| edit::copy_signs(main, &from, &to, view.as_str())).await??;
+    configuration::blocking(app, move |main| edit::copy_signs(main, &from, &to, view.as_str()))
+        .await?
+        .or_reject()?;
     Ok(Some(format!("signs/{name}")))
 }
 

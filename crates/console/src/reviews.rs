@@ -15,16 +15,14 @@ use std::{
 
 use gridwatch_base::digest::sha256_hex;
 use gridwatch_store::{Review, ReviewProgress, ReviewVerdict, Store};
+use gridwatch_web::{
+    Actor, Rejection,
+    audit::{Act, Means, Outcome, Person},
+};
 use jiff::Timestamp;
 use tokio::task;
 
-use crate::{
-    app::App,
-    cases,
-    daemon::{Act, Means, Outcome, Person},
-    error::Rejection,
-    identity::Actor,
-};
+use crate::{access::CameraAccess as _, app::App, cases, error::OrReject as _};
 
 /// Reviews of a person in one entry of the audit log, at most.
 const BATCH: u32 = 50;
@@ -141,7 +139,7 @@ pub(crate) async fn set(
         duplicate_of,
         at: Timestamp::now(),
     };
-    if !write(app, move |store| Ok(store.set_review(&review)?)).await? {
+    if !write(app, move |store| store.set_review(&review).or_reject()).await? {
         return Err(Rejection::NotFound);
     }
     match app.reviews.note(&reviewer, actor.person()) {
@@ -164,14 +162,14 @@ pub(crate) async fn set(
 pub(crate) async fn remove(app: &Arc<App>, actor: &Actor, case: &str) -> Result<Option<(Review, bool)>, Rejection> {
     cases::expect(app, actor, case).await?;
     let (case, reviewer) = (case.to_owned(), reviewer(actor));
-    write(app, move |store| Ok(store.remove_review(&case, &reviewer)?)).await
+    write(app, move |store| store.remove_review(&case, &reviewer).or_reject()).await
 }
 
 /// How far the reviews are, over the cases that the user sees.
 pub(crate) async fn progress(app: &Arc<App>, actor: &Actor) -> Result<ReviewProgress, Rejection> {
     let (reviewer, cameras) = (reviewer(actor), actor.cameras(&app.config()));
     let found = cases::read(app, move |store| {
-        Ok(store.review_progress(&reviewer, cameras.as_deref())?)
+        store.review_progress(&reviewer, cameras.as_deref()).or_reject()
     });
     match found.await {
         Err(Rejection::NotFound) => Ok(ReviewProgress::default()),
@@ -182,7 +180,7 @@ pub(crate) async fn progress(app: &Arc<App>, actor: &Actor) -> Result<ReviewProg
 /// The newest review by the user, to take it back.
 pub(crate) async fn newest(app: &Arc<App>, actor: &Actor) -> Result<Option<Review>, Rejection> {
     let reviewer = reviewer(actor);
-    let found = cases::read(app, move |store| Ok(store.reviews_by(&reviewer, 1)?)).await;
+    let found = cases::read(app, move |store| store.reviews_by(&reviewer, 1).or_reject()).await;
     match found {
         Err(Rejection::NotFound) => Ok(None),
         found => Ok(found?.pop()),
@@ -202,7 +200,7 @@ pub(crate) async fn record_all(app: &Arc<App>) {
 async fn record(app: &Arc<App>, only: Option<&str>) -> Result<(), Rejection> {
     let mut persons = app.reviews.take(only);
     let mut by_reviewer: BTreeMap<String, Vec<Review>> = BTreeMap::new();
-    for review in cases::read(app, |store| Ok(store.unrecorded_reviews()?)).await? {
+    for review in cases::read(app, |store| store.unrecorded_reviews().or_reject()).await? {
         if only.is_none_or(|only| only == review.reviewer) {
             by_reviewer.entry(review.reviewer.clone()).or_default().push(review);
         }
@@ -211,7 +209,7 @@ async fn record(app: &Arc<App>, only: Option<&str>) -> Result<(), Rejection> {
         let person = persons.remove(&reviewer).map(|(person, _)| person);
         let person = person.unwrap_or_else(|| person_after_restart(&reviewer));
         app.daemon.record(summary(person, &reviews)).await?;
-        write(app, move |store| Ok(store.mark_reviews_recorded(&reviews)?)).await?;
+        write(app, move |store| store.mark_reviews_recorded(&reviews).or_reject()).await?;
     }
     Ok(())
 }
@@ -256,7 +254,7 @@ fn summary(by: Person, reviews: &[Review]) -> Act {
     Act {
         name: ACT,
         by,
-        case: None,
+        subject: None,
         details,
         outcome: Outcome::Done,
     }
@@ -272,7 +270,7 @@ async fn write<T: Send + 'static>(
     let dir = app.state_dir.clone();
     let done = task::spawn_blocking(move || {
         let done = Store::open_unlocked(&dir)
-            .map_err(Rejection::from)
+            .or_reject()
             .and_then(|mut store| write(&mut store));
         drop(place);
         done

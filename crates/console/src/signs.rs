@@ -8,15 +8,16 @@ use gridwatch_config::{
     find_view, raw,
 };
 use gridwatch_engine::{CameraId, Rule, is_approved};
+use gridwatch_web::{Actor, Rejection};
 use jiff::{Timestamp, civil::Date};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
+    access::CameraAccess as _,
     app::App,
     configuration::{self, EditOutcome, PartEdit, change, parts},
-    error::Rejection,
-    identity::Actor,
+    error::IntoRejection as _,
     values::Whole,
 };
 
@@ -128,7 +129,7 @@ pub(crate) async fn read(
     let file = match configuration::blocking(app, move |_| SignsFile::open(&path)).await? {
         Ok(file) => file,
         Err(EditError::Faults(faults)) => return Ok(Err(faults.0)),
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error.into_rejection()),
     };
     let mut labels: Vec<String> = rules(&config)
         .flat_map(|rule| &rule.labels)
@@ -201,7 +202,7 @@ pub(crate) async fn save(
         Ok(saved) => saved,
         Err(EditError::Conflict { .. }) => return Ok(SignsOutcome::Conflict),
         Err(EditError::Faults(faults)) => return Ok(SignsOutcome::Faults(faults.0)),
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error.into_rejection()),
     };
     let answer = if is_named {
         app.daemon.reload(false).await
@@ -272,7 +273,7 @@ async fn name_file(app: &Arc<App>, actor: &Actor, view: &CameraId) -> Result<Edi
     let revision = match read.await? {
         Ok(revision) => revision,
         Err(EditError::Faults(faults)) => return Ok(EditOutcome::Faults(faults.0)),
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error.into_rejection()),
     };
     let (path, file) = (part.to_string(), format!("signs/{view}.toml"));
     let edit = PartEdit {

@@ -16,9 +16,10 @@ use std::{
 };
 
 use gridwatch_support::disk::{self, DiskUsage};
+use gridwatch_web::{Actor, Rejection};
 use tokio::{sync::Semaphore, task};
 
-use crate::{app::App, error::Rejection, identity::Actor};
+use crate::{access::CameraAccess as _, app::App};
 
 /// Walks of the state directory, readings of the chain and bundles at the same time.
 const MAX_SCANS: usize = 2;

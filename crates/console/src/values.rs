@@ -12,6 +12,7 @@ use axum::{
 use gridwatch_base::message;
 use gridwatch_engine::NotFiled;
 use gridwatch_onvif::brand::{self, Brand};
+use gridwatch_web::Rejection;
 use jiff::civil::Date;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{
@@ -19,7 +20,7 @@ use serde::{
     de::{DeserializeOwned, Error, Visitor},
 };
 
-use crate::{configuration::history::Side, error::Rejection, i18n::reasons};
+use crate::{configuration::history::Side, i18n::reasons};
 
 /// Implements [`JsonSchema`] with a schema that stands where it is used.
 macro_rules! described {

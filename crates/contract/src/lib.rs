@@ -28,7 +28,7 @@ pub use self::{
     claim::{ClaimKey, ClaimMessage, ClaimStage},
     form::Form,
     receipt::{MAX_MISSING, PlatformMessage, ReceiptMessage},
-    record::{Language, RecordContext},
+    record::RecordContext,
     status::*,
     template::{Template, TemplateFault},
     topics::{BoxMessage, SiteTopics, Topics, parse_box_topic, platform_filters, platform_topic},

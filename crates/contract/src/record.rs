@@ -1,37 +1,13 @@
 //! Builds the case record from the engine's case and the daemon's context: camera, models, pictures, grid.
 
 use jiff::{Timestamp, tz::TimeZone};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use super::{
     Bilingual, CameraInfo, CaseRecord, EvidenceItem, EvidenceRole, Extent, HistoryEntry, Location, ModelInfo,
     PresenceEntry, Purpose, Recurrence, ReportKind, RuleInfo, SCHEMA_VERSION, Source, Verification, When,
 };
-use gridwatch_base::clock::ClockSync;
+use gridwatch_base::{clock::ClockSync, language::Language};
 use gridwatch_engine::{BBox, Case, CaseState, Finding, Verified};
-
-/// Language of descriptions and category names.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Language {
-    /// Chinese.
-    #[default]
-    Zh,
-    /// English.
-    En,
-}
-
-impl Language {
-    /// The language of a person's terminal, by `LC_ALL`, `LC_MESSAGES` or `LANG`: Chinese for `zh…`, otherwise English.
-    pub fn of_environment() -> Self {
-        let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        match ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().find_map(set) {
-            Some(locale) if locale.starts_with("zh") => Self::Zh,
-            _ => Self::En,
-        }
-    }
-}
 
 /// What a record contains besides the engine's case.
 #[derive(Debug, Clone)]

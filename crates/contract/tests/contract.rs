@@ -401,7 +401,7 @@ fn an_unidentified_object_is_described_as_such() {
         );
         assert!(caption.en.contains(": unidentified object, "), "{}", caption.en);
     }
-    let english = record_in(contract::Language::En, &unknown, pictures()).description;
+    let english = record_in(gridwatch_base::language::Language::En, &unknown, pictures()).description;
     let said = "detected an unidentified object that was not there before at 世纪大道88号门前: first seen 2026-05-01 09:46:40, ";
     assert!(english.contains(said), "{english}");
     assert!(

@@ -2,8 +2,8 @@
 //!
 //! A threshold is a constant with its reason. Nothing here asks a camera: the same facts give the same advice.
 
+use gridwatch_base::language::Language;
 use gridwatch_base::message::Message;
-use gridwatch_contract::Language;
 use serde::Serialize;
 
 mod judge;

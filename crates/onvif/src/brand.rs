@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use gridwatch_contract::Language;
+use gridwatch_base::language::Language;
 use serde::{Deserialize, Serialize};
 use url::Url;
 

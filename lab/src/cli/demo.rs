@@ -29,9 +29,9 @@ use gridwatch::{
     daemon::{Daemon, DaemonSnapshot},
     telemetry,
 };
+use gridwatch_base::language::Language;
 use gridwatch_base::{error::Class, text::counted};
 use gridwatch_config as config;
-use gridwatch_contract::Language;
 use gridwatch_farm as farm;
 use gridwatch_farm::{Farm, FarmConfig, MountConfig};
 

@@ -4,6 +4,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use gridwatch_base::{
     error::Class,
+    language::Language,
     secret::{CredentialSource, Credentials, Secret},
 };
 use gridwatch_camera::{
@@ -11,7 +12,6 @@ use gridwatch_camera::{
     receive::{LoginSchemes, Trust},
 };
 use gridwatch_config::raw::Span;
-use gridwatch_contract::Language;
 use gridwatch_onvif::{
     advice::{LookNeed, Severity},
     brand::{self, StreamRole},

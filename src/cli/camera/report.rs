@@ -5,9 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use gridwatch_base::error::Class;
+use gridwatch_base::{error::Class, language::Language};
 use gridwatch_camera::{Auth, Transport};
-use gridwatch_contract::Language;
 use gridwatch_onvif::{
     advice::Severity,
     brand::StreamRole,

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gridwatch_base::text::counted;
-use gridwatch_contract::Language;
+use gridwatch_base::{language::Language, text::counted};
 use gridwatch_engine::{Case, Detection};
 use serde::Serialize;
 

@@ -2,7 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use gridwatch_console::{Console, ConsoleError, Daemon as ConsoleDaemon, Settings as ConsoleSettings, daemon::Change};
+use gridwatch_config::Console as ConsoleSettings;
+use gridwatch_console::{Console, ConsoleError, Daemon as ConsoleDaemon, daemon::Change};
 use tokio::{sync::oneshot, task::JoinHandle};
 
 use super::{super::Shared, ConsoleAccess};
@@ -76,7 +77,7 @@ impl Served {
 
     /// False if it was stopped and could not be started again.
     fn is_as_set(&self) -> bool {
-        self.server.is_some() || self.settings.listen.is_none()
+        self.server.is_some() || self.settings.server.listen.is_none()
     }
 
     async fn stop(&mut self) {

@@ -11,10 +11,11 @@ use url::Url;
 
 use super::{Checker, section};
 use crate::{
-    Console, ConsoleTls, USERS_FILE,
+    CONSOLE_DIR, Console,
     raw::{self, TlsMode},
 };
 use gridwatch_base::document::FieldPath;
+use gridwatch_web::{ServerSettings, TlsSettings, accounts::USERS_FILE};
 
 /// Headers that proxies or browsers send for another purpose, so that a user's name in them would be forged by accident.
 const OTHER_HEADERS: [&str; 8] = [
@@ -82,12 +83,15 @@ impl Checker<'_> {
         unmasked_roles.sort_unstable();
         unmasked_roles.dedup();
         let console = Console {
-            listen,
-            public_url,
-            hosts: raw.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
-            trusted_proxies,
-            identity_header,
-            tls,
+            server: ServerSettings {
+                section: "console",
+                listen,
+                public_url,
+                hosts: raw.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
+                trusted_proxies,
+                identity_header,
+                tls,
+            },
             unmasked_roles,
             basemap,
         };
@@ -182,7 +186,7 @@ impl Checker<'_> {
         None
     }
 
-    fn console_tls(&mut self, at: &FieldPath, raw: &raw::Console, listen: Option<SocketAddr>) -> ConsoleTls {
+    fn console_tls(&mut self, at: &FieldPath, raw: &raw::Console, listen: Option<SocketAddr>) -> TlsSettings {
         let is_open = listen.is_some_and(|address| !address.ip().is_loopback());
         let own = match (&raw.certificate, &raw.key) {
             (None, None) => None,
@@ -228,17 +232,18 @@ impl Checker<'_> {
             TlsMode::Off | TlsMode::Auto | TlsMode::On => {}
         }
         match (raw.tls, own) {
-            (TlsMode::Auto | TlsMode::On, Some((certificate, key))) => ConsoleTls::Own { certificate, key },
-            (TlsMode::On, None) => ConsoleTls::SelfSigned,
-            (TlsMode::Auto, None) if is_open => ConsoleTls::SelfSigned,
-            (TlsMode::Auto | TlsMode::Off, _) => ConsoleTls::Off,
+            (TlsMode::Auto | TlsMode::On, Some((certificate, key))) => TlsSettings::Own { certificate, key },
+            (TlsMode::On, None) => TlsSettings::SelfSigned,
+            (TlsMode::Auto, None) if is_open => TlsSettings::SelfSigned,
+            (TlsMode::Auto | TlsMode::Off, _) => TlsSettings::Off,
         }
     }
 
     /// Not a fault: the file may be checked on another machine, and the daemon serves no pages to the network until there is a user.
     fn expect_users(&mut self, at: &FieldPath, console: &Console) {
         let Some(state_dir) = &self.draft.state_dir else { return };
-        if console.listen.is_some() && console.is_exposed() && !state_dir.join(USERS_FILE).exists() {
+        let users = state_dir.join(CONSOLE_DIR).join(USERS_FILE);
+        if console.server.listen.is_some() && console.server.is_exposed() && !users.exists() {
             self.warn(
                 &at.key("listen"),
                 "others than programs on the box reach the console, and there are no users who could log in: it will not start",

@@ -17,8 +17,8 @@ use super::{
     },
     Survey,
 };
+use gridwatch_base::language::Language;
 use gridwatch_camera::Backend;
-use gridwatch_contract::Language;
 use gridwatch_custody::keys::{OriginalsKey, SigningKeyPlace};
 use gridwatch_engine as engine;
 use gridwatch_engine::{

@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
+use gridwatch_web::Role;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use crate::Role;
 
 /// The console: pages and JSON API on the box, for operators (docs/console.md).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

@@ -7,8 +7,8 @@
 use std::{net::IpAddr, time::Duration};
 
 use gridwatch_base::net;
-use gridwatch_config::Role;
 use gridwatch_onvif::probe::Target;
+use gridwatch_web::Role;
 use tokio::{net::lookup_host, time::timeout};
 use url::{Host, Url};
 

@@ -21,6 +21,7 @@ use gridwatch_config::{
     raw::Span,
 };
 use gridwatch_onvif::brand::StreamRole;
+use gridwatch_web::{Actor, Rejection};
 use serde_json::{Map, Value, json};
 use tokio::sync::OwnedMutexGuard;
 
@@ -28,8 +29,6 @@ use super::{Wizard, given::password_in};
 use crate::{
     app::App,
     daemon::{ReloadAnswer, RemovedView},
-    error::Rejection,
-    identity::Actor,
     values::is_id,
 };
 
@@ -178,7 +177,7 @@ pub(crate) async fn add(app: &Arc<App>, actor: &Actor, wizard: &Wizard, input: C
     let done = done.map_err(|error| AddFault::Failed(error.to_string().into()))?;
     let (saved, file) = done.map_err(|fault| match fault {
         // What was changed may be of cameras that they may not see.
-        AddFault::Conflict { found, .. } if !actor.groups().is_empty() => AddFault::Conflict { found, changes: None },
+        AddFault::Conflict { found, .. } if actor.is_restricted() => AddFault::Conflict { found, changes: None },
         fault => fault,
     })?;
     app.wizards.forget(&wizard.id);
@@ -216,7 +215,7 @@ fn element(app: &App, actor: &Actor, wizard: &Wizard, input: &CameraInput) -> Re
         input.groups.len() <= 32 && input.groups.iter().all(|group| is_id(group)),
     )?;
     // Whoever is restricted to groups would otherwise add a camera that they cannot see.
-    let own = actor.groups();
+    let own = &actor.groups;
     let is_own = own.is_empty() || (!input.groups.is_empty() && input.groups.is_subset(own));
     field(Field::Groups, is_own)?;
 
@@ -437,7 +436,7 @@ pub(crate) async fn remove(
         EditError::Conflict { found, changes, .. } => RemoveFault::Conflict {
             found,
             // What was changed may be of cameras that they may not see.
-            changes: lines(changes.filter(|_| actor.groups().is_empty())),
+            changes: lines(changes.filter(|_| !actor.is_restricted())),
         },
         EditError::Faults(faults) => RemoveFault::Faults(faults.0.iter().map(in_words).collect()),
         error => RemoveFault::Failed(error.message()),

@@ -7,8 +7,9 @@ use std::{
 
 use gridwatch_base::message;
 use gridwatch_onvif::discovery::{self, Discovery, DiscoverySettings, FoundDevice, GROUP, Interface};
+use gridwatch_web::{Actor, Rejection, random};
 
-use crate::{app::App, error::Rejection, identity::Actor, random};
+use crate::app::App;
 
 /// What a search has found so far.
 #[derive(Debug, Default, Clone)]

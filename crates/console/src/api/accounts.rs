@@ -8,24 +8,23 @@ use axum::{
     http::{Method, StatusCode},
     response::Response,
 };
-use gridwatch_config::Role;
+use gridwatch_web::{
+    Actor, Rejection, Role,
+    accounts::{MAX_GROUPS, MAX_NAME, MAX_PASSWORD, MIN_PASSWORD, NewToken, NewUser, Token, User},
+    audit::{ActDetails, Means},
+    client::Client,
+    form::{self, Password},
+    login,
+    openapi::{Answer, Operation, schema},
+    sessions::Session,
+};
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{change, get};
 use crate::{
-    accounts::{MAX_GROUPS, MAX_NAME, MAX_PASSWORD, MIN_PASSWORD, NewToken, NewUser, Token, User},
-    app::App,
-    client::Client,
-    daemon::Means,
-    error::Rejection,
-    form::{self, Password},
-    identity::Actor,
-    openapi::{Answer, Operation, schema},
-    pages,
-    routes::{ActDetails, Routes},
-    sessions::Session,
+    app::{App, Routes},
     values::{JsonObject, Whole},
 };
 
@@ -235,7 +234,7 @@ impl From<&User> for UserAnswer {
 }
 
 async fn list_users(State(app): State<Arc<App>>) -> Result<Json<Vec<UserAnswer>>, Rejection> {
-    let accounts = app.accounts.snapshot()?;
+    let accounts = app.web.accounts.snapshot()?;
     Ok(Json(accounts.users.iter().map(UserAnswer::from).collect()))
 }
 
@@ -287,7 +286,7 @@ async fn add_user(
     let details = ActDetails::new("user", &name)
         .with("role", body.role)
         .with("groups", joined(&groups));
-    let accounts = Arc::clone(&app.accounts);
+    let accounts = Arc::clone(&app.web.accounts);
     let added = form::blocking(move || {
         accounts.add(&NewUser {
             name: &name,
@@ -329,7 +328,7 @@ async fn set_role(
     if let Some(groups) = &groups {
         details = details.with("groups", joined(groups));
     }
-    let accounts = Arc::clone(&app.accounts);
+    let accounts = Arc::clone(&app.web.accounts);
     let done = form::blocking(move || accounts.set_role(&name, body.role, groups.as_ref()));
     answered(details, done.await)
 }
@@ -348,7 +347,7 @@ async fn set_password(
 ) -> Result<Response, Rejection> {
     let (Path(name), JsonObject(body)) = (path?, body?);
     let details = ActDetails::new("user", &name);
-    let accounts = Arc::clone(&app.accounts);
+    let accounts = Arc::clone(&app.web.accounts);
     let done = form::blocking(move || accounts.set_password(&name, body.password.0.secret()));
     answered(details, done.await)
 }
@@ -359,7 +358,7 @@ async fn remove_user(
 ) -> Result<Response, Rejection> {
     let Path(name) = path?;
     let details = ActDetails::new("user", &name);
-    answered(details, pages::remove_user(&app, name).await)
+    answered(details, app.web.remove_user(name).await)
 }
 
 /// A token, without its value.
@@ -392,7 +391,7 @@ impl From<&Token> for TokenAnswer {
 }
 
 async fn list_tokens(State(app): State<Arc<App>>) -> Result<Json<Vec<TokenAnswer>>, Rejection> {
-    let accounts = app.accounts.snapshot()?;
+    let accounts = app.web.accounts.snapshot()?;
     Ok(Json(accounts.tokens.iter().map(TokenAnswer::from).collect()))
 }
 
@@ -434,7 +433,7 @@ async fn add_token(
         .with("role", body.role)
         .with("groups", joined(&groups));
     let made_by = actor.name.unwrap_or_default();
-    let (accounts, made) = (Arc::clone(&app.accounts), name.clone());
+    let (accounts, made) = (Arc::clone(&app.web.accounts), name.clone());
     let token = form::blocking(move || {
         accounts.add_token(&NewToken {
             name: &made,
@@ -459,7 +458,7 @@ async fn remove_token(
 ) -> Result<Response, Rejection> {
     let Path(name) = path?;
     let details = ActDetails::new("token", &name);
-    let accounts = Arc::clone(&app.accounts);
+    let accounts = Arc::clone(&app.web.accounts);
     let removed = form::blocking(move || accounts.remove_token(&name));
     answered(details, removed.await)
 }
@@ -496,7 +495,7 @@ impl SessionAnswer {
 }
 
 async fn list_sessions(State(app): State<Arc<App>>, actor: Actor) -> Json<Vec<SessionAnswer>> {
-    let sessions = app.sessions.all(Timestamp::now()).into_iter();
+    let sessions = app.web.sessions.all(Timestamp::now()).into_iter();
     Json(sessions.map(|session| SessionAnswer::new(&actor, session)).collect())
 }
 
@@ -505,7 +504,7 @@ async fn end_session(
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Rejection> {
     let Path(id) = path?;
-    ended(app.sessions.end(&id, None), &id)
+    ended(app.web.sessions.end(&id, None), &id)
 }
 
 fn ended(has_ended: bool, id: &str) -> Result<Response, Rejection> {
@@ -547,7 +546,7 @@ async fn show_account(actor: Actor) -> Json<AccountAnswer> {
             Means::Token(_) => MeansAnswer::Token,
             Means::Proxy => MeansAnswer::Proxy,
         },
-        groups: actor.groups().clone(),
+        groups: actor.groups.clone(),
         name: actor.name,
         role: actor.role,
     })
@@ -569,7 +568,7 @@ async fn change_password(
 ) -> Result<Response, Rejection> {
     let JsonObject(body) = body?;
     let (old, new) = (body.old.into_secret(), body.new.0.into_secret());
-    pages::change_own_password(&app, client, &actor, old, new).await?;
+    login::change_own_password(&app.web, client, &actor, old, new).await?;
     Ok(ActDetails::default().on(StatusCode::NO_CONTENT))
 }
 
@@ -582,7 +581,7 @@ fn session_owner(actor: &Actor) -> &str {
 }
 
 async fn list_own_sessions(State(app): State<Arc<App>>, actor: Actor) -> Json<Vec<SessionAnswer>> {
-    let sessions = app.sessions.all(Timestamp::now()).into_iter();
+    let sessions = app.web.sessions.all(Timestamp::now()).into_iter();
     let own = sessions.filter(|session| session.user == session_owner(&actor));
     Json(own.map(|session| SessionAnswer::new(&actor, session)).collect())
 }
@@ -593,5 +592,5 @@ async fn end_own_session(
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Rejection> {
     let Path(id) = path?;
-    ended(app.sessions.end(&id, Some(session_owner(&actor))), &id)
+    ended(app.web.sessions.end(&id, Some(session_owner(&actor))), &id)
 }

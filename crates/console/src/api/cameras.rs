@@ -16,8 +16,13 @@ use axum::{
     response::Response,
 };
 use gridwatch_base::message;
-use gridwatch_config::Role;
 use gridwatch_engine::CameraId;
+use gridwatch_web::{
+    Actor, Rejection, Role,
+    audit::ActDetails,
+    client::Client,
+    openapi::{Answer, Operation, schema},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -27,15 +32,11 @@ use self::{
     search::{SearchAnswer, SearchBody, search_cameras, search_result},
 };
 use crate::{
+    access::CameraAccess as _,
     add::{RemoveFault, remove, revision},
-    app::App,
-    client::Client,
-    error::Rejection,
+    app::{App, Routes},
     events::Watcher,
-    identity::Actor,
     live,
-    openapi::{Answer, Operation, schema},
-    routes::{ActDetails, Routes},
     values::JsonObject,
 };
 

@@ -17,8 +17,13 @@ use axum::{
     http::{Method, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
-use gridwatch_config::{Language, Role, diff::Change, raw};
+use gridwatch_config::{Language, diff::Change, raw};
 use gridwatch_engine::CameraId;
+use gridwatch_web::{
+    Actor, Rejection, Role,
+    audit::{ActDetails, NotAnAct, NotDone},
+    openapi::{Answer, Operation, schema},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -33,17 +38,14 @@ use self::{
 };
 use crate::{
     aim::{self, AimAnswer},
-    app::App,
+    app::{App, Routes},
     configuration::{
         self, Conflict, EditOutcome, FaultAnswer, Part,
         parts::{self, CalibrationPart, FitBody, FitFault},
     },
-    error::Rejection,
+    error,
     ground::GroundAnswer,
-    identity::Actor,
-    openapi::{Answer, Operation, schema},
     page::Page,
-    routes::{ActDetails, NotAnAct, NotDone, Routes},
     values::JsonObject,
 };
 
@@ -555,7 +557,7 @@ async fn confirm_view(
 /// Refuses what concerns all cameras to users who may not see all.
 pub(crate) fn expect_unrestricted(actor: &Actor) -> Result<(), Rejection> {
     match actor.is_restricted() {
-        true => Err(Rejection::Restricted),
+        true => Err(error::restricted()),
         false => Ok(()),
     }
 }

@@ -14,9 +14,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use gridwatch_base::message;
-use gridwatch_config::Role;
 use gridwatch_engine::Rule;
 use gridwatch_ledger::{history::candidates::CandidateList, what_if::Threshold};
+use gridwatch_web::{
+    Actor, Rejection, Role,
+    audit::ActDetails,
+    openapi::{Answer, Operation, schema},
+};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,13 +29,9 @@ use serde_json::Value;
 use self::tried::{ThresholdValues, TriedQuery, expect_has, expect_valid};
 use super::configuration::expect_unrestricted;
 use crate::{
-    app::App,
-    error::Rejection,
-    identity::Actor,
+    app::{App, Routes},
     ledger::{self, API_PATIENCE, LedgerFault, LoadedDays, Progress},
-    openapi::{Answer, Operation, schema},
     pages::{self, ApplyFault, Asked, CandidateAsked, CandidatesFilter},
-    routes::{ActDetails, Routes},
     values::{Day, JsonObject, ReasonName, Whole},
 };
 
@@ -51,7 +51,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
         body: None,
         query,
     };
-    let tried = Some(schema::<TriedQuery> as crate::openapi::SchemaOf);
+    let tried = Some(schema::<TriedQuery> as gridwatch_web::openapi::SchemaOf);
     routes
         .api(
             get(

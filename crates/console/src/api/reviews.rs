@@ -11,22 +11,22 @@ use axum::{
     http::{Method, StatusCode},
     response::{IntoResponse, Response},
 };
-use gridwatch_config::Role;
 use gridwatch_store::{CaseCheck, ChainState, PictureState, Review, ReviewVerdict, SignatureState};
+use gridwatch_web::{
+    Actor, Rejection, Role,
+    audit::NotAnAct,
+    openapi::{Answer, Operation, schema},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::CasesQuery;
 use crate::{
-    app::App,
+    app::{App, Routes},
     cases,
     cell_map::{self, CellMap, MAX_CASES},
-    error::Rejection,
-    identity::Actor,
-    openapi::{Answer, Operation, schema},
     pages::{Agreement, undone},
     reviews::{self, Opinion, OpinionFault},
-    routes::{NotAnAct, Routes},
     values::JsonObject,
 };
 

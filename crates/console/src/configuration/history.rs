@@ -9,9 +9,10 @@ use gridwatch_config::{
     edit::{EditError, SaveRequest, Saved, TextEditor, Version, Versions},
     files::ConfigFiles,
 };
+use gridwatch_web::{Actor, Rejection};
 
 use super::{Conflict, EditOutcome, blocking, finish, name_of};
-use crate::{app::App, error::Rejection, identity::Actor};
+use crate::{app::App, error::IntoRejection as _, error::OrReject as _};
 
 /// One side of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +51,7 @@ pub(crate) async fn changes(app: &Arc<App>, from: Side, to: Side) -> Result<Vec<
             (Side::Present, Side::Present) => Ok(Vec::new()),
         }
     });
-    Ok(found.await??)
+    found.await?.or_reject()
 }
 
 /// The change the other way round.
@@ -87,7 +88,7 @@ pub(crate) async fn version_changes(app: &Arc<App>, id: Option<u64>) -> Result<O
         let changes = versions.get(before.id)?.changes_to(&versions.get(version.id)?);
         Ok(Some(VersionChanges { version, changes }))
     });
-    Ok(found.await??)
+    found.await?.or_reject()
 }
 
 /// Makes the files what they were in a version.
@@ -145,7 +146,7 @@ pub(crate) async fn read_text(app: &Arc<App>, name: String) -> Result<Result<Tex
     match blocking(app, read).await? {
         Ok(texts) => Ok(Ok(texts)),
         Err(EditError::Faults(faults)) => Ok(Err(faults.0)),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error.into_rejection()),
     }
 }
 
@@ -208,7 +209,7 @@ pub(crate) async fn check_text(app: &Arc<App>, edit: TextEdit) -> Result<Checked
             warnings: Vec::new(),
             changes: Vec::new(),
         }),
-        other => Ok(other?),
+        other => other.or_reject(),
     }
 }
 
@@ -241,5 +242,5 @@ pub(crate) async fn save_text(app: &Arc<App>, actor: &Actor, edit: TextEdit) -> 
 /// Refuses a name that no file of a configuration may have.
 pub(crate) async fn expect_name(app: &Arc<App>, edit: TextEdit) -> Result<(), Rejection> {
     let done = blocking(app, move |main| edit.apply(&mut TextEditor::open(main)?));
-    Ok(done.await??)
+    done.await?.or_reject()
 }

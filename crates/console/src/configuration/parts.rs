@@ -8,14 +8,15 @@ use gridwatch_engine::{
     CameraId, LonLat, Point,
     geometry::{Calibration, CalibrationError, Crs, Lens},
 };
+use gridwatch_web::{Actor, Rejection};
 use serde_json::{Value, json};
 
 use super::{EditOutcome, Part, PartEdit, change, set_list, view_path};
 use crate::{
+    access::CameraAccess as _,
     app::App,
-    error::Rejection,
+    error,
     ground::{self, GroundAnswer},
-    identity::Actor,
     values::{Uncertainty, is_id},
 };
 
@@ -145,7 +146,7 @@ pub(crate) fn schedules() -> ElementPath {
 /// The id of a schedule, which concerns all cameras.
 fn schedule_id(actor: &Actor, id: &str) -> Result<String, Rejection> {
     if actor.is_restricted() {
-        return Err(Rejection::Restricted);
+        return Err(error::restricted());
     }
     match is_id(id) {
         true => Ok(id.to_owned()),

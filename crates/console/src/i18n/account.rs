@@ -1,14 +1,11 @@
 //! Texts of login, account, users and tokens.
 
-super::texts! {
+gridwatch_web::texts! {
     /// Texts of login, account, users and tokens.
-    AccountTexts {
+    pub(crate) struct AccountTexts {
         login_title: "登录" / "Log in",
         user: "用户名" / "User name",
         password: "密码" / "Password",
-        wrong: "用户名或密码不正确。" / "Wrong user name or password.",
-        locked: "密码错误次数太多，请 {seconds} 秒后再试。" / "Too many wrong passwords; try again in {seconds} seconds.",
-        overloaded: "登录请求太多，请稍后再试。" / "Too many logins at the moment; try again later.",
         no_users: "还没有用户。请在盒子上执行：gridwatch users add 用户名 --role admin" / "There are no users yet. On the box, run: gridwatch users add NAME --role admin",
         account_title: "我的账号" / "My account",
         change_password: "修改密码" / "Change password",
@@ -46,13 +43,5 @@ super::texts! {
         days_hint: "1 到 3650 天；留空表示长期有效。" / "1 to 3650; empty: for ever.",
         token_made: "令牌“{name}”已创建。请立即保存，关闭后无法再次查看：" / "The token {name} was made. Keep it now; it cannot be shown again:",
         role_help: "查看员：查看画面和案卷。操作员：还可以立即查看、复核案卷、修改摄像机和规则。管理员：还可以管理用户和系统。" / "Viewer: sees pictures and cases. Operator: also asks for looks, reviews cases, and changes cameras and rules. Administrator: also manages users and the box.",
-        exists: "已有同名的用户或令牌。" / "There is a user or token with this name already.",
-        last_admin: "这是唯一有密码的管理员，请先添加另一名管理员。" / "This is the only administrator with a password; make another one first.",
-        too_many: "数量已达上限，请先删除一些。" / "There are too many; remove some first.",
-        bad_name: "名称只能用字母、汉字、数字和 . _ @ -，最多 64 个字符。" / "A name has 1 to 64 letters, digits or . _ @ - only.",
-        admin_groups: "管理员可以查看所有摄像机：请不要填写分组，或选择其他角色。" / "An administrator sees all cameras: give no groups, or another role.",
-        bad_group: "分组名称只能用英文字母、数字、- 和 _，须与配置 cameras[].groups 一致。" / "A group has letters, digits, - or _ only, as in cameras[].groups.",
-        bad_password: "密码至少 10 个字符，且不能与用户名相同。" / "A password has 10 characters or more and is not the user name.",
-        first_must_be_admin: "第一个用户必须是有密码的管理员。" / "The first user must be an administrator with a password.",
     }
 }

@@ -1,8 +1,8 @@
 //! Texts of adding and removing a camera.
 
-super::texts! {
+gridwatch_web::texts! {
     /// Texts of adding and removing a camera.
-    AddTexts {
+    pub(crate) struct AddTexts {
         title: "添加摄像机" / "Add a camera",
         intro: "先找到摄像机或填写地址，再试取画面，最后填写点位并保存。保存前不改动任何配置。" / "Find the camera or type its address, try its picture, then name it and save. Nothing is changed before you save.",
         search_title: "搜索局域网中的摄像机" / "Search the network for cameras",

@@ -1,8 +1,8 @@
 //! Texts of the list of cases and of a case's page.
 
-super::texts! {
+gridwatch_web::texts! {
     /// Texts of the list of cases and of a case's page.
-    CaseTexts {
+    pub(crate) struct CaseTexts {
         title: "案卷" / "Cases",
         case_title: "案卷 {id}" / "Case {id}",
         empty: "没有符合条件的案卷。" / "No cases match.",
@@ -139,7 +139,7 @@ super::texts! {
 
 impl CaseTexts {
     /// The name of what happened to an object before its case was filed, if it is a common one.
-    pub(crate) fn presence_reason(&self, reason: &str) -> Option<super::Phrase> {
+    pub(crate) fn presence_reason(&self, reason: &str) -> Option<gridwatch_web::i18n::Phrase> {
         Some(match reason {
             "appeared" => self.appeared,
             "hidden" => self.hidden,

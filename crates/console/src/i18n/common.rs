@@ -1,16 +1,14 @@
 //! Texts that every page has: navigation, language, theme, errors.
 
-super::texts! {
+gridwatch_web::texts! {
     /// Texts of the frame around every page.
-    CommonTexts {
+    pub(crate) struct CommonTexts {
         skip: "跳到正文" / "Skip to content",
         navigation: "主导航" / "Main navigation",
         wall: "画面总览" / "Wall",
         cases: "案卷" / "Cases",
         users: "用户" / "Users",
-        log_in: "登录" / "Log in",
         log_out: "退出" / "Log out",
-        local_user: "本机（未设用户）" / "On this box (no users set up)",
         language: "语言" / "Language",
         chinese: "中文" / "中文",
         english: "English" / "English",
@@ -33,18 +31,6 @@ super::texts! {
         config_restart: "下列修改要重启后才生效：" / "These changes take effect at the next start:",
         live_lost: "连接已断开，正在重连……" / "Connection lost; reconnecting…",
         error_title: "出错了" / "Something went wrong",
-        not_found: "没有这个页面，或者您无权查看。" / "There is no such page, or you may not see it.",
-        forbidden: "您的角色不能做这一步，需要“{role}”权限。" / "Your role does not allow this; it takes the role {role}.",
-        forged: "请求未通过安全校验。请刷新页面后再试。" / "The request failed a security check. Reload the page and try again.",
-        bad_request: "提交的内容有误：{what}" / "The input is not valid: {what}",
-        too_large: "提交的内容太大。" / "The input is too large.",
-        too_many: "操作太频繁，请 {seconds} 秒后再试。" / "Too many requests; try again in {seconds} seconds.",
         unwritable: "配置无法保存：服务的用户不能在文件夹 {dir} 中新建文件。请把该文件夹及其中的文件交给服务的用户（chown），并在 systemd 单元中写明 ReadWritePaths={dir}；步骤见 edge-deploy/README.md。" / "The configuration cannot be saved: the service's user may not make files in the folder {dir}. Give the folder and the files in it to that user (chown), and name it in the systemd unit: ReadWritePaths={dir}. edge-deploy/README.md has the steps.",
-        unavailable: "暂时无法完成：{what}" / "Not possible at the moment: {what}",
-        internal: "系统内部出错，已记入日志。" / "An internal error occurred; it is in the log.",
-        timed_out: "处理超时，请稍后再试。" / "It took too long; try again later.",
-        unrecorded: "操作已执行，但未能写入审计日志：{what}" / "It was done, but is not in the audit log: {what}",
-        proxied: "请求经由反向代理到达，但配置中没有这个代理（console.trusted_proxies）。" / "The request came through a reverse proxy that the configuration does not name (console.trusted_proxies).",
-        unknown_identity: "代理登录的用户“{user}”在本机没有账号。" / "The user {user}, logged in at the proxy, has no account on this box.",
     }
 }

@@ -1,8 +1,8 @@
 //! Texts of the pages that change the configuration: zones, calibration, hours, views, versions and files.
 
-super::texts! {
+gridwatch_web::texts! {
     /// Texts of the pages that change the configuration.
-    ConfigurationTexts {
+    pub(crate) struct ConfigurationTexts {
         title: "配置" / "Configuration",
         zones: "布控区域" / "Zones",
         zones_of: "{view} 布控区域" / "Zones of {view}",

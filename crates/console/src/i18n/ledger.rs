@@ -2,11 +2,11 @@
 
 use gridwatch_ledger::what_if::Threshold;
 
-use super::Phrase;
+use gridwatch_web::i18n::Phrase;
 
-super::texts! {
+gridwatch_web::texts! {
     /// Texts of the pages that ask the ledger.
-    LedgerTexts {
+    pub(crate) struct LedgerTexts {
         thresholds: "阈值调整" / "Thresholds",
         thresholds_intro: "用盒子记录的检测结果试算：改用这些阈值，过去几天会上报哪些案卷。点击“应用”之前不会修改配置。" / "Tries thresholds on what the box has recorded: which cases the last days would have filed with them. Nothing is changed before you press Apply.",
         candidates: "未上报原因" / "Why not filed",

@@ -1,8 +1,8 @@
 //! Texts of the live view.
 
-super::texts! {
+gridwatch_web::texts! {
     /// Texts of the live view on a camera's page.
-    LiveTexts {
+    pub(crate) struct LiveTexts {
         title: "实时视频" / "Live view",
         recorded: "实时视频未打码，每次打开都记入审计日志。浏览器放不了的（如部分浏览器不支持 H.265），改为显示最新画面并说明原因。" / "Live video is not masked; each start is recorded in the audit log. Where the browser cannot play it (H.265 in some browsers), the newest looks are shown instead, with the reason.",
         no_script: "播放实时视频需要启用 JavaScript；上方的最新画面不需要。" / "The live view needs JavaScript; the newest look above does not.",

@@ -24,16 +24,15 @@ const TABLES: [&[(&str, &str)]; 5] = [
     refusals::CHINESE,
 ];
 
-fn chinese(template: &'static str) -> Option<&'static str> {
-    CHINESE.get(template).copied()
+/// The Chinese template for an English one, of the console or of `gridwatch_web`.
+pub(crate) fn chinese(template: &'static str) -> Option<&'static str> {
+    let own = CHINESE.get(template).copied();
+    own.or_else(|| gridwatch_web::i18n::chinese(template))
 }
 
 /// The sentence in a language; in English if the table does not have it.
 pub(crate) fn message(message: &Message, language: Language) -> String {
-    match language {
-        Language::Zh => message.in_language(&chinese),
-        Language::En => message.to_string(),
-    }
+    gridwatch_web::i18n::message(message, language, chinese)
 }
 
 /// Advice about a camera, with the errors in it in that language.

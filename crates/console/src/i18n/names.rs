@@ -1,18 +1,14 @@
 //! Names of states, roles, labels and evidence.
 
-use gridwatch_config::Role;
 use gridwatch_contract::EvidenceRole;
 use gridwatch_engine::{CaseState, Finding, View};
 
-use super::Phrase;
 use crate::daemon::Connection;
+use gridwatch_web::i18n::Phrase;
 
-super::texts! {
+gridwatch_web::texts! {
     /// Names of things that several pages show.
-    NameTexts {
-        role_viewer: "查看员" / "viewer",
-        role_operator: "操作员" / "operator",
-        role_admin: "管理员" / "administrator",
+    pub(crate) struct NameTexts {
         connecting: "正在连接" / "Connecting",
         live: "在线" / "Live",
         degraded: "在线（受限）" / "Live, degraded",
@@ -72,14 +68,6 @@ super::texts! {
 }
 
 impl NameTexts {
-    pub(crate) fn role(&self, role: Role) -> Phrase {
-        match role {
-            Role::Viewer => self.role_viewer,
-            Role::Operator => self.role_operator,
-            Role::Admin => self.role_admin,
-        }
-    }
-
     pub(crate) fn connection(&self, state: Connection) -> Phrase {
         match state {
             Connection::Connecting => self.connecting,

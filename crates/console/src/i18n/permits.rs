@@ -1,8 +1,8 @@
 //! Texts of the pages of permits.
 
-super::texts! {
+gridwatch_web::texts! {
     /// Texts of the pages of permits.
-    PermitTexts {
+    pub(crate) struct PermitTexts {
         title: "许可" / "Permits",
         help: "疏导点、规范设摊等许可：在许可的地面、日期和时段内，所列类别不上报；其他时间照常上报。" / "Where vending or displays are permitted: on this ground, on these days and at these hours, what is listed is not filed; at other times it is.",
         none: "还没有许可。" / "There are no permits yet.",

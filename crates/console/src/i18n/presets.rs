@@ -1,8 +1,8 @@
 //! Texts of the pages of a camera's presets.
 
-super::texts! {
+gridwatch_web::texts! {
     /// Texts of the pages of a camera's presets.
-    PresetTexts {
+    pub(crate) struct PresetTexts {
         title: "预置位" / "Presets",
         title_of: "{id} 预置位" / "Presets of {id}",
         help: "云台摄像机在巡航中停留的每个位置是一个预置位，各有自己的地址、坐标、布控区域、标定和已批准标牌。" / "Each position at which a PTZ camera stops on its tour is a preset, with its own address, place, zones, calibration and approved signs.",

@@ -3,11 +3,11 @@
 use gridwatch_engine::{NotFiled, Reason};
 use gridwatch_ledger::history::{Requirement, candidates::Outcome};
 
-use super::Phrase;
+use gridwatch_web::i18n::Phrase;
 
-super::texts! {
+gridwatch_web::texts! {
     /// Reasons of the engine, and what rules require.
-    ReasonTexts {
+    pub(crate) struct ReasonTexts {
         appeared: "置信度达到起始值，开始跟踪" / "Scored high enough: became a candidate",
         hidden: "多次未检出，不再算作在场" / "Missed so often that it no longer counted as present",
         seen_again: "再次检出，恢复在场" / "Seen again: counts as present",

@@ -2,11 +2,11 @@
 
 use gridwatch_store::ReviewVerdict;
 
-use super::Phrase;
+use gridwatch_web::i18n::Phrase;
 
-super::texts! {
+gridwatch_web::texts! {
     /// Texts of the review of cases.
-    ReviewTexts {
+    pub(crate) struct ReviewTexts {
         title: "案卷复核" / "Review of cases",
         nav: "复核" / "Review",
         queue: "复核范围" / "Cases",

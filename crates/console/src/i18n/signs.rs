@@ -1,8 +1,8 @@
 //! Texts of the page of approved signs.
 
-super::texts! {
+gridwatch_web::texts! {
     /// Texts of the page of approved signs.
-    SignTexts {
+    pub(crate) struct SignTexts {
         title: "已批准标牌" / "Approved signs",
         title_of: "{view} 已批准标牌" / "Approved signs of {view}",
         help: "标牌是否合法，画面看不出：这里批准的标牌不上报，其余新出现的按规则上报。请在白天和亮灯后各核对一次。" / "Whether a sign is lawful cannot be seen: those that are approved here are not filed, and others are. Check by day, and once more with the lights on.",

@@ -1,8 +1,8 @@
 //! Texts of the System pages.
 
-super::texts! {
+gridwatch_web::texts! {
     /// Texts of the System pages.
-    SystemTexts {
+    pub(crate) struct SystemTexts {
         title: "系统" / "System",
         parts: "系统页面" / "System pages",
         overview: "概况" / "Overview",

@@ -1,8 +1,8 @@
 //! Texts of the wall and of a camera's page.
 
-super::texts! {
+gridwatch_web::texts! {
     /// Texts of the wall and of a camera's page.
-    WallTexts {
+    pub(crate) struct WallTexts {
         title: "画面总览" / "Wall",
         summary: "共 {total} 路，{problems} 路需要处理" / "Views: {total}, with problems: {problems}",
         empty: "还没有您可以查看的摄像机。操作员可以在下方添加。" / "There are no cameras that you may see. An operator can add one below.",

@@ -1,6 +1,6 @@
 //! A user's own password and sessions.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use askama::Template;
 use axum::{
@@ -12,22 +12,20 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
-use gridwatch_base::{message, secret::Secret};
-use gridwatch_config::Role;
+use gridwatch_web::{
+    Access, Actor, Rejection, Role,
+    audit::ActDetails,
+    client::Client,
+    form::Password,
+    login::{self, LoginFault},
+};
 use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::users::SessionRow;
 use crate::{
-    app::App,
-    client::Client,
-    daemon::Means,
-    error::Rejection,
-    form::{self, Password},
-    identity::Actor,
-    login_guard::{Origin, Permission},
+    app::{App, Routes},
     page::Page,
-    routes::{Access, ActDetails, Routes},
 };
 
 pub(super) fn routes(routes: Routes) -> Routes {
@@ -47,7 +45,7 @@ struct AccountTemplate<'a> {
 }
 
 fn template<'a>(app: &App, page: &'a Page, actor: &Actor, message: String) -> AccountTemplate<'a> {
-    let sessions = app.sessions.all(Timestamp::now()).into_iter();
+    let sessions = app.web.sessions.all(Timestamp::now()).into_iter();
     let own = sessions.filter(|session| Some(&session.user) == actor.name.as_ref());
     AccountTemplate {
         page,
@@ -80,48 +78,14 @@ async fn change_password(
         return fail(StatusCode::BAD_REQUEST, page.t.account.passwords_differ.to_string());
     }
     let (old, new) = (form.old.into_secret(), form.new.into_secret());
-    match change_own_password(&app, client, &actor, old, new).await {
+    match login::change_own_password(&app.web, client, &actor, old, new).await {
         Ok(()) => Ok(page.redirect("/login")),
-        Err(rejection @ Rejection::WrongPassword) => fail(rejection.status(), rejection.text(page.t)),
-        Err(rejection @ Rejection::Unavailable(_)) => fail(rejection.status(), page.t.account.overloaded.to_string()),
+        Err(rejection @ Rejection::WrongPassword) => fail(rejection.status(), page.rejection(&rejection)),
+        Err(rejection @ Rejection::Unavailable(_)) => {
+            fail(rejection.status(), LoginFault::Overloaded.text(page.language))
+        }
         Err(rejection) => Err(rejection),
     }
-}
-
-/// Changes the password of a user who has a session and knows the old one, which ends their sessions.
-///
-/// # Errors
-/// [`Rejection::NotFound`] without a session, [`Rejection::WrongPassword`], [`Rejection::TooMany`] after several wrong ones,
-/// [`Rejection::Unavailable`] while too many logins wait; the new password cannot be used.
-pub(crate) async fn change_own_password(
-    app: &App,
-    client: Client,
-    actor: &Actor,
-    old: Secret,
-    new: Secret,
-) -> Result<(), Rejection> {
-    let (Means::Session(_), Some(name)) = (&actor.means, actor.name.clone()) else {
-        return Err(Rejection::NotFound);
-    };
-    // Whoever finds an open browser must not try passwords faster than at the login page.
-    let origin = Origin::Source(client.address.into());
-    match app.try_login(&name, &origin) {
-        Permission::After(Duration::ZERO) => {}
-        Permission::After(pause) => tokio::time::sleep(pause).await,
-        Permission::Wait(wait) => return Err(Rejection::TooMany(wait)),
-    }
-    let accounts = app.accounts.snapshot()?;
-    let hash = accounts.user(&name).and_then(|user| user.hash().map(str::to_owned));
-    match app.passwords.verify(old, hash, true).await {
-        Ok(true) => app.login_succeeded(&name, &origin),
-        Ok(false) => return Err(Rejection::WrongPassword),
-        Err(_) => {
-            app.login_not_tried(&name, &origin);
-            return Err(Rejection::Unavailable(message!("too many logins wait")));
-        }
-    }
-    let accounts = Arc::clone(&app.accounts);
-    form::blocking(move || accounts.set_password(&name, &new)).await
 }
 
 async fn end_session(
@@ -131,7 +95,11 @@ async fn end_session(
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Rejection> {
     let Path(id) = path?;
-    match app.sessions.end(&id, Some(actor.name.as_deref().unwrap_or_default())) {
+    match app
+        .web
+        .sessions
+        .end(&id, Some(actor.name.as_deref().unwrap_or_default()))
+    {
         true => Ok(ActDetails::new("session", id).on(page.redirect("/account"))),
         false => Err(Rejection::NotFound),
     }

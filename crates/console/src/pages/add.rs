@@ -22,8 +22,13 @@ use gridwatch_base::{
     secret::{Secret, Zeroizing},
 };
 use gridwatch_camera::{Auth, Transport};
-use gridwatch_config::Role;
 use gridwatch_onvif::discovery::Interface;
+use gridwatch_web::{
+    Access, Actor, Rejection, Role,
+    audit::{ActDetails, NotDone},
+    form,
+    i18n::Phrase,
+};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use self::shown::{DoneTemplate, FormView, ProbeTemplate, SaveView, SearchTemplate};
@@ -32,14 +37,10 @@ use crate::{
     add::{
         self, AddFault, AddressFault, CameraInput, Field, GivenFault, Need, OpenFault, PictureState, ProbeInput, Wizard,
     },
-    app::App,
+    app::{App, Routes},
     configuration,
-    error::Rejection,
-    form,
-    i18n::{Phrase, Texts},
-    identity::Actor,
+    i18n::Texts,
     page::Page,
-    routes::{Access, ActDetails, NotDone, Routes},
 };
 
 pub(super) fn routes(routes: Routes) -> Routes {

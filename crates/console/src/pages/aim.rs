@@ -7,20 +7,19 @@ use axum::{
     extract::{Path, State, rejection::PathRejection},
     response::Response,
 };
-use gridwatch_config::{Role, find_view};
+use gridwatch_config::find_view;
 use gridwatch_engine::CameraId;
 use gridwatch_vision::views::Standing;
+use gridwatch_web::{Access, Actor, Rejection, Role, audit::ActDetails};
 
 use super::{Keep, jpeg, zones::EditorPicture};
 use crate::{
+    access::CameraAccess as _,
     aim,
-    app::App,
+    app::{App, Routes},
     daemon::PictureError,
-    error::Rejection,
-    identity::Actor,
     overlay::Overlay,
     page::Page,
-    routes::{Access, ActDetails, Routes},
     web_texts,
 };
 

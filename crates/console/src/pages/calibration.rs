@@ -12,22 +12,22 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
-use gridwatch_config::Role;
 use gridwatch_engine::CameraId;
+use gridwatch_web::{
+    Access, Actor, Rejection, Role,
+    audit::{ActDetails, NotDone},
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{notices, zones::EditorPicture};
 use crate::{
-    app::App,
+    app::{App, Routes},
     configuration::{
         EditOutcome, Part,
         parts::{self, CalibrationPart},
     },
-    error::Rejection,
-    identity::Actor,
     page::Page,
-    routes::{Access, ActDetails, NotDone, Routes},
     web_texts,
 };
 

@@ -12,8 +12,14 @@ use axum::{
     http::HeaderMap,
     response::{Response, sse::Event},
 };
-use gridwatch_config::{Camera, Config, Preset, Role, find_view};
+use gridwatch_config::{Camera, Config, Preset, find_view};
 use gridwatch_engine::{CameraId, Light};
+use gridwatch_web::{
+    Access, Actor, Rejection, Role,
+    audit::{Act, ActDetails, Outcome},
+    client::Client,
+    i18n::Phrase,
+};
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -22,17 +28,14 @@ use super::{
     wall::{StateLine, Urgency},
 };
 use crate::{
-    app::App,
-    client::Client,
+    access::CameraAccess as _,
+    app::{App, Routes},
     configuration,
-    daemon::{Act, Connection, Masking, Outcome, ViewStatus},
-    error::Rejection,
+    daemon::{Connection, Masking, ViewStatus},
+    error,
     events::{self, Watcher},
-    i18n::Phrase,
-    identity::Actor,
     overlay::Overlay,
     page::Page,
-    routes::{Access, ActDetails, Routes},
     web_texts,
 };
 
@@ -235,7 +238,7 @@ pub(crate) async fn full_picture(
         let act = Act {
             name: "console unmasked picture",
             by: actor.person(),
-            case: None,
+            subject: None,
             details: vec![("view", view.to_string())],
             outcome: match is_allowed {
                 true => Outcome::Done,
@@ -243,10 +246,10 @@ pub(crate) async fn full_picture(
             },
         };
         if !is_allowed {
-            if app.may_record_refusal() {
+            if app.web.may_record_refusal() {
                 app.daemon.record(act).await?;
             }
-            return Err(Rejection::Forbidden);
+            return Err(error::unmasked());
         }
         app.daemon.record(act).await?;
     }
@@ -275,15 +278,15 @@ async fn stream(
     let watcher = Watcher::new(app, actor, client, headers);
     let mut is_first = true;
     events::stream(watcher, move |watcher, changes| {
-        let config = watcher.app.config();
-        let status = watcher.app.daemon.view(&view);
+        let config = watcher.site.config();
+        let status = watcher.site.daemon.view(&view);
         let status = status.filter(|_| watcher.actor.camera_of(&config, &view).is_some());
         let is_new = |at: Timestamp| at.as_millisecond() >= since;
         let missed = std::mem::take(&mut is_first) && status.as_ref().and_then(|s| s.looked_at).is_some_and(is_new);
         let Some(status) = status.filter(|_| missed || changes.concern(&view)) else {
             return Vec::new();
         };
-        let look = LookTemplate::new(&page, &watcher.app, &config, &watcher.actor, &status);
+        let look = LookTemplate::new(&page, &watcher.site, &config, &watcher.actor, &status);
         let rendered = look.render().ok();
         rendered
             .map(|look| Event::default().event("look").data(look))

@@ -11,27 +11,25 @@ use axum::{
     },
     response::Response,
 };
-use gridwatch_config::{Config, Role};
+use gridwatch_config::Config;
 use gridwatch_engine::{CameraId, NotFiled};
 use gridwatch_ledger::history::{
     Requirement, Shortfall,
     candidates::{CandidateHistory, CandidateList, Outcome},
 };
+use gridwatch_web::{Access, Actor, Rejection, Role, form::given, i18n::Phrase};
 use jiff::{SignedDuration, Timestamp, ToSpan, civil::Date, tz::TimeZone};
 use serde::Deserialize;
 
 use super::span;
 use crate::{
-    app::App,
+    access::CameraAccess as _,
+    app::{App, Routes},
     cases,
-    error::Rejection,
-    form::given,
-    i18n::{LedgerTexts, Phrase, reasons},
-    identity::Actor,
+    i18n::{LedgerTexts, reasons},
     ledger::{self, CandidateQuestion, LedgerFault, MAX_CANDIDATE_DAYS, MAX_CANDIDATES, PAGE_PATIENCE, Progress},
     overlay::percent,
     page::Page,
-    routes::{Access, Routes},
 };
 
 /// Candidates on a page of the list.
@@ -345,7 +343,7 @@ async fn list(
     let asked = match asked {
         Ok(asked) => asked,
         Err(fault) => {
-            template.fault = fault.text(t, page.t.common.bad_request);
+            template.fault = fault.text(t, gridwatch_web::i18n::Texts::of(page.language).errors.bad_request);
             return page.show(&template);
         }
     };

@@ -10,21 +10,22 @@ use axum::{
     extract::{Path, State, rejection::PathRejection},
     response::{IntoResponse, Response},
 };
-use gridwatch_config::Role;
 use gridwatch_contract::{CaseRecord, EvidenceItem, EvidenceRole};
 use gridwatch_engine::CaseState;
+use gridwatch_web::{
+    Access, Actor, Rejection, Role,
+    audit::{Act, Outcome},
+    i18n::Phrase,
+};
 
 use super::{Keep, jpeg};
 use crate::{
-    app::App,
+    access::CameraAccess as _,
+    app::{App, Routes},
     cases::{self, PictureFault},
-    daemon::{Act, Outcome},
-    error::Rejection,
-    i18n::Phrase,
-    identity::Actor,
+    error,
     page::Page,
     reviews,
-    routes::{Access, Routes},
 };
 
 pub(super) fn routes(routes: Routes) -> Routes {
@@ -119,7 +120,7 @@ async fn evidence(
     let Path((id, item)) = path?;
     match evidence_picture(&app, &actor, &id, &item).await? {
         Ok(response) => Ok(response),
-        Err(PictureFault::Gone) => Err(Rejection::Gone),
+        Err(PictureFault::Gone) => Err(error::gone()),
         Err(PictureFault::Changed) => {
             tracing::error!(case = id, item, "A picture of a case does not match its recorded hash");
             let message = page.t.cases.bad_evidence.to_string();
@@ -147,12 +148,12 @@ pub(crate) async fn evidence_picture(
     let found = found.ok_or(Rejection::NotFound)?;
     if !found.masked {
         if !actor.sees_unmasked(&app.config()) {
-            return Err(Rejection::Forbidden);
+            return Err(error::unmasked());
         }
         let act = Act {
             name: "console unmasked picture",
             by: actor.person(),
-            case: Some(id.to_owned()),
+            subject: Some(id.to_owned()),
             details: vec![("picture", item.to_owned()), ("sha256", found.sha256.clone())],
             outcome: Outcome::Done,
         };

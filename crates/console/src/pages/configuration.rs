@@ -14,9 +14,14 @@ use axum::{
 };
 use gridwatch_base::message;
 use gridwatch_config::{
-    Fault, Role,
+    Fault,
     diff::{Applies, Change, ChangeKind},
     files::{CONF_DIR, ConfigFiles},
+};
+use gridwatch_web::{
+    Access, Actor, Rejection, Role,
+    audit::{ActDetails, NotAnAct, NotDone},
+    routes::MAX_BODY,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -24,15 +29,13 @@ use serde_json::Value;
 use super::notices;
 use crate::{
     api::configuration::reason,
-    app::App,
+    app::{App, Routes},
     configuration::{
         self, EditOutcome, MAX_CHANGES, MAX_FAULTS, fault_line,
         history::{self, Side, TextEdit},
     },
-    error::Rejection,
-    identity::Actor,
+    error,
     page::Page,
-    routes::{Access, ActDetails, MAX_BODY, NotAnAct, NotDone, Routes},
 };
 
 /// Values in a table of changes are cut at this length, in characters.
@@ -58,7 +61,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
 /// All pages here concern all cameras.
 fn expect_unrestricted(actor: &Actor) -> Result<(), Rejection> {
     match actor.is_restricted() {
-        true => Err(Rejection::Restricted),
+        true => Err(error::restricted()),
         false => Ok(()),
     }
 }

@@ -12,18 +12,19 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
-use gridwatch_config::Role;
+use gridwatch_web::{
+    Access, Actor, Rejection, Role,
+    audit::{ActDetails, NotDone},
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::notices;
 use crate::{
-    app::App,
+    app::{App, Routes},
     configuration::{EditOutcome, Part, parts},
-    error::Rejection,
-    identity::Actor,
+    error,
     page::Page,
-    routes::{Access, ActDetails, NotDone, Routes},
     web_texts,
 };
 
@@ -142,7 +143,7 @@ async fn show(
     query: Result<Query<SavedQuery>, QueryRejection>,
 ) -> Result<Response, Rejection> {
     if actor.is_restricted() {
-        return Err(Rejection::Restricted);
+        return Err(error::restricted());
     }
     let Query(SavedQuery { saved }) = query?;
     let notice = match saved {

@@ -8,19 +8,15 @@ use axum::{
     http::HeaderMap,
     response::{IntoResponse, Response},
 };
-use gridwatch_config::Role;
 use gridwatch_engine::CameraId;
+use gridwatch_web::{Access, Actor, Rejection, Role, client::Client};
 use serde_json::json;
 
 use crate::{
-    app::App,
-    client::Client,
-    error::Rejection,
+    app::{App, Routes},
     events::Watcher,
-    identity::Actor,
     live::{self, NoVideo},
     page::Page,
-    routes::{Access, Routes},
 };
 
 pub(super) fn routes(routes: Routes) -> Routes {

@@ -1,6 +1,6 @@
 //! Login and logout.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use askama::Template;
 use axum::{
@@ -9,30 +9,18 @@ use axum::{
         Query, State,
         rejection::{FormRejection, QueryRejection},
     },
-    http::{
-        HeaderMap, StatusCode,
-        header::{RETRY_AFTER, SET_COOKIE, USER_AGENT},
-    },
+    http::HeaderMap,
     response::Response,
 };
-use jiff::Timestamp;
+use gridwatch_web::{
+    Access, Actor, Rejection, Role, audit::NotAnAct, client::Client, form::Password, login, page::local_path,
+};
 use serde::Deserialize;
 
 use crate::{
-    app::App,
-    client::Client,
-    cookies,
-    daemon::{Means, Person},
-    error::Rejection,
-    form::Password,
-    identity::Actor,
-    login_guard::{Origin, Permission},
-    page::{Page, local_path},
-    random,
-    routes::{Access, ActDetails, NotAnAct, Routes},
-    sessions::NewSession,
+    app::{App, Routes},
+    page::Page,
 };
-use gridwatch_config::Role;
 
 pub(super) fn routes(routes: Routes) -> Routes {
     routes
@@ -65,7 +53,7 @@ async fn show(
     if page.actor.is_some() {
         return Ok(page.redirect(next));
     }
-    let has_users = !app.accounts.snapshot()?.users.is_empty();
+    let has_users = !app.web.accounts.snapshot()?.users.is_empty();
     page.show(&LoginTemplate {
         page: &page,
         next,
@@ -95,99 +83,22 @@ async fn log_in(
     let Form(Login { user, password, next }) = form?;
     let user = user.trim();
     let next = local_path(next.as_deref().unwrap_or_default());
-    let fail = |status, message: String| {
-        let template = LoginTemplate {
-            page: &page,
-            next,
-            user,
-            message,
-        };
-        let mut response = page.show_with(status, &template)?;
-        response.extensions_mut().insert(NotAnAct);
-        Ok(response)
-    };
-    let device = known_device(&app, &headers, user);
-    let origin = device
-        .clone()
-        .map_or_else(|| Origin::Source(client.address.into()), Origin::Device);
-    match app.try_login(user, &origin) {
-        Permission::After(Duration::ZERO) => {}
-        Permission::After(pause) => tokio::time::sleep(pause).await,
-        Permission::Wait(wait) => {
-            tracing::warn!(address = %client.address, "Refused a login to the console: too many wrong passwords");
-            let seconds = wait.as_secs() + 1;
-            let mut response = fail(
-                StatusCode::TOO_MANY_REQUESTS,
-                page.t.account.locked.with("seconds", seconds).to_string(),
-            )?;
-            response.headers_mut().insert(RETRY_AFTER, seconds.into());
-            return Ok(response);
+    match login::log_in(&app.web, client, &headers, user, password.into_secret()).await? {
+        Ok(logged_in) => Ok(logged_in.on(page.redirect(next))),
+        Err(fault) => {
+            let template = LoginTemplate {
+                page: &page,
+                next,
+                user,
+                message: fault.text(page.language),
+            };
+            let mut response = fault.on(page.show_with(fault.status(), &template)?);
+            response.extensions_mut().insert(NotAnAct);
+            Ok(response)
         }
     }
-    let accounts = app.accounts.snapshot()?;
-    let account = accounts.user(user);
-    let hash = account.and_then(|account| account.hash()).map(str::to_owned);
-    let Ok(is_right) = app
-        .passwords
-        .verify(password.into_secret(), hash, device.is_some())
-        .await
-    else {
-        app.login_not_tried(user, &origin);
-        return fail(StatusCode::SERVICE_UNAVAILABLE, page.t.account.overloaded.to_string());
-    };
-    let Some(account) = account.filter(|_| is_right) else {
-        // The name is not logged: people type the password in its place.
-        tracing::warn!(address = %client.address, "A login to the console failed: wrong name or password");
-        return fail(StatusCode::UNAUTHORIZED, page.t.account.wrong.to_string());
-    };
-    app.login_succeeded(user, &origin);
-    let agent = headers
-        .get(USER_AGENT)
-        .and_then(|agent| agent.to_str().ok())
-        .unwrap_or_default();
-    let new = NewSession {
-        user: &account.name,
-        stamp: account.stamp(),
-        address: client.address,
-        agent,
-    };
-    let (token, id) = app.sessions.begin(&new, Timestamp::now());
-    let mut response = page.redirect(next);
-    let device = device.unwrap_or_else(random::id);
-    let proof = app.key.sign("device", &format!("{device}\n{}", account.name));
-    let session = cookies::set(&app, cookies::SESSION, &token, None);
-    let device = cookies::set(&app, cookies::DEVICE, &format!("{device}.{proof}"), Some(cookies::LONG));
-    for cookie in [session, device] {
-        response.headers_mut().append(SET_COOKIE, cookie);
-    }
-    let details = ActDetails {
-        by: Some(Person {
-            user: Some(account.name.clone()),
-            role: Some(account.role),
-            means: Means::Session(id),
-            address: client.address,
-        }),
-        ..ActDetails::default()
-    };
-    Ok(details.on(response))
 }
 
-/// Id of the browser's cookie, if it has logged in to this account before.
-fn known_device(app: &App, headers: &HeaderMap, user: &str) -> Option<String> {
-    let cookie = cookies::get(headers, cookies::DEVICE)?;
-    let (device, proof) = cookie.split_once('.')?;
-    let is_known = app.key.verify("device", &format!("{device}\n{user}"), proof);
-    is_known.then(|| device.to_owned())
-}
-
-async fn log_out(State(app): State<Arc<App>>, actor: Actor, page: Page) -> Result<Response, Rejection> {
-    if let Means::Session(id) = &actor.means {
-        app.sessions.end(id, None);
-    }
-    let mut response = page.redirect("/login");
-    // The device stays known: it is no permission.
-    response
-        .headers_mut()
-        .append(SET_COOKIE, cookies::set(&app, cookies::SESSION, "", Some(0)));
-    Ok(response)
+async fn log_out(State(app): State<Arc<App>>, actor: Actor, page: Page) -> Response {
+    login::log_out(&app.web, &actor, page.redirect("/login"))
 }

@@ -11,22 +11,18 @@ use axum::{
     response::Response,
 };
 use gridwatch_base::message;
-use gridwatch_config::Role;
 use gridwatch_engine::{CameraId, Light, Reason, View};
 use gridwatch_ledger::history::looks::{JudgedSeen, LookHistory};
+use gridwatch_web::{Access, Actor, Rejection, Role, form::given, i18n::Phrase};
 use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::{
-    app::App,
-    error::Rejection,
-    form::given,
-    i18n::Phrase,
-    identity::Actor,
+    access::CameraAccess as _,
+    app::{App, Routes},
     ledger::{self, FoundLooks, LooksQuestion, PAGE_PATIENCE, Progress},
     overlay::percent,
     page::Page,
-    routes::{Access, Routes},
 };
 
 pub(super) fn routes(routes: Routes) -> Routes {

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use askama::Template;
 use gridwatch_config::{Fault, diff::Change, element::ElementPath};
+use gridwatch_web::Rejection;
 
 use crate::{
     app::App,
     configuration::{Conflict, EditOutcome, fault_line, history, shown_name},
-    error::Rejection,
     page::Page,
 };
 
@@ -95,7 +95,7 @@ pub(super) fn done(page: &Page, headline: &str) -> Result<String, Rejection> {
 }
 
 /// A headline with lines.
-pub(super) fn listed(headline: crate::i18n::Phrase, lines: Vec<String>) -> Result<String, Rejection> {
+pub(super) fn listed(headline: gridwatch_web::i18n::Phrase, lines: Vec<String>) -> Result<String, Rejection> {
     rendered(&NotSavedTemplate {
         headline: headline.to_string(),
         label: String::new(),

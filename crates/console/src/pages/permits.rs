@@ -14,26 +14,27 @@ use axum::{
     response::Response,
 };
 use gridwatch_base::message;
-use gridwatch_config::{Config, Language, Role};
+use gridwatch_config::{Config, Language};
 use gridwatch_engine::CameraId;
 use gridwatch_ledger::places::MAX_DAYS;
+use gridwatch_web::{
+    Access, Actor, Rejection, Role,
+    audit::{ActDetails, NotAnAct, NotDone},
+    i18n::Phrase,
+};
 use jiff::{Timestamp, civil::Date};
 use serde::Deserialize;
 
 use self::form::{FormTemplate, Given};
 use super::{add::Fields, notices};
 use crate::{
-    app::App,
+    app::{App, Routes},
     configuration::{self, EditOutcome, Part},
-    error::Rejection,
-    i18n::Phrase,
-    identity::Actor,
     page::Page,
     permits::{
         self, Permit, PermitEdit, PermitState,
         proposals::{self, Doubt, PlaceProposal},
     },
-    routes::{Access, ActDetails, NotAnAct, NotDone, Routes},
 };
 
 pub(super) fn routes(routes: Routes) -> Routes {

@@ -5,18 +5,14 @@ use std::sync::Arc;
 use axum::{
     Form,
     extract::{State, rejection::FormRejection},
-    http::header::SET_COOKIE,
     response::Response,
 };
+use gridwatch_web::{Access, Rejection};
 use serde::Deserialize;
 
 use crate::{
-    app::App,
-    cookies,
-    error::Rejection,
-    i18n,
-    page::{Page, Theme, local_path},
-    routes::{Access, NotAnAct, Routes},
+    app::{App, Routes},
+    page::Page,
 };
 
 pub(super) fn routes(routes: Routes) -> Routes {
@@ -36,15 +32,6 @@ async fn set(
     form: Result<Form<Preferences>, FormRejection>,
 ) -> Result<Response, Rejection> {
     let Form(form) = form?;
-    let mut response = page.redirect(local_path(form.next.as_deref().unwrap_or_default()));
-    let language = form.language.as_deref().and_then(i18n::parse).map(i18n::tag);
-    let theme = form.theme.as_deref().and_then(Theme::parse).map(Theme::as_str);
-    for (name, value) in [(cookies::LANGUAGE, language), (cookies::THEME, theme)] {
-        if let Some(value) = value {
-            let cookie = cookies::set(&app, name, value, Some(cookies::LONG));
-            response.headers_mut().append(SET_COOKIE, cookie);
-        }
-    }
-    response.extensions_mut().insert(NotAnAct);
-    Ok(response)
+    let (language, theme) = (form.language.as_deref(), form.theme.as_deref());
+    Ok(page.prefer(&app.web, language, theme, form.next.as_deref().unwrap_or_default()))
 }

@@ -12,26 +12,27 @@ use axum::{
     response::Response,
 };
 use gridwatch_base::message;
-use gridwatch_config::{Aim, Camera, Role, raw::Span};
+use gridwatch_config::{Aim, Camera, raw::Span};
 use gridwatch_engine::CameraId;
 use gridwatch_store::CaseQuery;
 use gridwatch_vision::views::Standing;
+use gridwatch_web::{
+    Access, Actor, Rejection, Role,
+    audit::{ActDetails, NotDone},
+    i18n::Phrase,
+};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{add::Fields, notices};
 use crate::{
     add, aim,
-    app::App,
+    app::{App, Routes},
     cases,
     configuration::{self, EditOutcome, Part},
-    error::Rejection,
-    i18n::Phrase,
-    identity::Actor,
     overlay::Overlay,
     page::Page,
     presets::{self, PresetInput},
-    routes::{Access, ActDetails, NotDone, Routes},
 };
 
 /// Open cases that are listed.

@@ -12,23 +12,23 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
-use gridwatch_config::Role;
 use gridwatch_contract::{CaseRecord, EvidenceRole};
 use gridwatch_store::{CaseQuery, ReviewFilter, ReviewProgress, ReviewVerdict};
+use gridwatch_web::{
+    Access, Actor, Rejection, Role,
+    audit::{ActDetails, NotAnAct},
+    form::given,
+    i18n::Phrase,
+};
 use serde::Deserialize;
 
 use super::cases::{Choice, ReviewLine, category_of, picture_of, span, state_class};
 use crate::{
-    app::App,
+    app::{App, Routes},
     cases,
-    error::Rejection,
-    form::given,
-    i18n::Phrase,
-    identity::Actor,
     overlay::percent,
     page::Page,
     reviews::{self, Opinion, OpinionFault},
-    routes::{Access, ActDetails, NotAnAct, Routes},
 };
 
 /// Cases that are offered as the other one of a duplicate.
@@ -467,7 +467,7 @@ pub(crate) fn undone(removed: Option<(gridwatch_store::Review, bool)>, response:
     match removed {
         Some((review, true)) => {
             let mut details = ActDetails::new("verdict", review.verdict.as_str()).with("at", review.at);
-            details.case = Some(review.case_id);
+            details.subject = Some(review.case_id);
             details.on(response)
         }
         _ => not_an_act(response),

@@ -12,19 +12,19 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
-use gridwatch_config::Role;
 use gridwatch_engine::CameraId;
+use gridwatch_web::{
+    Access, Actor, Rejection, Role,
+    audit::{ActDetails, NotDone},
+};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{notices, zones::EditorPicture};
 use crate::{
-    app::App,
+    app::{App, Routes},
     configuration::fault_line,
-    error::Rejection,
-    identity::Actor,
     page::Page,
-    routes::{Access, ActDetails, NotDone, Routes},
     signs::{self, SignBody, SignsOutcome, ViewSigns},
     web_texts,
 };

@@ -11,17 +11,14 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::{extract::State, response::Response};
-use gridwatch_config::Role;
 use gridwatch_support::keys::KeyLocation;
+use gridwatch_web::{Access, Actor, Rejection, Role, i18n::Phrase};
 use jiff::Timestamp;
 
 use crate::{
-    app::App,
-    error::Rejection,
-    i18n::Phrase,
-    identity::Actor,
+    access::CameraAccess as _,
+    app::{App, Routes},
     page::Page,
-    routes::{Access, Routes},
     system::overview::{self, BudgetAnswer, ClockState, Overview},
 };
 

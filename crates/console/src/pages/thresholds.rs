@@ -14,8 +14,9 @@ use axum::{
     response::Response,
 };
 use gridwatch_base::message::Message;
-use gridwatch_config::{Role, diff, raw::Span};
+use gridwatch_config::{diff, raw::Span};
 use gridwatch_ledger::what_if::{CurveRequest, Estimate, Threshold, WhatIfAnswer, WhatIfCurve};
+use gridwatch_web::{Access, Actor, Rejection, Role, audit::ActDetails, i18n::Phrase};
 
 use self::{
     answer::{AnswerTemplate, Evaluation},
@@ -24,13 +25,11 @@ use self::{
 };
 pub(crate) use self::{apply::ApplyFault, asked::Asked};
 use crate::{
-    app::App,
-    error::Rejection,
-    i18n::Phrase,
-    identity::Actor,
+    access::CameraAccess as _,
+    app::{App, Routes},
+    error,
     ledger::{self, API_PATIENCE, LedgerFault, LoadedDays, PAGE_PATIENCE, Progress},
     page::Page,
-    routes::{Access, ActDetails, Routes},
 };
 
 pub(super) fn routes(routes: Routes) -> Routes {
@@ -430,7 +429,7 @@ async fn apply_and_show(
 ) -> Result<Response, Rejection> {
     // A rule is of all cameras.
     if actor.is_restricted() {
-        return Err(Rejection::Restricted);
+        return Err(error::restricted());
     }
     let t = &page.t.ledger;
     let asked = Asked::parse(&body, &app.config(), &actor);

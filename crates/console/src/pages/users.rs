@@ -11,21 +11,20 @@ use axum::{
     },
     response::Response,
 };
-use gridwatch_config::Role;
+use gridwatch_web::{
+    Access, Actor, Rejection, Role,
+    accounts::{NewToken, NewUser},
+    audit::{ActDetails, Means},
+    form::{self, Password},
+    i18n::Phrase,
+    sessions::Session,
+};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use crate::{
-    accounts::{NewToken, NewUser},
-    app::App,
-    daemon::Means,
-    error::{AccountFault, Rejection},
-    form::{self, Password},
-    i18n::Phrase,
-    identity::Actor,
+    app::{App, Routes},
     page::Page,
-    routes::{Access, ActDetails, Routes},
-    sessions::Session,
 };
 
 pub(super) fn routes(routes: Routes) -> Routes {
@@ -109,7 +108,7 @@ fn template<'a>(
     actor: &Actor,
     made: Option<(String, String)>,
 ) -> Result<UsersTemplate<'a>, Rejection> {
-    let accounts = app.accounts.snapshot()?;
+    let accounts = app.web.accounts.snapshot()?;
     let joined = |groups: &std::collections::BTreeSet<String>| groups.iter().cloned().collect::<Vec<_>>().join(", ");
     let users = accounts.users.iter().map(|user| UserRow {
         name: user.name.clone(),
@@ -120,14 +119,14 @@ fn template<'a>(
     });
     let tokens = accounts.tokens.iter().map(|token| TokenRow {
         name: token.name.clone(),
-        role: page.t.names.role(token.role),
+        role: page.t.roles.name(token.role),
         groups: joined(&token.groups),
         made_by: token.made_by.clone(),
         expires: token
             .expires_at
             .map_or_else(|| page.t.account.never_expires.to_string(), |at| page.time(at)),
     });
-    let sessions = app.sessions.all(Timestamp::now()).into_iter();
+    let sessions = app.web.sessions.all(Timestamp::now()).into_iter();
     let config = app.config();
     let mut groups: Vec<String> = config.cameras.iter().flat_map(|camera| camera.groups.clone()).collect();
     groups.sort();
@@ -141,7 +140,7 @@ fn template<'a>(
             .map(|role| RoleChoice {
                 value: role.as_str(),
                 role,
-                name: page.t.names.role(role),
+                name: page.t.roles.name(role),
             })
             .into(),
         groups,
@@ -172,7 +171,7 @@ async fn add(
     let details = ActDetails::new("user", &name)
         .with("role", form.role)
         .with("groups", form.groups.trim());
-    let accounts = Arc::clone(&app.accounts);
+    let accounts = Arc::clone(&app.web.accounts);
     form::blocking(move || {
         accounts.add(&NewUser {
             name: &name,
@@ -202,7 +201,7 @@ async fn set_role(
     let details = ActDetails::new("user", &name)
         .with("role", form.role)
         .with("groups", form.groups.trim());
-    let (accounts, groups) = (Arc::clone(&app.accounts), form::names(&form.groups));
+    let (accounts, groups) = (Arc::clone(&app.web.accounts), form::names(&form.groups));
     form::blocking(move || accounts.set_role(&name, form.role, Some(&groups))).await?;
     Ok(details.on(page.redirect("/users")))
 }
@@ -220,7 +219,7 @@ async fn set_password(
 ) -> Result<Response, Rejection> {
     let (Path(name), Form(form)) = (path?, form?);
     let details = ActDetails::new("user", &name);
-    let (accounts, password) = (Arc::clone(&app.accounts), form.password.into_secret());
+    let (accounts, password) = (Arc::clone(&app.web.accounts), form.password.into_secret());
     form::blocking(move || accounts.set_password(&name, &password)).await?;
     Ok(details.on(page.redirect("/users")))
 }
@@ -232,20 +231,8 @@ async fn remove(
 ) -> Result<Response, Rejection> {
     let Path(name) = path?;
     let details = ActDetails::new("user", &name);
-    remove_user(&app, name).await?;
+    app.web.remove_user(name).await?;
     Ok(details.on(page.redirect("/users")))
-}
-
-/// Removes a user, but the last of a console that others reach: nobody could log in any more, and it would not start again.
-pub(crate) async fn remove_user(app: &App, name: String) -> Result<(), Rejection> {
-    if app.settings.is_exposed() && app.accounts.snapshot()?.users.len() == 1 {
-        return Err(Rejection::Account(
-            AccountFault::LastAdmin,
-            "the only user of a console that others reach".into(),
-        ));
-    }
-    let accounts = Arc::clone(&app.accounts);
-    form::blocking(move || accounts.remove(&name)).await
 }
 
 async fn end_session(
@@ -254,7 +241,7 @@ async fn end_session(
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Rejection> {
     let Path(id) = path?;
-    match app.sessions.end(&id, None) {
+    match app.web.sessions.end(&id, None) {
         true => Ok(ActDetails::new("session", id).on(page.redirect("/users"))),
         false => Err(Rejection::NotFound),
     }
@@ -291,7 +278,7 @@ async fn add_token(
         .with("role", form.role)
         .with("groups", form.groups.trim());
     let made_by = actor.name.clone().unwrap_or_default();
-    let (accounts, made) = (Arc::clone(&app.accounts), name.clone());
+    let (accounts, made) = (Arc::clone(&app.web.accounts), name.clone());
     let token = form::blocking(move || {
         accounts.add_token(&NewToken {
             name: &made,
@@ -314,7 +301,7 @@ async fn remove_token(
 ) -> Result<Response, Rejection> {
     let Path(name) = path?;
     let details = ActDetails::new("token", &name);
-    let accounts = Arc::clone(&app.accounts);
+    let accounts = Arc::clone(&app.web.accounts);
     form::blocking(move || accounts.remove_token(&name)).await?;
     Ok(details.on(page.redirect("/users")))
 }

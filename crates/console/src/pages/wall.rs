@@ -12,23 +12,20 @@ use axum::{
     http::HeaderMap,
     response::{Response, sse::Event},
 };
-use gridwatch_config::{Config, Role};
+use gridwatch_config::Config;
 use gridwatch_engine::{CameraId, View};
+use gridwatch_web::{Access, Actor, Rejection, Role, client::Client, i18n::Phrase};
 use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{Keep, jpeg};
 use crate::{
-    app::App,
-    client::Client,
+    access::CameraAccess as _,
+    app::{App, Routes},
     daemon::{Connection, ViewStatus},
-    error::Rejection,
     events::{self, Changes, Watcher},
-    i18n::Phrase,
-    identity::Actor,
     overlay::Overlay,
     page::Page,
-    routes::{Access, Routes},
 };
 
 pub(super) fn routes(routes: Routes) -> Routes {
@@ -247,7 +244,7 @@ async fn stream(
     let watcher = Watcher::new(app, actor, client, headers.clone());
     events::stream(watcher, move |watcher, changes| {
         // With the readiness of this moment.
-        let page = Page::new(&watcher.app, &headers, Some(watcher.actor.clone()), &page.path);
+        let page = Page::new(&watcher.site, &headers, Some(watcher.actor.clone()), &page.path);
         wall_events(watcher, &page, changes, since, &mut shown)
     })
 }
@@ -259,7 +256,7 @@ fn wall_events(
     since_ms: i64,
     shown: &mut Option<BTreeMap<CameraId, Urgency>>,
 ) -> Vec<Event> {
-    let app = &watcher.app;
+    let app = &watcher.site;
     let config = app.config();
     let views = seen(app, &config, &watcher.actor);
     let now: BTreeMap<CameraId, Urgency> = views.iter().map(|v| (v.view.clone(), Urgency::of(v))).collect();

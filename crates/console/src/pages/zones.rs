@@ -15,7 +15,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header::CACHE_CONTROL},
     response::{IntoResponse, Response},
 };
-use gridwatch_config::{Config, Language, Role};
+use gridwatch_config::{Config, Language};
 use gridwatch_contract::EvidenceRole;
 use gridwatch_engine::CameraId;
 use gridwatch_ledger::{
@@ -27,18 +27,16 @@ use gridwatch_ledger::{
     replay::Window,
 };
 use gridwatch_store::CaseQuery;
+use gridwatch_web::{Access, Actor, Rejection, Role};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::notices;
 use crate::{
-    app::App,
+    app::{App, Routes},
     cases,
     configuration::{self, Part, parts},
-    error::Rejection,
-    identity::Actor,
     page::Page,
-    routes::{Access, Routes},
     web_texts,
 };
 

@@ -16,10 +16,11 @@ use gridwatch_ledger::{
     places::{DayType, MAX_DAYS, PlaceFinder, PlaceNote, RegularHours, RegularPlace, Regularity, is_about_goods},
 };
 use gridwatch_store::CaseQuery;
+use gridwatch_web::{Actor, Rejection};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::{app::App, cases, configuration, error::Rejection, identity::Actor};
+use crate::{access::CameraAccess as _, app::App, cases, configuration};
 
 /// Days that are searched if nothing else is asked for.
 pub(crate) const DEFAULT_DAYS: u32 = 14;

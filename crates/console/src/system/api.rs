@@ -16,7 +16,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use gridwatch_base::message;
-use gridwatch_config::{Role, rollout::UseRequest};
+use gridwatch_config::rollout::UseRequest;
+use gridwatch_web::{
+    Actor, Rejection, Role,
+    audit::ActDetails,
+    openapi::{Answer, Operation, SchemaOf, schema},
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -30,11 +35,7 @@ use super::{
     overview::{self, Overview},
 };
 use crate::{
-    app::App,
-    error::Rejection,
-    identity::Actor,
-    openapi::{Answer, Operation, SchemaOf, schema},
-    routes::{ActDetails, Routes},
+    app::{App, Routes},
     values::{JsonObject, Whole},
 };
 
@@ -259,7 +260,7 @@ async fn retry_outbox(
 pub(crate) async fn retry(app: &Arc<App>, case: Option<String>) -> Result<(ActDetails, ReleasedAnswer), Rejection> {
     let released = outbox::retry(app, case.clone()).await?;
     let mut details = ActDetails::new("released", released.released);
-    details.case = case;
+    details.subject = case;
     Ok((details, released))
 }
 

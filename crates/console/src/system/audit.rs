@@ -5,11 +5,12 @@ use std::{collections::VecDeque, sync::Arc};
 use gridwatch_base::text::printable;
 use gridwatch_custody::chain::{ActResult, AuditedLine, CustodyEvent};
 use gridwatch_store::{Store, StoreError};
+use gridwatch_web::Rejection;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{app::App, error::Rejection};
+use crate::{app::App, error::OrReject as _};
 
 /// Acts on a page.
 const PAGE: usize = 50;
@@ -106,25 +107,27 @@ pub(crate) async fn read(app: &Arc<App>, query: AuditQuery) -> Result<AuditAnswe
         let mut fault = None;
         let store = match Store::open_read_only(&dir) {
             Err(StoreError::Missing { .. }) => None,
-            store => Some(store?),
+            store => Some(store.or_reject()?),
         };
         if let Some(store) = store {
-            store.read_chain(|line| {
-                if let (None, Some(what)) = (&fault, line.faults.first()) {
-                    fault = Some(ChainFaultAnswer {
-                        line: line.seq,
-                        what: what.to_string(),
-                    });
-                }
-                let is_before = query.before.is_none_or(|before| line.seq < before);
-                if let Some(act) = ActAnswer::of(&line).filter(|_| is_before) {
-                    if newest.len() > PAGE {
-                        newest.pop_front();
+            store
+                .read_chain(|line| {
+                    if let (None, Some(what)) = (&fault, line.faults.first()) {
+                        fault = Some(ChainFaultAnswer {
+                            line: line.seq,
+                            what: what.to_string(),
+                        });
                     }
-                    newest.push_back(act);
-                }
-                Ok::<_, StoreError>(())
-            })?;
+                    let is_before = query.before.is_none_or(|before| line.seq < before);
+                    if let Some(act) = ActAnswer::of(&line).filter(|_| is_before) {
+                        if newest.len() > PAGE {
+                            newest.pop_front();
+                        }
+                        newest.push_back(act);
+                    }
+                    Ok::<_, StoreError>(())
+                })
+                .or_reject()?;
         }
         let has_more = newest.len() > PAGE;
         if has_more {

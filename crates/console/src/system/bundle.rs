@@ -10,11 +10,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use gridwatch_support::{Bundle, DaemonState, LinkState, ReadinessState, file_name};
+use gridwatch_web::{Rejection, audit::ActDetails};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{app::App, error::Rejection, routes::ActDetails};
+use crate::app::App;
 
 /// Lines of the log in a bundle, at most.
 const MAX_LINES: usize = 20_000;

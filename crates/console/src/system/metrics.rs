@@ -7,8 +7,9 @@ use std::{
 };
 
 use gridwatch_base::metric;
+use gridwatch_web::i18n::Phrase;
 
-use crate::{app::App, i18n::Phrase, i18n::Texts};
+use crate::{app::App, i18n::Texts};
 
 /// Time between two samples, at least.
 const PACE: Duration = Duration::from_secs(4);

@@ -14,12 +14,14 @@ use gridwatch_model::registry::{
     version_name,
 };
 use gridwatch_model::trial::TrialReport;
+use gridwatch_web::Rejection;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::{io::AsyncWriteExt as _, task};
 
-use crate::{app::App, error::Rejection};
+use crate::app::App;
+use crate::{error::IntoRejection, error::OrReject as _};
 
 /// Largest package in bytes: models for these boxes take 1 to 200 MB, and the registry takes 512 MiB at most.
 pub(crate) const MAX_PACKAGE: u64 = 512 << 20;
@@ -263,7 +265,7 @@ fn answers(config: &Config, state: &RegistryState) -> Vec<ModelAnswer> {
 pub(crate) async fn list(app: &Arc<App>) -> Result<Vec<ModelAnswer>, Rejection> {
     let config = app.config();
     super::scan(app, move || {
-        let state = config.model_registry().state()?;
+        let state = config.model_registry().state().or_reject()?;
         Ok(answers(&config, &state))
     })
     .await
@@ -310,11 +312,11 @@ pub(crate) async fn request(
     let config = app.config();
     // Reads and hashes networks of up to 200 MB.
     super::scan(app, move || {
-        let rollout = Rollout::new(&config, &id, camera.as_deref())?;
+        let rollout = Rollout::new(&config, &id, camera.as_deref()).or_reject()?;
         let request = ulid::Ulid::generate().to_string();
         let mut unproven = Vec::new();
         let event = match wanted {
-            Wanted::Use(wanted) => match rollout.use_version(&wanted, request.clone())? {
+            Wanted::Use(wanted) => match rollout.use_version(&wanted, request.clone()).or_reject()? {
                 UsePlan::IsLive => None,
                 UsePlan::Request {
                     event,
@@ -324,9 +326,9 @@ pub(crate) async fn request(
                     Some(event)
                 }
             },
-            Wanted::RollBack => Some(rollout.roll_back(request.clone())?),
-            Wanted::Shadow { version, looks } => Some(rollout.shadow(&version, looks, request.clone())?),
-            Wanted::StopShadow => Some(rollout.stop_shadow()?),
+            Wanted::RollBack => Some(rollout.roll_back(request.clone()).or_reject()?),
+            Wanted::Shadow { version, looks } => Some(rollout.shadow(&version, looks, request.clone()).or_reject()?),
+            Wanted::StopShadow => Some(rollout.stop_shadow().or_reject()?),
         };
         let is_awaited = !matches!(event, None | Some(Event::ShadowStop {}));
         if let Some(event) = event {
@@ -482,17 +484,17 @@ fn without_path(error: RegistryError, file: &std::path::Path) -> Rejection {
     }
 }
 
-impl From<RolloutError> for Rejection {
-    fn from(error: RolloutError) -> Self {
-        match error.class() {
-            Class::Transient | Class::Bug => Self::internal(&error),
-            Class::Config | Class::Data => Self::Conflict(error.to_string().into()),
+impl IntoRejection for RolloutError {
+    fn into_rejection(self) -> Rejection {
+        match self.class() {
+            Class::Transient | Class::Bug => Rejection::internal(&self),
+            Class::Config | Class::Data => Rejection::Conflict(self.to_string().into()),
         }
     }
 }
 
-impl From<RegistryError> for Rejection {
-    fn from(error: RegistryError) -> Self {
-        RolloutError::from(error).into()
+impl IntoRejection for RegistryError {
+    fn into_rejection(self) -> Rejection {
+        RolloutError::from(self).into_rejection()
     }
 }

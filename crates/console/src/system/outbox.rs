@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use gridwatch_store::{OutboxEntry, OutboxState, Store, StoreError};
+use gridwatch_web::Rejection;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::task;
 
-use crate::{app::App, error::Rejection};
+use crate::{app::App, error::IntoRejection as _, error::OrReject as _};
 
 /// Messages that are shown, the oldest.
 pub(crate) const MAX_SHOWN: u32 = 500;
@@ -86,8 +87,8 @@ pub(crate) async fn list(app: &Arc<App>, quarantined: bool) -> Result<OutboxAnsw
     let dir = app.state_dir.clone();
     super::scan(app, move || match Store::open_read_only(&dir) {
         Ok(store) => {
-            let entries = store.outbox_entries(quarantined, MAX_SHOWN)?;
-            let depth = store.outbox_depth()?;
+            let entries = store.outbox_entries(quarantined, MAX_SHOWN).or_reject()?;
+            let depth = store.outbox_depth().or_reject()?;
             Ok(OutboxAnswer {
                 waiting: depth.waiting,
                 sent: depth.sent,
@@ -99,7 +100,7 @@ pub(crate) async fn list(app: &Arc<App>, quarantined: bool) -> Result<OutboxAnsw
         }
         // Before the daemon's first start there is no database.
         Err(StoreError::Missing { .. }) => Ok(OutboxAnswer::default()),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error.into_rejection()),
     })
     .await
 }
@@ -116,13 +117,13 @@ pub(crate) async fn retry(app: &Arc<App>, case: Option<String>) -> Result<Releas
     let dir = app.state_dir.clone();
     // Waits for the database's lock like the daemon's own writes do, so it takes no place of those that only read.
     let done = task::spawn_blocking(move || -> Result<ReleasedAnswer, Rejection> {
-        let mut store = Store::open_unlocked(&dir)?;
+        let mut store = Store::open_unlocked(&dir).or_reject()?;
         if let Some(case) = &case
-            && !store.has_case(case)?
+            && !store.has_case(case).or_reject()?
         {
             return Err(Rejection::NotFound);
         }
-        let released = store.outbox_release(case.as_deref())?;
+        let released = store.outbox_release(case.as_deref()).or_reject()?;
         Ok(ReleasedAnswer { released })
     });
     done.await.map_err(|error| Rejection::internal(&error))?

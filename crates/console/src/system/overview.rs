@@ -10,15 +10,16 @@ use gridwatch_support::{
     disk::DiskUsage,
     keys::{self, KeyStatus},
 };
+use gridwatch_web::{Actor, Rejection};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
+    access::CameraAccess as _,
     app::App,
     daemon::{LinkStatus, Readiness},
-    error::Rejection,
-    identity::Actor,
+    error::OrReject as _,
 };
 
 /// Crashes that are shown, the newest.
@@ -178,7 +179,7 @@ pub(crate) async fn read(app: &Arc<App>, actor: &Actor) -> Result<Overview, Reje
     let seen = actor.cameras(&config);
     let of = Arc::clone(&config);
     let (keys, crashes) = super::scan(app, move || {
-        let keys = keys::status(&of)?;
+        let keys = keys::status(&of).or_reject()?;
         Ok((keys, crashes::records(&of.state_dir)))
     })
     .await?;

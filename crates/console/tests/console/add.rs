@@ -12,7 +12,7 @@ use std::{
 
 use gridwatch_base::secret::Credentials;
 use gridwatch_config::raw;
-use gridwatch_console::{Role, accounts::Accounts, daemon::Outcome};
+use gridwatch_web::{Role, accounts::Accounts, audit::Outcome};
 use serde_json::{Value, json};
 
 use crate::{
@@ -478,7 +478,7 @@ fn probe_id(path: &str) -> &str {
 }
 
 fn token(accounts: &Accounts) -> String {
-    let token = gridwatch_console::accounts::NewToken {
+    let token = gridwatch_web::accounts::NewToken {
         name: "installer",
         role: Role::Admin,
         groups: Default::default(),

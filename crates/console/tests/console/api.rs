@@ -1,8 +1,8 @@
 //! The JSON API and its description.
 
+use gridwatch_web::{Role, accounts::NewToken};
 use std::collections::{BTreeMap, BTreeSet};
 
-use gridwatch_console::{Role, accounts::NewToken};
 use jiff::Timestamp;
 
 use crate::{http::Client, street::Served};

@@ -1,6 +1,6 @@
 //! Users, sessions, tokens and one's own account in the JSON API.
 
-use gridwatch_console::daemon::Outcome;
+use gridwatch_web::audit::Outcome;
 use serde_json::{Value, json};
 
 use crate::{

@@ -1,8 +1,7 @@
 //! What changes something is in the audit log: who, from where, what, and how it ended.
 
-use gridwatch_console::daemon::{Means, Outcome};
-
 use crate::street::{PASSWORD, Served};
+use gridwatch_web::audit::{Means, Outcome};
 
 #[test]
 fn changes_of_users_are_recorded_with_their_details_and_without_passwords() {

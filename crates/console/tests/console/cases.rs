@@ -209,7 +209,7 @@ fn a_verified_case_shows_before_and_after_and_the_platforms_replies() {
 
 #[test]
 fn an_unmasked_picture_is_asked_for_knowingly_and_recorded() {
-    let served = Served::with_users_and(|file| file.console.unmasked_roles = vec![gridwatch_console::Role::Admin]);
+    let served = Served::with_users_and(|file| file.console.unmasked_roles = vec![gridwatch_web::Role::Admin]);
     let id = served.file_case(1, "street-a", false);
     let mut admin = served.logged_in("admin");
     let page = admin.get(&format!("/cases/{id}"));

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use gridwatch_console::daemon::{Daemon as _, Outcome};
+use gridwatch_console::daemon::Daemon as _;
+use gridwatch_web::audit::Outcome;
 use serde_json::json;
 
 use crate::{

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs};
 
 use gridwatch_base::secret::Secret;
 use gridwatch_config::edit::{Editor, SaveRequest};
-use gridwatch_console::{Role, accounts::NewUser};
+use gridwatch_web::{Role, accounts::NewUser};
 use serde_json::{Value, json};
 
 use crate::{

@@ -13,7 +13,7 @@ use gridwatch_camera::{
     live::LiveLimits,
     receive::{Receiver, ReceiverSettings},
 };
-use gridwatch_console::{Role, daemon::Outcome};
+use gridwatch_web::{Role, audit::Outcome};
 
 use crate::{
     http::Client,

@@ -125,7 +125,7 @@ fn a_change_of_password_role_or_user_ends_sessions_at_once() {
         .set_password("viewer", &"another long password".into())
         .unwrap();
     accounts
-        .set_role("operator", gridwatch_console::Role::Viewer, None)
+        .set_role("operator", gridwatch_web::Role::Viewer, None)
         .unwrap();
     accounts.remove("east").unwrap();
     for browser in [&mut one, &mut two, &mut three] {

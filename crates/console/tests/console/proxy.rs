@@ -1,7 +1,7 @@
 //! Behind a reverse proxy: sub-path, forwarded identity and address.
 
 use gridwatch_config::raw;
-use gridwatch_console::{Role, accounts::NewUser};
+use gridwatch_web::{Role, accounts::NewUser};
 
 use crate::street::{PASSWORD, Served};
 

@@ -1,9 +1,9 @@
 //! The review of cases: by forms and by the JSON API, by several persons, and in the audit log.
 
-use gridwatch_console::daemon::{Act, Outcome};
 use gridwatch_contract::EvidenceRole;
 use gridwatch_engine::CaseState;
 use gridwatch_store::{ReviewVerdict, Revision, Store, evidence_file};
+use gridwatch_web::audit::{Act, Outcome};
 
 use crate::{
     case,
@@ -191,7 +191,7 @@ fn reviews_are_in_the_audit_log_together() {
     }
     let undone = acts(&served, "console review undo").remove(0);
     assert_eq!(
-        (undone.case.as_deref(), detail(&undone, "verdict").as_str()),
+        (undone.subject.as_deref(), detail(&undone, "verdict").as_str()),
         (Some(ids[0].as_str()), "true")
     );
 }

@@ -1,8 +1,7 @@
 //! Every route states who may use it, and is refused to all others.
 
+use gridwatch_web::Role;
 use std::{collections::BTreeSet, fs, path::Path};
-
-use gridwatch_console::Role;
 
 use crate::street::Served;
 

@@ -10,7 +10,7 @@ use std::{
 
 use gridwatch_base::digest::sha256_hex;
 use gridwatch_config::raw;
-use gridwatch_console::{Role, accounts::NewToken};
+use gridwatch_web::{Role, accounts::NewToken};
 use serde_json::{Map, Value, json};
 
 use crate::{street::Served, system_models};

@@ -15,17 +15,20 @@ use gridwatch_base::secret::Secret;
 use gridwatch_camera::{Slot, live::LiveLimits};
 use gridwatch_config::{self as config, Config, diff, raw};
 use gridwatch_console::{
-    Console, Daemon, Role, RouteSummary,
-    accounts::{Accounts, NewUser},
+    Console, Daemon, RouteSummary,
     daemon::{
-        Act, Change, ConfigurationStatus, Connection, Finding, LinkStatus, LiveView, Look, LookError, Masking,
-        NotAvailable, Picture, PictureError, Readiness, RecordError, ReloadAnswer, THUMBNAIL_BYTES, TriedPicture,
-        VideoCodec, ViewStatus,
+        Change, ConfigurationStatus, Connection, Finding, LinkStatus, LiveView, Look, LookError, Masking, NotAvailable,
+        Picture, PictureError, Readiness, ReloadAnswer, THUMBNAIL_BYTES, TriedPicture, VideoCodec, ViewStatus,
     },
 };
 use gridwatch_contract::EvidenceRole;
 use gridwatch_engine::{BBox, CameraId, Light, View};
 use gridwatch_store::{Store, evidence_file};
+use gridwatch_web::{
+    Role,
+    accounts::{Accounts, NewUser},
+    audit::{Act, RecordError},
+};
 use jiff::Timestamp;
 use tokio::{
     runtime::Runtime,
@@ -456,7 +459,7 @@ impl Served {
             file.console.listen = "127.0.0.1:0".into();
             edit(file);
         });
-        prepare(&Accounts::of(&config.state_dir));
+        prepare(&gridwatch_console::accounts(&config.state_dir));
         let street = Arc::new(Street::new(config));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -502,7 +505,7 @@ impl Served {
     }
 
     pub(crate) fn accounts(&self) -> Accounts {
-        Accounts::of(&self.state_dir())
+        gridwatch_console::accounts(&self.state_dir())
     }
 
     /// A browser at this console.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, io::Read as _, os::unix::fs::PermissionsExt
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use flate2::read::GzDecoder;
 use gridwatch_config::raw;
-use gridwatch_console::{Role, accounts::NewToken};
+use gridwatch_web::{Role, accounts::NewToken};
 
 use crate::street::{PASSWORD, Served};
 

@@ -3,9 +3,9 @@
 use std::fs;
 
 use gridwatch_base::person::Person;
-use gridwatch_console::daemon::Outcome;
 use gridwatch_custody::chain::{ActResult, Details};
 use gridwatch_store::NewAct;
+use gridwatch_web::audit::Outcome;
 
 use crate::street::{Served, at, open_store};
 
@@ -116,7 +116,7 @@ fn an_operator_of_a_group_changes_nothing_of_the_whole_box() {
         .accounts()
         .set_role(
             "operator",
-            gridwatch_console::Role::Operator,
+            gridwatch_web::Role::Operator,
             Some(&["east".to_owned()].into()),
         )
         .unwrap();
@@ -189,7 +189,7 @@ fn messages_in_quarantine_are_shown_with_their_reason_and_retried() {
     let retries: Vec<_> = acts.iter().filter(|act| act.name == "outbox retry").collect();
     assert_eq!(retries.len(), 3);
     assert_eq!(
-        (retries[0].case.as_deref(), &retries[0].outcome),
+        (retries[0].subject.as_deref(), &retries[0].outcome),
         (Some(one.as_str()), &Outcome::Done)
     );
     assert!(matches!(retries[1].outcome, Outcome::Refused(_)));

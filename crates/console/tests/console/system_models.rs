@@ -3,10 +3,10 @@
 use std::{fs, io::Write as _, path::PathBuf};
 
 use flate2::{Compression, write::GzEncoder};
-use gridwatch_console::daemon::Outcome;
 use gridwatch_custody::SigningKey;
 use gridwatch_model::registry::{Event, Registry};
 use gridwatch_model::trial::TrialReport;
+use gridwatch_web::audit::Outcome;
 use jiff::Timestamp;
 
 use crate::{

@@ -223,7 +223,7 @@ fn a_change_of_somebody_else_is_shown_and_not_overwritten() {
         .unwrap()
         .iter()
         .filter(|act| act.name == "console thresholds")
-        .map(|act| act.outcome == gridwatch_console::daemon::Outcome::Done)
+        .map(|act| act.outcome == gridwatch_web::audit::Outcome::Done)
         .collect();
     assert_eq!(outcomes[..3], [false, false, true], "{outcomes:?}");
 }

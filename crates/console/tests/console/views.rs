@@ -1,7 +1,7 @@
 //! The page on which a view is confirmed.
 
-use gridwatch_console::daemon::Outcome;
 use gridwatch_vision::views::{Standing, ViewFiles, ViewRequest, ViewStatus};
+use gridwatch_web::audit::Outcome;
 
 use crate::street::{Served, at};
 

@@ -3,9 +3,10 @@
 use std::{fs, sync::Arc};
 
 use gridwatch_config::{Camera, raw};
-use gridwatch_console::daemon::{Daemon as _, Outcome};
+use gridwatch_console::daemon::Daemon as _;
 use gridwatch_engine::{BBox, CameraId, Detection, Input, Light, Observation, View};
 use gridwatch_ledger::{RecordedEngine, Recorder, RunInfo};
+use gridwatch_web::audit::Outcome;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 

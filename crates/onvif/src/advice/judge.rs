@@ -8,7 +8,7 @@ use crate::{
     device::{DeviceProblem, LoginNeeded},
     probe::{CameraFacts, StreamFacts, StreamOutcome, StreamResult},
 };
-use gridwatch_contract::Language;
+use gridwatch_base::language::Language;
 
 /// Recommended time between keyframes: what docs/cameras.md asks for, and the default of most cameras.
 const WANTED_INTERVAL_S: f64 = 2.0;

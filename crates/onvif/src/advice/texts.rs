@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
-use gridwatch_contract::Language;
+use gridwatch_base::language::Language;
 use serde_json::Value;
 
 use super::{Advice, Finding};

@@ -5,15 +5,13 @@ use std::{collections::BTreeSet, sync::Arc};
 use axum::{Json, extract::State, response::Response};
 use gridwatch_config::raw::Span;
 use gridwatch_onvif::brand::StreamRole;
+use gridwatch_web::{Actor, Rejection, audit::ActDetails};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     add::{self, AddFault, CameraInput},
     app::App,
-    error::Rejection,
-    identity::Actor,
-    routes::ActDetails,
     values::{Id, JsonObject, Latitude, Longitude, Text, ViewRadius},
 };
 

@@ -9,12 +9,13 @@ use axum::{
 };
 use gridwatch_base::secret::Secret;
 use gridwatch_camera::{Auth, Transport};
-use gridwatch_config::{Language, Role};
+use gridwatch_config::Language;
 use gridwatch_onvif::{
     advice::Severity,
     brand::StreamRole,
     probe::{CameraProbe, StreamOutcome, StreamResult},
 };
+use gridwatch_web::{Actor, Rejection, Role, audit::ActDetails, form::Password};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -23,11 +24,7 @@ use crate::i18n::messages;
 use crate::{
     add::{self, AddressFault, Need, OpenFault, PictureState, ProbeFault, ProbeInput, shown_url},
     app::App,
-    error::Rejection,
-    form::Password,
-    identity::Actor,
     pages,
-    routes::ActDetails,
     values::{BrandName, JsonObject, Whole},
 };
 

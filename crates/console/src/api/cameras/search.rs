@@ -8,11 +8,12 @@ use axum::{
     response::Response,
 };
 use gridwatch_onvif::discovery::FoundDevice;
+use gridwatch_web::{Actor, Rejection, audit::ActDetails};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{StartedAnswer, body};
-use crate::{add, app::App, error::Rejection, identity::Actor, routes::ActDetails, values::JsonObject};
+use crate::{add, app::App, values::JsonObject};
 
 /// Where to search.
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -13,6 +13,7 @@ use axum::{
 };
 use gridwatch_base::message;
 use gridwatch_config::Language;
+use gridwatch_web::{Actor, Rejection, audit::ActDetails};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -24,10 +25,7 @@ use crate::{
         self, FaultAnswer,
         history::{self, Side, TextEdit},
     },
-    error::Rejection,
-    identity::Actor,
     page::Page,
-    routes::ActDetails,
     values::{JsonObject, Text},
 };
 

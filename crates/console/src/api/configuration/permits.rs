@@ -11,26 +11,27 @@ use axum::{
     http::Method,
     response::{IntoResponse, Response},
 };
-use gridwatch_config::{Role, raw};
+use gridwatch_config::raw;
 use gridwatch_engine::CameraId;
 use gridwatch_ledger::places::MAX_DAYS;
+use gridwatch_web::{
+    Actor, Rejection, Role,
+    audit::ActDetails,
+    openapi::{Answer, Operation, schema},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{SavedAnswer, answer, read, schedules::RevisionQuery};
 use crate::{
-    app::App,
+    app::{App, Routes},
     configuration::EditOutcome,
-    error::Rejection,
-    identity::Actor,
-    openapi::{Answer, Operation, schema},
     page::Page,
     permits::{
         self, Permit, PermitHours, PermitInput, PermitState,
         proposals::{self, Doubt, PlaceProposal},
     },
-    routes::{ActDetails, Routes},
     values::Whole,
 };
 

@@ -11,23 +11,23 @@ use axum::{
     http::Method,
     response::{IntoResponse, Response},
 };
-use gridwatch_config::Role;
 use gridwatch_engine::CameraId;
 use gridwatch_vision::views::Standing;
+use gridwatch_web::{
+    Actor, Rejection, Role,
+    audit::ActDetails,
+    openapi::{Answer, Operation, schema},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{SavedAnswer, answer, read, schedules::RevisionQuery};
 use crate::{
-    app::App,
+    app::{App, Routes},
     configuration::{EditOutcome, view_path},
-    error::Rejection,
-    identity::Actor,
-    openapi::{Answer, Operation, schema},
     page::Page,
     presets::{self, PresetInput},
-    routes::{ActDetails, Routes},
 };
 
 /// Adds the operations.

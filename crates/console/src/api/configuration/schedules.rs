@@ -11,6 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use gridwatch_config::raw;
+use gridwatch_web::{Actor, Rejection, audit::ActDetails};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -19,10 +20,7 @@ use super::{answer, expect_unrestricted, read};
 use crate::{
     app::App,
     configuration::{EditOutcome, parts},
-    error::Rejection,
-    identity::Actor,
     page::Page,
-    routes::ActDetails,
     values::{Id, JsonObject},
 };
 

@@ -11,21 +11,21 @@ use axum::{
     http::{Method, StatusCode},
     response::{IntoResponse, Response},
 };
-use gridwatch_config::Role;
 use gridwatch_engine::CameraId;
+use gridwatch_web::{
+    Actor, Rejection, Role,
+    audit::ActDetails,
+    openapi::{Answer, Operation, schema},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::problem;
 use crate::{
-    app::App,
+    app::{App, Routes},
     configuration::FaultAnswer,
-    error::Rejection,
-    identity::Actor,
-    openapi::{Answer, Operation, schema},
     page::Page,
-    routes::{ActDetails, Routes},
     signs::{self, FoundSign, SignBody, SignsOutcome},
 };
 

@@ -6,10 +6,11 @@ use gridwatch_base::message;
 use gridwatch_config::Config;
 use gridwatch_engine::Rule;
 use gridwatch_ledger::what_if::{Threshold, ThresholdRange};
+use gridwatch_web::{Actor, Rejection};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
-use crate::{error::Rejection, identity::Actor, ledger::MAX_DAYS, pages::Asked};
+use crate::{ledger::MAX_DAYS, pages::Asked};
 
 /// What the value of a parameter may be.
 #[derive(Debug, Clone, Copy, PartialEq)]

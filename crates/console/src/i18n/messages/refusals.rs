@@ -96,10 +96,6 @@ pub(super) const CHINESE: &[(&str, &str)] = &[
     ),
     ("a version is a number, or current", "版本应为数字，或 current"),
     (
-        "another process is changing the users; try again",
-        "另一个程序正在修改用户；请再试一次",
-    ),
-    (
         "the configuration has faults in parts that you may not see",
         "配置中您无权查看的部分有错误",
     ),
@@ -180,8 +176,6 @@ pub(super) const CHINESE: &[(&str, &str)] = &[
         "磁盘空间不足以存放模型包；请先清理",
     ),
     // Programs and old pages.
-    ("too many open pages", "打开的页面过多"),
-    ("too many logins wait", "等待登录的人过多"),
     ("not a form", "不是表单"),
     (
         "the body is not the JSON object that the description of the API asks for",

@@ -11,19 +11,21 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
-use gridwatch_config::{Camera, Config, Role};
+use gridwatch_config::{Camera, Config};
 use gridwatch_engine::CameraId;
 use gridwatch_store::CaseQuery;
+use gridwatch_web::{
+    Access, Actor, Rejection, Role,
+    audit::{ActDetails, NotDone},
+};
 
 use super::{super::category_of, Fields};
 use crate::{
+    access::CameraAccess as _,
     add::{self, RemoveFault, Removed},
-    app::App,
+    app::{App, Routes},
     cases,
-    error::Rejection,
-    identity::Actor,
     page::Page,
-    routes::{Access, ActDetails, NotDone, Routes},
 };
 
 /// Open cases that are listed.

@@ -8,15 +8,14 @@ use gridwatch_onvif::{
     brand::{self, StreamRole},
     probe::{CameraProbe, StreamFacts, StreamOutcome, StreamResult},
 };
+use gridwatch_web::{Actor, Rejection, i18n::Phrase};
 
 use super::Fields;
 use crate::{
     add::{self, AddFault, Added, Field, Need, PictureState, ProbeFault, Search, Wizard, shown_url},
     app::App,
     daemon::PictureError,
-    error::Rejection,
-    i18n::{Phrase, messages},
-    identity::Actor,
+    i18n::messages,
     overlay::Overlay,
     page::Page,
 };
@@ -399,7 +398,7 @@ pub(super) fn stream_role(name: &str) -> Option<StreamRole> {
 impl SaveView {
     pub(super) async fn new(page: &Page, app: &App, actor: &Actor, wizard: &Wizard) -> Result<Self, Rejection> {
         let config = app.config();
-        let own_groups: Vec<&str> = actor.groups().iter().map(String::as_str).collect();
+        let own_groups: Vec<&str> = actor.groups.iter().map(String::as_str).collect();
         let own_groups = own_groups.join(if page.language == Language::Zh { "、" } else { ", " });
         // The host, as far as an id takes it, and a number if that is taken.
         let host: String = wizard

@@ -12,12 +12,11 @@ use axum::{
 };
 use gridwatch_contract::{CaseRecord, EvidenceItem, EvidenceRole, ModelInfo, Purpose, When};
 use gridwatch_store::{CaseCheck, CaseFile, ChainState, HistoryRow, PictureState, SignatureState};
+use gridwatch_web::{Actor, Rejection, i18n::Phrase};
 use serde::Deserialize;
 
 use super::{ReviewLine, category_of, is_disputed, span, state_class};
-use crate::{
-    app::App, cases, error::Rejection, i18n::Phrase, identity::Actor, overlay::percent, page::Page, web_texts,
-};
+use crate::{access::CameraAccess as _, app::App, cases, overlay::percent, page::Page, web_texts};
 
 /// A fact about a case: name and value.
 struct Fact {

@@ -10,14 +10,12 @@ use axum::{
 use gridwatch_contract::{CaseRecord, EvidenceRole};
 use gridwatch_engine::CaseState;
 use gridwatch_store::{CaseQuery, ReviewFilter};
+use gridwatch_web::{Actor, Rejection, form::given, i18n::Phrase};
 use jiff::{SignedDuration, Timestamp, civil::Date};
 use serde::Deserialize;
 
 use super::{Choice, category_of, picture_of, state_class};
-use crate::{
-    app::App, cases, error::Rejection, form::given, i18n::Phrase, identity::Actor, overlay::percent, page::Page,
-    reviews,
-};
+use crate::{access::CameraAccess as _, app::App, cases, overlay::percent, page::Page, reviews};
 
 /// Cases on a page of the list.
 const PAGE: u32 = 50;

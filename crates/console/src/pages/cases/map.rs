@@ -13,14 +13,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use gridwatch_base::message;
+use gridwatch_web::{Actor, Rejection};
 use tokio::task;
 
 use super::list::{Filters, ListQuery};
 use crate::{
     app::App,
     cell_map::{self, CellMap, MAX_CASES},
-    error::Rejection,
-    identity::Actor,
+    error,
     page::Page,
 };
 
@@ -222,7 +222,7 @@ pub(super) async fn basemap(State(app): State<Arc<App>>, headers: HeaderMap) -> 
     });
     let part = match done.await.map_err(|error| Rejection::internal(&error))? {
         Ok(part) => part,
-        Err((_, error)) if error.kind() == io::ErrorKind::NotFound => return Err(Rejection::Gone),
+        Err((_, error)) if error.kind() == io::ErrorKind::NotFound => return Err(error::gone()),
         Err((file, error)) => {
             tracing::error!(file = %file.display(), %error, "Cannot read the basemap");
             return Err(Rejection::Internal);

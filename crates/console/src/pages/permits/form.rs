@@ -7,10 +7,9 @@ use serde_json::{Value, json};
 
 use super::rule_name;
 use crate::{
+    access::CameraAccess as _,
     app::App,
     configuration::{Part, parts},
-    error::Rejection,
-    identity::Actor,
     overlay::Overlay,
     page::Page,
     pages::{add::Fields, notices, zones::EditorPicture},
@@ -19,6 +18,7 @@ use crate::{
 };
 use gridwatch_base::message;
 use gridwatch_engine::CameraId;
+use gridwatch_web::{Actor, Rejection};
 
 /// Corners of an outline that comes with a link.
 const MAX_CORNERS: usize = 100;

@@ -7,16 +7,12 @@ use axum::{
     extract::{Query, State, rejection::QueryRejection},
     response::Response,
 };
-use gridwatch_config::Role;
+use gridwatch_web::{Access, Actor, Rejection, Role, i18n::Phrase};
 
 use super::{PartLink, parts};
 use crate::{
-    app::App,
-    error::Rejection,
-    i18n::Phrase,
-    identity::Actor,
+    app::{App, Routes},
     page::Page,
-    routes::{Access, Routes},
     system::{
         audit::{self, AuditQuery, ChainFaultAnswer},
         expect_whole_box,

@@ -7,17 +7,13 @@ use axum::{
     extract::{Query, State, rejection::QueryRejection},
     response::Response,
 };
-use gridwatch_config::Role;
+use gridwatch_web::{Access, Actor, Rejection, Role, form};
 use serde::Deserialize;
 
 use super::{PartLink, parts};
 use crate::{
-    app::App,
-    error::Rejection,
-    form,
-    identity::Actor,
+    app::{App, Routes},
     page::Page,
-    routes::{Access, Routes},
     system::{
         expect_whole_box,
         log::{self, Level, LineAnswer, LogQuery},

@@ -4,15 +4,12 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::{extract::State, response::Response};
-use gridwatch_config::Role;
+use gridwatch_web::{Access, Actor, Rejection, Role};
 
 use super::{PartLink, parts};
 use crate::{
-    app::App,
-    error::Rejection,
-    identity::Actor,
+    app::{App, Routes},
     page::Page,
-    routes::{Access, Routes},
     system::{
         expect_whole_box,
         metrics::{self, Sketch},

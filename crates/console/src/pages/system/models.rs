@@ -11,18 +11,14 @@ use axum::{
     },
     response::Response,
 };
-use gridwatch_config::{Role, rollout::UseRequest};
+use gridwatch_config::rollout::UseRequest;
+use gridwatch_web::{Access, Actor, Rejection, Role, form, i18n::Phrase};
 use serde::Deserialize;
 
 use super::{PartLink, parts, size};
 use crate::{
-    app::App,
-    error::Rejection,
-    form,
-    i18n::Phrase,
-    identity::Actor,
+    app::{App, Routes},
     page::Page,
-    routes::{Access, Routes},
     system::{
         api, expect_whole_box,
         models::{self, MAX_PACKAGE, ModelAnswer, Outcome, ReportAnswer, VersionAnswer, Wanted},

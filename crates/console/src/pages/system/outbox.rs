@@ -11,19 +11,14 @@ use axum::{
     },
     response::Response,
 };
-use gridwatch_config::Role;
 use gridwatch_store::OutboxState;
+use gridwatch_web::{Access, Actor, Rejection, Role, form, i18n::Phrase};
 use serde::Deserialize;
 
 use super::{PartLink, parts};
 use crate::{
-    app::App,
-    error::Rejection,
-    form,
-    i18n::Phrase,
-    identity::Actor,
+    app::{App, Routes},
     page::Page,
-    routes::{Access, Routes},
     system::{
         api, expect_whole_box,
         outbox::{self, MAX_SHOWN},

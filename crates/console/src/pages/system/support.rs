@@ -8,16 +8,13 @@ use axum::{
     extract::{State, rejection::FormRejection},
     response::Response,
 };
-use gridwatch_config::Role;
+use gridwatch_web::{Access, Actor, Rejection, Role};
 use serde::Deserialize;
 
 use super::{PartLink, parts};
 use crate::{
-    app::App,
-    error::Rejection,
-    identity::Actor,
+    app::{App, Routes},
     page::Page,
-    routes::{Access, Routes},
     system::{
         bundle::{self, BundleOptions},
         expect_whole_box,

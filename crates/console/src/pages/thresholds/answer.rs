@@ -9,15 +9,13 @@ use gridwatch_ledger::{
     replay::compare::{CaseChange, ChangeCounts},
     what_if::{RuleScore, WhatIfAnswer, WhatIfChange, WhatIfError},
 };
+use gridwatch_web::{Actor, Rejection, i18n::Phrase};
 use jiff::Timestamp;
 
 use super::{apply, asked::Asked, chart::number, estimate_text, value_text};
 use crate::{
     app::App,
     cases,
-    error::Rejection,
-    i18n::Phrase,
-    identity::Actor,
     ledger::{self, LedgerFault, LoadedDays},
     overlay::percent,
     page::Page,

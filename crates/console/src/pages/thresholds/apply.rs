@@ -10,14 +10,12 @@ use gridwatch_config::{
     raw::Span,
 };
 use gridwatch_ledger::what_if::Threshold;
+use gridwatch_web::audit::{Outcome, Person};
 use serde_json::{Value, json};
 use tokio::task;
 
 use super::asked::Asked;
-use crate::{
-    app::App,
-    daemon::{Outcome, Person},
-};
+use crate::app::App;
 
 /// Why thresholds are not in force.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

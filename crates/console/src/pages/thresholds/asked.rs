@@ -5,8 +5,9 @@ use std::{collections::BTreeSet, fmt::Display};
 use gridwatch_config::Config;
 use gridwatch_engine::{CameraId, Rule};
 use gridwatch_ledger::what_if::{Threshold, ThresholdRange};
+use gridwatch_web::{Actor, Rejection};
 
-use crate::{error::Rejection, i18n::LedgerTexts, identity::Actor, ledger::MAX_DAYS};
+use crate::{access::CameraAccess as _, i18n::LedgerTexts, ledger::MAX_DAYS};
 
 /// A week, as people look at it.
 const DEFAULT_DAYS: u32 = 7;

@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 
 use gridwatch_ledger::what_if::{Estimate, WhatIfCurve, WhatIfPoint};
+use gridwatch_web::i18n::Phrase;
 
 use super::{estimate_text, value_text};
-use crate::{i18n::Phrase, page::Page};
+use crate::page::Page;
 
 /// Left and right edge of the drawing, in its units.
 const LEFT: f64 = 52.0;

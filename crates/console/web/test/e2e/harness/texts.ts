@@ -1,11 +1,11 @@
 // The texts of the console, read from where they stand, so that a test finds a button by what an operator reads on it, in both languages.
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { WEB } from "../../harness/server";
 
 export type Language = "zh" | "en";
 
-/** A text by its file in `crates/console/src/i18n` and its name, such as `add.title`; or by its key in `web/i18n`, such as `zone.new`. */
+/** A text by its file in `src/i18n` of the crates `console` and `web` and its name, such as `add.title`; or by its key in `web/i18n`, such as `zone.new`. */
 export type Texts = (key: string, values?: Readonly<Record<string, string | number>>) => string;
 
 export function textsOf(language: Language): Texts {
@@ -15,9 +15,13 @@ export function textsOf(language: Language): Texts {
     let found = files.get(file);
     if (!found) {
       found = new Map();
-      const source = readFileSync(join(WEB, "..", "src", "i18n", `${file}.rs`), "utf8");
-      for (const [, name, zh, en] of source.matchAll(/^ +(\w+): ("(?:[^"\\]|\\.)*") \/ ("(?:[^"\\]|\\.)*"),$/gm)) {
-        found.set(name!, JSON.parse(language === "zh" ? zh! : en!) as string);
+      for (const crate of ["console", "web"]) {
+        const path = join(WEB, "..", "..", crate, "src", "i18n", `${file}.rs`);
+        if (!existsSync(path)) continue;
+        const source = readFileSync(path, "utf8");
+        for (const [, name, zh, en] of source.matchAll(/^ +(\w+): ("(?:[^"\\]|\\.)*") \/ ("(?:[^"\\]|\\.)*"),$/gm)) {
+          found.set(name!, JSON.parse(language === "zh" ? zh! : en!) as string);
+        }
       }
       files.set(file, found);
     }

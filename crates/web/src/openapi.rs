@@ -3,41 +3,43 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State, http::Method};
-use gridwatch_config::Role;
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    api::configuration::Number,
-    app::App,
-    error::Rejection,
-    routes::{Problem, Route, Routes},
-    values::Id,
+    cookies, csrf,
+    error::{Problem, Rejection},
+    routes::Routes,
+    settings::Role,
+    site::Site,
 };
 
 /// An operation of the JSON API.
 #[derive(Debug, Clone)]
-pub(crate) struct Operation {
-    pub(crate) method: Method,
-    /// Path below the console's base.
-    pub(crate) path: &'static str,
+pub struct Operation {
+    /// HTTP method.
+    pub method: Method,
+    /// Path below the base, with `{…}` for its parts.
+    pub path: &'static str,
     /// Unique name.
-    pub(crate) id: &'static str,
-    pub(crate) summary: &'static str,
+    pub id: &'static str,
+    /// What it does, in a line.
+    pub summary: &'static str,
     /// The lowest role that may use it.
-    pub(crate) role: Role,
+    pub role: Role,
     /// Name in the audit log, for what changes something.
-    pub(crate) act: Option<&'static str>,
-    pub(crate) answer: Answer,
+    pub act: Option<&'static str>,
+    /// What it answers with when it succeeds.
+    pub answer: Answer,
     /// Schema of the JSON body, if it has one. A schema with `contentMediaType` describes a body of that type instead.
-    pub(crate) body: Option<SchemaOf>,
+    pub body: Option<SchemaOf>,
     /// Schema of the object of query parameters, if it has any.
-    pub(crate) query: Option<SchemaOf>,
+    pub query: Option<SchemaOf>,
 }
 
 /// What an operation answers with when it succeeds.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Answer {
+pub enum Answer {
     /// JSON.
     Json(SchemaOf),
     /// A JPEG.
@@ -51,15 +53,26 @@ pub(crate) enum Answer {
 }
 
 /// Makes the schema of a type.
-pub(crate) type SchemaOf = fn(&mut SchemaGenerator) -> schemars::Schema;
+pub type SchemaOf = fn(&mut SchemaGenerator) -> schemars::Schema;
 
 /// [`SchemaOf`] a type.
-pub(crate) fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> schemars::Schema {
+pub fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> schemars::Schema {
     generator.subschema_for::<T>()
 }
 
-/// Adds the route of the document about `table`.
-pub(crate) fn route(routes: Routes, table: &[Route]) -> Routes {
+/// What the document says of a program.
+#[derive(Debug, Clone, Copy)]
+pub struct About {
+    /// Name of the API.
+    pub title: &'static str,
+    /// What it is for, and what its statuses mean.
+    pub description: &'static str,
+    /// Schema of the parts in braces of a path: the type that its handler reads them as. `None`: a text that is not empty.
+    pub path_parameter: fn(&str) -> Option<SchemaOf>,
+}
+
+/// Adds the route of the document about the operations that were added before.
+pub fn route<S: Site>(routes: Routes<S>, about: &About) -> Routes<S> {
     let own = Operation {
         method: Method::GET,
         path: "/api/v1/openapi.json",
@@ -71,15 +84,15 @@ pub(crate) fn route(routes: Routes, table: &[Route]) -> Routes {
         body: None,
         query: None,
     };
-    let operations = table.iter().filter_map(|route| route.api.clone());
-    let document = document(operations.chain([own.clone()]));
+    let operations = routes.table().iter().filter_map(|route| route.api.clone());
+    let document = document(about, operations.chain([own.clone()]));
     let document = Arc::new(document);
-    routes.api(own, move |State(app): State<Arc<App>>| {
+    routes.api(own, move |State(site): State<Arc<S>>| {
         let document = Arc::clone(&document);
         async move {
             let mut document = document.as_ref().clone();
-            // Without users, programs on the box need neither a token nor a session.
-            if app.accounts.snapshot()?.users.is_empty()
+            // Without users, programs on this machine need neither a token nor a session.
+            if site.web().accounts.snapshot()?.users.is_empty()
                 && let Some(ways) = document["security"].as_array_mut()
             {
                 ways.push(json!({}));
@@ -89,7 +102,7 @@ pub(crate) fn route(routes: Routes, table: &[Route]) -> Routes {
     })
 }
 
-fn document(operations: impl Iterator<Item = Operation>) -> Value {
+fn document(about: &About, operations: impl Iterator<Item = Operation>) -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
         settings.meta_schema = None;
@@ -97,7 +110,7 @@ fn document(operations: impl Iterator<Item = Operation>) -> Value {
     let mut generator = settings.into_generator();
     let mut paths: Map<String, Value> = Map::new();
     for operation in operations {
-        let described = describe(&operation, &mut generator);
+        let described = describe(about, &operation, &mut generator);
         let path = paths.entry(operation.path).or_insert_with(|| json!({}));
         if let Some(path) = path.as_object_mut() {
             path.insert(operation.method.as_str().to_lowercase(), described);
@@ -108,20 +121,20 @@ fn document(operations: impl Iterator<Item = Operation>) -> Value {
     let mut document = json!({
         "openapi": "3.1.0",
         "info": {
-            "title": "gridwatch console",
+            "title": about.title,
             "version": "1",
-            "description": "What the console's pages show, for programs. Errors are problem documents (RFC 9457). Status 400: the input is not as described here; 422: it is, and does not fit this box, such as a zone whose borders cross; 409: something else stands against it, such as a change by somebody else.",
+            "description": about.description,
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
-        "servers": [{ "url": "../../", "description": "The console that served this document" }],
+        "servers": [{ "url": "../../", "description": "The server of this document" }],
         "security": [{ "token": [] }, { "session": [], "csrf": [] }],
         "paths": paths,
         "components": {
             "schemas": schemas,
             "securitySchemes": {
                 "token": { "type": "http", "scheme": "bearer", "description": "A token for programs, made on the page of users." },
-                "session": { "type": "apiKey", "in": "cookie", "name": crate::cookies::SESSION },
-                "csrf": { "type": "apiKey", "in": "header", "name": crate::csrf::HEADER, "description": "With a session, for what changes something: the code in the page's data-csrf." },
+                "session": { "type": "apiKey", "in": "cookie", "name": cookies::SESSION },
+                "csrf": { "type": "apiKey", "in": "header", "name": csrf::HEADER, "description": "With a session, for what changes something: the code in the page's data-csrf." },
             },
             "responses": {
                 "Problem": {
@@ -160,7 +173,7 @@ fn bound_integers(value: &mut Value) {
     }
 }
 
-fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
+fn describe(about: &About, operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     let success = match operation.answer {
         Answer::Json(schema) => json!({
             "200": { "description": "Done", "content": { "application/json": { "schema": schema(generator) } } },
@@ -189,7 +202,7 @@ fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     }
     let mut parameters: Vec<Value> = path_parameters(operation.path)
         .map(|name| {
-            let schema = path_parameter(operation.path)(generator);
+            let schema = (about.path_parameter)(operation.path).map_or_else(any_text, |schema| schema(generator));
             json!({ "name": name, "in": "path", "required": true, "schema": schema })
         })
         .collect();
@@ -215,13 +228,9 @@ fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     described
 }
 
-/// Schema of the parameters of a path: the type that its handler reads them as. Other texts than these are not found.
-fn path_parameter(path: &str) -> SchemaOf {
-    match path {
-        "/api/v1/schedules/{id}" => schema::<Id>,
-        "/api/v1/configuration/versions/{id}/restore" => schema::<Number>,
-        _ => |_| schemars::json_schema!({ "type": "string", "minLength": 1 }),
-    }
+/// Schema of a text that is not empty.
+fn any_text() -> schemars::Schema {
+    schemars::json_schema!({ "type": "string", "minLength": 1 })
 }
 
 /// Names of the parts in braces of a path.
@@ -279,6 +288,22 @@ fn query_parameters(query: SchemaOf, generator: &mut SchemaGenerator) -> Vec<Val
 mod tests {
     use super::*;
 
+    struct Id;
+
+    impl JsonSchema for Id {
+        fn schema_name() -> std::borrow::Cow<'static, str> {
+            "Id".into()
+        }
+
+        fn inline_schema() -> bool {
+            true
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> schemars::Schema {
+            schemars::json_schema!({ "type": "string", "pattern": "^[a-z]+$" })
+        }
+    }
+
     #[derive(JsonSchema)]
     #[expect(dead_code, reason = "only its schema is used")]
     struct Filter {
@@ -305,7 +330,12 @@ mod tests {
             body: None,
             query: Some(schema::<Filter>),
         };
-        let document = document(std::iter::once(operation));
+        let about = About {
+            title: "things",
+            description: "",
+            path_parameter: |_| None,
+        };
+        let document = document(&about, std::iter::once(operation));
         let parameters = &document["paths"]["/api/v1/things/{id}"]["get"]["parameters"];
         assert_eq!(parameters[0]["name"], "id");
         let parameter = |name: &str| {
@@ -326,6 +356,7 @@ mod tests {
             (&id["name"], &id["in"], &id["required"]),
             (&json!("id"), &json!("query"), &json!(true))
         );
-        assert_eq!(id["schema"]["pattern"], "^[A-Za-z0-9_-]{1,64}$");
+        assert_eq!(id["schema"]["pattern"], "^[a-z]+$");
+        assert_eq!(parameters[0]["schema"]["minLength"], 1);
     }
 }

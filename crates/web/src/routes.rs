@@ -1,4 +1,4 @@
-//! The table of all routes, and the one path that every request takes: who sends it, may they, was it sent by a page of this console, and,
+//! The table of all routes, and the one path that every request takes: who sends it, may they, was it sent by a page of this server, and,
 //! for what changes something, the audit log.
 //!
 //! A route cannot be added without saying which role it takes, and a change cannot be added without a name for the audit log.
@@ -12,38 +12,37 @@ use axum::{
     handler::Handler,
     http::{
         HeaderMap, HeaderValue, Method, StatusCode, Uri,
-        header::{ACCEPT, ALLOW, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE},
+        header::{ACCEPT, ALLOW, CONTENT_TYPE, LOCATION, RETRY_AFTER},
     },
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{MethodFilter, on},
 };
-use gridwatch_config::Role;
 use jiff::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::Serialize;
 
 use crate::{
-    app::App,
+    audit::{Act, ActDetails, Means, NotAnAct, NotDone, Outcome, Person},
     client::{self, Client},
     csrf,
-    daemon::{Act, Means, Outcome, Person},
-    error::Rejection,
+    error::{Problem, Rejection},
     identity::{Actor, Identity, identify},
-    page::Page,
-    pages::ErrorTemplate,
+    openapi::Operation,
+    settings::Role,
+    site::{RejectedRequest, Site},
+    state::WebState,
 };
 
-/// Body of a request, at most: a view's zones are a few kilobytes.
-pub(crate) const MAX_BODY: usize = 256 << 10;
+/// Body of a request in bytes, at most: forms and documents have a few kilobytes.
+pub const MAX_BODY: usize = 256 << 10;
 
-/// Longest time for a handler, the reading of the request's body included. A look takes at most 20 s.
+/// Longest time for a handler, the reading of the request's body included.
 const HANDLER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Who may use a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Access {
-    /// Anyone who reaches the console: login and assets.
+pub enum Access {
+    /// Anyone who reaches the server: login and assets.
     Public,
     /// Users with this role or a higher one.
     Role(Role),
@@ -51,31 +50,35 @@ pub(crate) enum Access {
 
 /// One route.
 #[derive(Debug, Clone)]
-pub(crate) struct Route {
-    pub(crate) method: Method,
-    pub(crate) path: &'static str,
-    pub(crate) access: Access,
+pub struct Route {
+    /// HTTP method.
+    pub method: Method,
+    /// Path below the base, with `{…}` for its parts.
+    pub path: &'static str,
+    /// Who may use it.
+    pub access: Access,
     /// For what changes something: its name in the audit log.
-    pub(crate) act: Option<&'static str>,
+    pub act: Option<&'static str>,
     /// For the JSON API: its description.
-    pub(crate) api: Option<crate::openapi::Operation>,
+    pub api: Option<Operation>,
     /// Longest time for its handler, the reading of the request's body included.
     time: Duration,
 }
 
 /// Routes with their handlers.
-pub(crate) struct Routes {
-    app: Arc<App>,
+pub struct Routes<S> {
+    site: Arc<S>,
     table: Vec<Route>,
-    router: Router<Arc<App>>,
+    router: Router<Arc<S>>,
     /// Time of the routes that are added next.
     time: Duration,
 }
 
-impl Routes {
-    pub(crate) fn new(app: Arc<App>) -> Self {
+impl<S: Site> Routes<S> {
+    /// No routes yet.
+    pub fn new(site: Arc<S>) -> Self {
         Self {
-            app,
+            site,
             table: Vec::new(),
             router: Router::new(),
             time: HANDLER_TIMEOUT,
@@ -83,7 +86,7 @@ impl Routes {
     }
 
     /// Gives the routes that `add` adds another time for their handlers: for large uploads, whose handlers bound the body themselves.
-    pub(crate) fn taking(mut self, time: Duration, add: impl FnOnce(Self) -> Self) -> Self {
+    pub fn taking(mut self, time: Duration, add: impl FnOnce(Self) -> Self) -> Self {
         self.time = time;
         let mut routes = add(self);
         routes.time = HANDLER_TIMEOUT;
@@ -91,27 +94,27 @@ impl Routes {
     }
 
     /// A page, or a part of one.
-    pub(crate) fn get<H, T>(self, path: &'static str, access: Access, handler: H) -> Self
+    pub fn get<H, T>(self, path: &'static str, access: Access, handler: H) -> Self
     where
-        H: Handler<T, Arc<App>>,
+        H: Handler<T, Arc<S>>,
         T: 'static,
     {
         self.route(Method::GET, path, access, None, None, handler)
     }
 
     /// What changes something, sent by a form or a script. `act` names it in the audit log.
-    pub(crate) fn post<H, T>(self, path: &'static str, access: Access, act: &'static str, handler: H) -> Self
+    pub fn post<H, T>(self, path: &'static str, access: Access, act: &'static str, handler: H) -> Self
     where
-        H: Handler<T, Arc<App>>,
+        H: Handler<T, Arc<S>>,
         T: 'static,
     {
         self.route(Method::POST, path, access, Some(act), None, handler)
     }
 
     /// An operation of the JSON API; `act` names it in the audit log and is needed for all methods but GET.
-    pub(crate) fn api<H, T>(self, operation: crate::openapi::Operation, handler: H) -> Self
+    pub fn api<H, T>(self, operation: Operation, handler: H) -> Self
     where
-        H: Handler<T, Arc<App>>,
+        H: Handler<T, Arc<S>>,
         T: 'static,
     {
         let access = Access::Role(operation.role);
@@ -125,11 +128,11 @@ impl Routes {
         path: &'static str,
         access: Access,
         act: Option<&'static str>,
-        api: Option<crate::openapi::Operation>,
+        api: Option<Operation>,
         handler: H,
     ) -> Self
     where
-        H: Handler<T, Arc<App>>,
+        H: Handler<T, Arc<S>>,
         T: 'static,
     {
         debug_assert_eq!(act.is_none(), method == Method::GET, "{method} {path}");
@@ -142,84 +145,54 @@ impl Routes {
             api,
             time: self.time,
         };
-        let check = middleware::from_fn_with_state((Arc::clone(&self.app), route.clone()), admit);
+        let check = middleware::from_fn_with_state((Arc::clone(&self.site), route.clone()), admit);
         self.router = self.router.route(path, on(filter, handler).layer(check));
         self.table.push(route);
         self
     }
 
-    /// The table.
-    pub(crate) fn table(&self) -> &[Route] {
+    /// The program.
+    pub(crate) fn site(&self) -> &Arc<S> {
+        &self.site
+    }
+
+    /// The routes so far.
+    pub fn table(&self) -> &[Route] {
         &self.table
     }
 
     /// The router, with an answer for paths and methods that it does not have.
     pub(crate) fn router(self) -> Router {
-        let app = Arc::clone(&self.app);
+        let site = Arc::clone(&self.site);
         self.router
             .fallback(async || Rejection::NotFound)
             .layer(DefaultBodyLimit::max(MAX_BODY))
-            .layer(middleware::from_fn_with_state(app, show_rejections))
-            .with_state(self.app)
-    }
-}
-
-/// What a handler adds to the entry of its act in the audit log: put into the extensions of its response.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct ActDetails {
-    pub(crate) case: Option<String>,
-    pub(crate) details: Vec<(&'static str, String)>,
-    /// Who logged in with this request.
-    pub(crate) by: Option<Person>,
-}
-
-/// Put into the extensions of the response to a change that concerns the browser only, such as its language: not in the audit log.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct NotAnAct;
-
-/// Put into the extensions of a response that tells by itself why the act was not done, such as a conflict with another's change.
-#[derive(Debug, Clone)]
-pub(crate) struct NotDone(pub(crate) String);
-
-impl ActDetails {
-    pub(crate) fn new(name: &'static str, value: impl ToString) -> Self {
-        Self::default().with(name, value)
-    }
-
-    pub(crate) fn with(mut self, name: &'static str, value: impl ToString) -> Self {
-        self.details.push((name, value.to_string()));
-        self
-    }
-
-    /// Attaches them to a response.
-    pub(crate) fn on(self, response: impl IntoResponse) -> Response {
-        let mut response = response.into_response();
-        response.extensions_mut().insert(self);
-        response
+            .layer(middleware::from_fn_with_state(site, show_rejections::<S>))
+            .with_state(self.site)
     }
 }
 
 /// Decides whether a request reaches its handler.
-async fn admit(State((app, route)): State<(Arc<App>, Route)>, mut request: Request, next: Next) -> Response {
+async fn admit<S: Site>(State((site, route)): State<(Arc<S>, Route)>, mut request: Request, next: Next) -> Response {
     let Some(client) = request.extensions().get::<Client>().copied() else {
         return Rejection::Internal.into_response();
     };
-    let identity = match identify(&app, request.headers(), client, Timestamp::now()) {
+    let identity = match identify(site.web(), request.headers(), client, Timestamp::now()) {
         Ok(identity) => identity,
         Err(error) => return Rejection::internal(&error).into_response(),
     };
-    let permission = authorize(&route, &identity);
+    let permission = authorize(site.web().settings.section, &route, &identity);
     let actor = match identity {
         Identity::Known(actor) => Some(actor),
         _ => None,
     };
     if let Err(rejection) = permission {
-        return refused(&app, &route, actor, client, rejection).await;
+        return refused(&*site, &route, actor, client, rejection).await;
     }
     if route.act.is_some() {
-        request = match expect_own_page(&app, request, actor.as_ref()).await {
+        request = match expect_own_page(site.web(), request, actor.as_ref()).await {
             Ok(request) => request,
-            Err(rejection) => return refused(&app, &route, actor, client, rejection).await,
+            Err(rejection) => return refused(&*site, &route, actor, client, rejection).await,
         };
     }
     if let Some(actor) = &actor {
@@ -229,34 +202,34 @@ async fn admit(State((app, route)): State<(Arc<App>, Route)>, mut request: Reque
     let response = tokio::time::timeout(route.time, next.run(request)).await;
     let response = response.unwrap_or_else(|_| Rejection::TimedOut.into_response());
     match route.act {
-        Some(act) => recorded(&app, act, actor, client, response).await,
+        Some(act) => recorded(&*site, act, actor, client, response).await,
         None => response,
     }
 }
 
 /// The one decision about who may do what.
-fn authorize(route: &Route, identity: &Identity) -> Result<(), Rejection> {
+fn authorize(section: &'static str, route: &Route, identity: &Identity) -> Result<(), Rejection> {
     match (route.access, identity) {
         (Access::Public, _) => Ok(()),
         (Access::Role(role), Identity::Known(actor)) if actor.role >= role => Ok(()),
         (Access::Role(role), Identity::Known(_)) => Err(Rejection::Role(role)),
         (Access::Role(_), Identity::Anonymous) => Err(Rejection::Unauthenticated),
-        (Access::Role(_), Identity::UnknownToBox(user)) => Err(Rejection::UnknownIdentity(user.clone())),
-        (Access::Role(_), Identity::ByUnknownProxy) => Err(Rejection::UnknownProxy),
+        (Access::Role(_), Identity::NoAccount(user)) => Err(Rejection::UnknownIdentity(user.clone())),
+        (Access::Role(_), Identity::ByUnknownProxy) => Err(Rejection::UnknownProxy(section)),
     }
 }
 
-/// Lets a change through if a page of this console sent it, or a program with a token, which no browser adds by itself.
-async fn expect_own_page(app: &App, request: Request, actor: Option<&Actor>) -> Result<Request, Rejection> {
+/// Lets a change through if a page of this server sent it, or a program with a token, which no browser adds by itself.
+async fn expect_own_page(web: &WebState, request: Request, actor: Option<&Actor>) -> Result<Request, Rejection> {
     if actor.is_some_and(|actor| matches!(actor.means, Means::Token(_))) {
         return Ok(request);
     }
-    if !client::is_same_origin(&app.settings, request.headers()) {
+    if !client::is_same_origin(&web.settings, request.headers()) {
         return Err(Rejection::Forged);
     }
     if let Some(code) = request.headers().get(csrf::HEADER) {
         let code = code.to_str().unwrap_or_default();
-        return if csrf::is_valid(app, actor, code) {
+        return if csrf::is_valid(web, actor, code) {
             Ok(request)
         } else {
             Err(Rejection::Forged)
@@ -272,36 +245,42 @@ async fn expect_own_page(app: &App, request: Request, actor: Option<&Actor>) -> 
         .map_err(|_| Rejection::TimedOut)?
         .map_err(|_| Rejection::TooLarge)?;
     let code = url::form_urlencoded::parse(&body).find(|(name, _)| name == csrf::FIELD);
-    match code.is_some_and(|(_, code)| csrf::is_valid(app, actor, &code)) {
+    match code.is_some_and(|(_, code)| csrf::is_valid(web, actor, &code)) {
         true => Ok(Request::from_parts(parts, Body::from(body))),
         false => Err(Rejection::Forged),
     }
 }
 
 /// Records a refused change, as long as there are few; the others are in the log only, as the audit log is never shortened.
-async fn refused(app: &App, route: &Route, actor: Option<Actor>, client: Client, rejection: Rejection) -> Response {
+async fn refused<S: Site>(
+    site: &S,
+    route: &Route,
+    actor: Option<Actor>,
+    client: Client,
+    rejection: Rejection,
+) -> Response {
     if let (Some(name), Some(actor)) = (route.act, &actor)
-        && app.may_record_refusal()
+        && site.web().may_record_refusal()
     {
         let act = Act {
             name,
             by: actor.person(),
-            case: None,
+            subject: None,
             details: Vec::new(),
             outcome: Outcome::Refused(rejection.to_string()),
         };
-        if let Err(error) = app.daemon.record(act).await {
+        if let Err(error) = site.record(act).await {
             return Rejection::from(error).into_response();
         }
     } else if route.act.is_some() {
-        tracing::warn!(address = %client.address, path = route.path, reason = %rejection, "Refused a request to the console");
+        tracing::warn!(address = %client.address, path = route.path, reason = %rejection, "Refused a web request");
     }
     rejection.into_response()
 }
 
 /// Records an act that was done, refused or failed.
-async fn recorded(
-    app: &App,
+async fn recorded<S: Site>(
+    site: &S,
     name: &'static str,
     actor: Option<Actor>,
     client: Client,
@@ -312,7 +291,7 @@ async fn recorded(
     }
     let found = response.extensions_mut().remove::<ActDetails>();
     // A login that failed has neither: anyone could fill the audit log with them.
-    let Some(ActDetails { case, details, by }) = found.or_else(|| actor.is_some().then(ActDetails::default)) else {
+    let Some(ActDetails { subject, details, by }) = found.or_else(|| actor.is_some().then(ActDetails::default)) else {
         return response;
     };
     let by = by.or_else(|| actor.as_ref().map(Actor::person)).unwrap_or(Person {
@@ -328,8 +307,8 @@ async fn recorded(
     let outcome = match response.extensions().get::<Rejection>() {
         None => told.or(not_done).unwrap_or(Outcome::Done),
         Some(rejection) if rejection.is_refusal() => {
-            if !app.may_record_refusal() {
-                tracing::warn!(address = %client.address, act = name, reason = %rejection, "Refused a request to the console");
+            if !site.web().may_record_refusal() {
+                tracing::warn!(address = %client.address, act = name, reason = %rejection, "Refused a web request");
                 return response;
             }
             Outcome::Refused(rejection.to_string())
@@ -339,41 +318,27 @@ async fn recorded(
     let act = Act {
         name,
         by,
-        case,
+        subject,
         details,
         outcome,
     };
-    match app.daemon.record(act).await {
+    match site.record(act).await {
         Ok(()) => response,
         Err(error) => Rejection::from(error).into_response(),
     }
 }
 
-/// A problem document (RFC 9457).
-#[derive(Debug, Serialize, schemars::JsonSchema)]
-pub(crate) struct Problem {
-    /// `about:blank`: the status says what kind of problem it is.
-    #[serde(rename = "type")]
-    kind: &'static str,
-    /// Name of the status.
-    title: String,
-    /// HTTP status.
-    status: u16,
-    /// What happened, in English.
-    detail: String,
-}
-
 /// Fills in the bodies of rejections.
-async fn show_rejections(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+async fn show_rejections<S: Site>(State(site): State<Arc<S>>, request: Request, next: Next) -> Response {
     let (headers, uri) = (request.headers().clone(), request.uri().clone());
     let client = request.extensions().get::<Client>().copied();
     let response = next.run(request).await;
     if let Some(rejection) = response.extensions().get::<Rejection>().cloned() {
-        return shown(&app, &headers, &uri, client, &rejection);
+        return shown(&*site, &headers, &uri, client, &rejection);
     }
     // The router's own answer.
     if response.status() == StatusCode::METHOD_NOT_ALLOWED {
-        let mut told = shown(&app, &headers, &uri, client, &Rejection::Method);
+        let mut told = shown(&*site, &headers, &uri, client, &Rejection::Method);
         if let Some(allow) = response.headers().get(ALLOW) {
             told.headers_mut().insert(ALLOW, allow.clone());
         }
@@ -382,36 +347,29 @@ async fn show_rejections(State(app): State<Arc<App>>, request: Request, next: Ne
     response
 }
 
-fn shown(app: &App, headers: &HeaderMap, uri: &Uri, client: Option<Client>, rejection: &Rejection) -> Response {
+fn shown<S: Site>(site: &S, headers: &HeaderMap, uri: &Uri, client: Option<Client>, rejection: &Rejection) -> Response {
     let is_api = uri.path().starts_with("/api/");
     let is_htmx = headers.contains_key("hx-request");
     let is_stream = headers.get(ACCEPT).is_some_and(|kind| kind == "text/event-stream");
     let mut response = if is_api {
-        problem(rejection)
+        Problem::response(rejection)
     } else if *rejection == Rejection::Unauthenticated && is_stream {
         // Not the login page: a browser would take it for a broken stream and try again.
         rejection.status().into_response()
     } else if *rejection == Rejection::Unauthenticated {
-        to_login(app, uri, is_htmx)
+        to_login(site.web(), uri, is_htmx)
     } else {
-        let identity = client.and_then(|client| identify(app, headers, client, Timestamp::now()).ok());
+        let identity = client.and_then(|client| identify(site.web(), headers, client, Timestamp::now()).ok());
         let actor = match identity {
             Some(Identity::Known(actor)) => Some(actor),
             _ => None,
         };
-        let page = Page::new(app, headers, actor, "/");
-        let message = rejection.text(page.t);
-        let shown = match is_htmx {
-            true => page.show_with(rejection.status(), &crate::pages::NoticeTemplate { message: &message }),
-            false => page.show_with(
-                rejection.status(),
-                &ErrorTemplate {
-                    page: &page,
-                    message: &message,
-                },
-            ),
+        let asked = RejectedRequest {
+            headers,
+            actor: actor.as_ref(),
+            is_part: is_htmx,
         };
-        shown.unwrap_or_else(|rejection| rejection.status().into_response())
+        site.rejection_page(rejection, &asked)
     };
     if let Some(seconds) = rejection.retry_after_s() {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
@@ -419,25 +377,8 @@ fn shown(app: &App, headers: &HeaderMap, uri: &Uri, client: Option<Client>, reje
     response
 }
 
-fn problem(rejection: &Rejection) -> Response {
-    let status = rejection.status();
-    let problem = Problem {
-        kind: "about:blank",
-        title: status.canonical_reason().unwrap_or_default().to_owned(),
-        status: status.as_u16(),
-        detail: rejection.to_string(),
-    };
-    let text = serde_json::to_string(&problem).unwrap_or_default();
-    let mut response = (status, [(CONTENT_TYPE, "application/problem+json")], text).into_response();
-    if *rejection == Rejection::Unauthenticated {
-        let scheme = HeaderValue::from_static("Bearer");
-        response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
-    }
-    response
-}
-
 /// Leads to the login page, and from there back.
-fn to_login(app: &App, uri: &Uri, is_htmx: bool) -> Response {
+fn to_login(web: &WebState, uri: &Uri, is_htmx: bool) -> Response {
     // A part of a page is no place to come back to.
     let next = match is_htmx {
         true => "/",
@@ -445,7 +386,7 @@ fn to_login(app: &App, uri: &Uri, is_htmx: bool) -> Response {
     };
     let target = format!(
         "{}/login?next={}",
-        app.base(),
+        web.base(),
         utf8_percent_encode(next, NON_ALPHANUMERIC)
     );
     let Ok(target) = HeaderValue::from_str(&target) else {

@@ -32,7 +32,7 @@ const MAX_ENTRIES: usize = 4096;
 
 /// Where a login comes from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Origin {
+pub enum Origin {
     /// A browser that has logged in to the account before: id of its cookie.
     Device(String),
     /// Any other client.
@@ -41,7 +41,7 @@ pub(crate) enum Origin {
 
 /// Whether a password may be tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Permission {
+pub enum Permission {
     /// After this pause.
     After(Duration),
     /// Not before this time has passed.
@@ -67,7 +67,7 @@ impl Failures {
 
 /// Counts of failed logins.
 #[derive(Debug, Default)]
-pub(crate) struct LoginGuard {
+pub struct LoginGuard {
     by_pair: BTreeMap<(String, Origin), Failures>,
     by_source: BTreeMap<Source, Failures>,
     by_account: BTreeMap<String, Failures>,
@@ -76,7 +76,7 @@ pub(crate) struct LoginGuard {
 impl LoginGuard {
     /// Whether the password of `account` may be tried from `origin` now. Counts the try as a failure until [`LoginGuard::succeeded`], so that
     /// tries at the same time do not share one permission.
-    pub(crate) fn try_login(&mut self, account: &str, origin: &Origin, now: Instant) -> Permission {
+    pub fn try_login(&mut self, account: &str, origin: &Origin, now: Instant) -> Permission {
         let pair = (account.to_owned(), origin.clone());
         let of_pair = current(&self.by_pair, &pair, now).and_then(|f| f.wait(FREE_FAILURES, now));
         let of_source = match origin {
@@ -99,7 +99,7 @@ impl LoginGuard {
     }
 
     /// The password was not tried after all, as there were too many logins.
-    pub(crate) fn not_tried(&mut self, account: &str, origin: &Origin) {
+    pub fn not_tried(&mut self, account: &str, origin: &Origin) {
         take_back(&mut self.by_pair, &(account.to_owned(), origin.clone()));
         if let Origin::Source(source) = origin {
             take_back(&mut self.by_source, source);
@@ -108,7 +108,7 @@ impl LoginGuard {
     }
 
     /// The password was right.
-    pub(crate) fn succeeded(&mut self, account: &str, origin: &Origin) {
+    pub fn succeeded(&mut self, account: &str, origin: &Origin) {
         self.by_pair.remove(&(account.to_owned(), origin.clone()));
         // The others' failures at this account, and this source's at others, stay; only this try is taken back.
         if let Origin::Source(source) = origin {

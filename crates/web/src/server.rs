@@ -8,6 +8,7 @@ mod stall;
 use std::{
     collections::HashMap,
     convert::Infallible,
+    fmt,
     future::Future,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
@@ -39,11 +40,12 @@ use tokio_rustls::TlsAcceptor;
 
 use self::stall::StallGuard;
 use crate::{
-    app::App,
     assets::accepts_gzip,
     client::{self, Client, Peer, Source},
-    error::Rejection,
-    tls::ServerIdentity,
+    error::{Rejection, StartError},
+    routes::{Route, Routes},
+    site::Site,
+    tls::{self, ServerIdentity},
 };
 
 /// Connections at a time. A browser takes six at most; each costs a descriptor and some 30 kB.
@@ -58,7 +60,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_HEAD: usize = 32 << 10;
 /// A client that takes nothing of its answer for this long has gone, or holds the connection on purpose.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Time for the requests that are being answered when the console ends.
+/// Time for the requests that are being answered when the server ends.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after a connection could not be accepted, because descriptors are short.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
@@ -72,29 +74,102 @@ const MIN_COMPRESSED: usize = 1400;
 /// Larger answers are pictures; a page of 64 views has 100 kB.
 const MAX_COMPRESSED: usize = 4 << 20;
 
-/// What the server runs with.
-pub(crate) struct Server {
-    pub(crate) app: Arc<App>,
-    pub(crate) router: Router,
+/// A site with its routes, ready to serve.
+pub struct WebServer<S> {
+    site: Arc<S>,
+    table: Vec<Route>,
+    router: Router,
     /// `None`: without encryption.
-    pub(crate) identity: Option<ServerIdentity>,
+    identity: Option<ServerIdentity>,
 }
 
-impl Server {
-    /// Serves until `shutdown` completes, and then until the requests that are being answered are done, for some seconds at most.
-    pub(crate) async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+impl<S> fmt::Debug for WebServer<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebServer")
+            .field("table", &self.table)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: Site> WebServer<S> {
+    /// Prepares the server with these routes: reads or makes key and certificate.
+    ///
+    /// # Errors
+    /// [`StartError::NoUsers`] if others than programs on this machine reach the server and nobody could log in, or a file cannot be used.
+    pub fn new(routes: Routes<S>) -> Result<Self, StartError> {
+        let site = Arc::clone(routes.site());
+        let web = site.web();
+        if web.settings.is_exposed() && web.accounts.snapshot()?.users.is_empty() {
+            return Err(StartError::NoUsers {
+                section: web.settings.section,
+            });
+        }
+        let identity = tls::load(&web.settings, web.folder())?;
+        Ok(Self {
+            table: routes.table().to_vec(),
+            router: routes.router(),
+            identity,
+            site,
+        })
+    }
+
+    /// What it serves.
+    pub fn site(&self) -> &Arc<S> {
+        &self.site
+    }
+
+    /// All routes with what they take.
+    pub fn table(&self) -> &[Route] {
+        &self.table
+    }
+
+    /// Binds the configured address; `None` if the server is off.
+    ///
+    /// # Errors
+    /// [`StartError::Listen`].
+    pub async fn bind(&self) -> Result<Option<TcpListener>, StartError> {
+        let settings = &self.site.web().settings;
+        let Some(address) = settings.listen else {
+            return Ok(None);
+        };
+        let listener = TcpListener::bind(address).await;
+        listener.map(Some).map_err(|source| StartError::Listen {
+            section: settings.section,
+            address,
+            source,
+        })
+    }
+
+    /// Where people find it, for the log: the public URL, or that of the address.
+    pub fn url(&self, listener: &TcpListener) -> String {
+        let settings = &self.site.web().settings;
+        match (&settings.public_url, listener.local_addr()) {
+            (Some(url), _) => url.to_string(),
+            (None, Ok(address)) if settings.is_https() => format!("https://{address}/"),
+            (None, Ok(address)) => format!("http://{address}/"),
+            (None, Err(_)) => String::new(),
+        }
+    }
+
+    /// SHA-256 of its certificate, as browsers show it; `None` without encryption.
+    pub fn fingerprint(&self) -> Option<&str> {
+        self.identity.as_ref().map(|identity| identity.fingerprint.as_str())
+    }
+
+    /// Serves until `shutdown` completes, and then until the requests that are being answered are done, for 5 seconds at most.
+    pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
         let acceptor = self
             .identity
             .as_ref()
             .map(|identity| TlsAcceptor::from(Arc::clone(&identity.config)));
-        let app = self.app;
+        let site = self.site;
         let service = Service {
-            app: Arc::clone(&app),
+            site: Arc::clone(&site),
             router: self.router,
         };
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let sources = Arc::new(Mutex::new(HashMap::new()));
-        let (ending, end) = (app.ending.clone(), app.ending.subscribe());
+        let (ending, end) = (site.web().ending.clone(), site.web().ending.subscribe());
         tokio::pin!(shutdown);
         loop {
             let accepted = tokio::select! {
@@ -104,7 +179,7 @@ impl Server {
             let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::warn!(%error, "Cannot accept a connection to the console; trying again");
+                    tracing::warn!(%error, "Cannot accept a connection to the web server; trying again");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
@@ -112,7 +187,7 @@ impl Server {
             // Dropped when there is no place, which closes it: waiting connections would take descriptors, too.
             let (Ok(place), Some(share)) = (
                 Arc::clone(&places).try_acquire_owned(),
-                Share::take(&sources, peer, app.settings.trusts(peer.ip())),
+                Share::take(&sources, peer, site.web().settings.trusts(peer.ip())),
             ) else {
                 continue;
             };
@@ -141,7 +216,7 @@ impl Share {
         let source = Source::from(peer.ip());
         let mut counts = sources.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(source).or_default();
-        // The proxy's or the box's own connections are many people's.
+        // The proxy's or this machine's own connections are many people's.
         let limit = if is_proxy || peer.ip().is_loopback() {
             MAX_CONNECTIONS
         } else {
@@ -167,10 +242,10 @@ impl Drop for Share {
     }
 }
 
-async fn connection(
+async fn connection<S: Site>(
     stream: TcpStream,
     peer: SocketAddr,
-    service: Service,
+    service: Service<S>,
     acceptor: Option<TlsAcceptor>,
     end: watch::Receiver<bool>,
 ) {
@@ -187,10 +262,10 @@ async fn connection(
     }
 }
 
-async fn answer(
+async fn answer<S: Site>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: SocketAddr,
-    service: Service,
+    service: Service<S>,
     mut end: watch::Receiver<bool>,
 ) {
     let respond = service_fn(move |request: Request<Incoming>| {
@@ -212,18 +287,26 @@ async fn answer(
     let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, connection).await;
 }
 
-#[derive(Clone)]
-struct Service {
-    app: Arc<App>,
+struct Service<S> {
+    site: Arc<S>,
     router: Router,
 }
 
-impl Service {
+impl<S> Clone for Service<S> {
+    fn clone(&self) -> Self {
+        Self {
+            site: Arc::clone(&self.site),
+            router: self.router.clone(),
+        }
+    }
+}
+
+impl<S: Site> Service<S> {
     /// Answers one request.
     async fn respond(&self, mut request: Request<Body>, peer: Peer) -> Response<Body> {
-        let settings = &self.app.settings;
+        let settings = &self.site.web().settings;
         if !client::is_host_known(settings, request.headers(), request.uri()) {
-            let rejection = Rejection::UnknownHost;
+            let rejection = Rejection::UnknownHost(settings.section);
             return self.finish((rejection.status(), format!("{rejection}\n")).into_response());
         }
         if !client::may_load(request.headers()) {
@@ -232,7 +315,7 @@ impl Service {
         }
         let client = Client::of(settings, peer, request.headers());
         request.extensions_mut().insert(client);
-        if let Some(uri) = below_base(request.uri(), self.app.base()) {
+        if let Some(uri) = below_base(request.uri(), self.site.web().base()) {
             *request.uri_mut() = uri;
         }
         let takes_gzip = accepts_gzip(request.headers());
@@ -262,8 +345,8 @@ impl Service {
             "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
         );
         add(CACHE_CONTROL, "no-store");
-        if self.app.is_https() {
-            // Half a year, without subdomains, which are not the console's to decide about.
+        if self.site.web().settings.is_https() {
+            // Half a year, without subdomains, which are not this server's to decide about.
             add(STRICT_TRANSPORT_SECURITY, "max-age=15552000");
         }
         response

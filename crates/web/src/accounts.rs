@@ -1,6 +1,6 @@
-//! The console's users and the tokens of programs: `console/users.json` in the state directory.
+//! Users and the tokens of programs: `users.json` in the program's folder.
 //!
-//! The daemon and `gridwatch users` change the file side by side: each change is made under a lock on a file beside it and replaces the whole
+//! The program and its command line change the file side by side: each change is made under a lock on a file beside it and replaces the whole
 //! file (mode 0600, flushed, renamed). Readers notice a change by the file's identity and time. Passwords are stored as argon2id hashes,
 //! tokens as SHA-256, as they have 256 random bits.
 //!
@@ -26,12 +26,14 @@ use gridwatch_base::{
     file,
     secret::{Secret, Zeroizing},
 };
-use gridwatch_config::{Role, USERS_FILE};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::password::PasswordPool;
-use crate::random;
+pub use self::password::{Overloaded, PasswordPool};
+use crate::{random, settings::Role};
+
+/// Users and tokens, in the program's folder. Its presence tells whether there are any.
+pub const USERS_FILE: &str = "users.json";
 
 /// A thousand users with a hundred groups each are a tenth of it.
 const MAX_FILE: u64 = 4 << 20;
@@ -39,24 +41,24 @@ const MAX_FILE: u64 = 4 << 20;
 const MAX_ENTRIES: usize = 1000;
 /// A change takes milliseconds; only a stopped process holds the lock for longer.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
-/// NIST SP 800-63B asks for 8 characters and no rules about kinds of characters; 10, as the console limits the rate of guesses per account only.
-pub(crate) const MIN_PASSWORD: usize = 10;
+/// NIST SP 800-63B asks for 8 characters and no rules about kinds of characters; 10, as the rate of guesses is limited per account only.
+pub const MIN_PASSWORD: usize = 10;
 /// Characters of a password, at most; argon2 hashes all of them.
-pub(crate) const MAX_PASSWORD: usize = 256;
+pub const MAX_PASSWORD: usize = 256;
 /// Characters of a user's or token's name, at most.
-pub(crate) const MAX_NAME: usize = 64;
+pub const MAX_NAME: usize = 64;
 
 /// Groups of a user or token, at most.
-pub(crate) const MAX_GROUPS: usize = 100;
+pub const MAX_GROUPS: usize = 100;
 
-/// A user of the console.
+/// A user.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct User {
     /// Unique name.
     pub name: String,
     /// What they may do.
     pub role: Role,
-    /// The groups of cameras that they see; empty: all cameras.
+    /// The groups to whose things they are restricted; empty: unrestricted.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub groups: BTreeSet<String>,
     /// When they were added.
@@ -75,12 +77,12 @@ impl User {
     }
 
     /// What a session of this user is bound to.
-    pub(crate) fn stamp(&self) -> &str {
+    pub fn stamp(&self) -> &str {
         &self.stamp
     }
 
-    /// The password's hash.
-    pub(crate) fn hash(&self) -> Option<&str> {
+    /// The password's argon2id hash in PHC string format; `None`: logs in through a trusted proxy only.
+    pub fn hash(&self) -> Option<&str> {
         self.hash.as_ref().map(|hash| &*hash.0)
     }
 }
@@ -103,7 +105,7 @@ pub struct Token {
     pub name: String,
     /// What the program may do.
     pub role: Role,
-    /// The groups of cameras that it sees; empty: all cameras.
+    /// The groups to whose things it is restricted; empty: unrestricted.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub groups: BTreeSet<String>,
     /// Who made it.
@@ -124,7 +126,7 @@ pub struct NewUser<'a> {
     pub name: &'a str,
     /// What they may do.
     pub role: Role,
-    /// The groups of cameras that they see; empty: all cameras.
+    /// The groups to whose things they are restricted; empty: unrestricted.
     pub groups: BTreeSet<String>,
     /// 10 characters or more; `None`: logs in through a trusted proxy only.
     pub password: Option<&'a Secret>,
@@ -137,7 +139,7 @@ pub struct NewToken<'a> {
     pub name: &'a str,
     /// What the program may do.
     pub role: Role,
-    /// The groups of cameras that it sees; empty: all cameras.
+    /// The groups to whose things it is restricted; empty: unrestricted.
     pub groups: BTreeSet<String>,
     /// Who makes it.
     pub made_by: &'a str,
@@ -172,10 +174,10 @@ pub enum AccountError {
     #[error("{0:?} is not a name: use 1 to 64 letters, digits or . _ @ -")]
     BadName(String),
     /// A group cannot be used.
-    #[error("{0:?} is not a group of cameras: use the names in cameras[].groups, 1 to 64 letters, digits, - or _")]
+    #[error("{0:?} is not a group: use 1 to 64 letters, digits, - or _")]
     BadGroup(String),
     /// An administrator could lift a restriction to groups.
-    #[error("an administrator sees all cameras: give no groups, or another role")]
+    #[error("an administrator is never restricted to groups: give none, or another role")]
     AdminGroups,
     /// There are too many groups.
     #[error("use {MAX_GROUPS} groups at most")]
@@ -227,18 +229,21 @@ struct AccountsFile {
 
 /// All users and tokens at one moment.
 #[derive(Debug, Default)]
-pub(crate) struct Snapshot {
-    pub(crate) users: Vec<User>,
-    pub(crate) tokens: Vec<Token>,
+pub struct Snapshot {
+    /// In the order in which they were added.
+    pub users: Vec<User>,
+    /// In the order in which they were made.
+    pub tokens: Vec<Token>,
 }
 
 impl Snapshot {
-    pub(crate) fn user(&self, name: &str) -> Option<&User> {
+    /// The user with this name.
+    pub fn user(&self, name: &str) -> Option<&User> {
         self.users.iter().find(|user| user.name == name)
     }
 
     /// The token's entry, if it has not ended. Tokens are compared by their hashes, so that timing tells nothing about them.
-    pub(crate) fn token(&self, token: &str, now: Timestamp) -> Option<&Token> {
+    pub fn token(&self, token: &str, now: Timestamp) -> Option<&Token> {
         let sha256 = sha256_hex(token.as_bytes());
         let found = self.tokens.iter().find(|entry| entry.sha256 == sha256)?;
         found.expires_at.is_none_or(|end| now < end).then_some(found)
@@ -248,7 +253,7 @@ impl Snapshot {
 /// Identity, size and time of change of a file; `None` if it does not exist.
 type Stamp = Option<(u64, u64, i64, i64)>;
 
-/// The users and tokens in a state directory. Its methods block for a disk access, those with a password for a tenth of a second or so.
+/// The users and tokens of a program. Its methods block for a disk access, those with a password for a tenth of a second or so.
 #[derive(Debug)]
 pub struct Accounts {
     path: PathBuf,
@@ -256,10 +261,10 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// The accounts in `state_dir`. Nothing is read or created yet.
-    pub fn of(state_dir: &Path) -> Self {
+    /// The accounts in the program's folder. Nothing is read or created yet.
+    pub fn of(folder: &Path) -> Self {
         Self {
-            path: state_dir.join(USERS_FILE),
+            path: folder.join(USERS_FILE),
             read: Mutex::default(),
         }
     }
@@ -281,7 +286,10 @@ impl Accounts {
     }
 
     /// Users and tokens now. Reads the file only if it has changed.
-    pub(crate) fn snapshot(&self) -> Result<Arc<Snapshot>, AccountError> {
+    ///
+    /// # Errors
+    /// [`AccountError::Io`] or [`AccountError::Damaged`].
+    pub fn snapshot(&self) -> Result<Arc<Snapshot>, AccountError> {
         // Before reading: a change in between is noticed the next time.
         let stamp = self.stamp()?;
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
@@ -333,7 +341,7 @@ impl Accounts {
         })
     }
 
-    /// Sets a user's role, and their groups if any are given, which ends their sessions. An empty set of groups means all cameras.
+    /// Sets a user's role, and their groups if any are given, which ends their sessions. An empty set of groups lifts the restriction.
     ///
     /// # Errors
     /// A group is not usable, there is no such user, they are the last administrator, or the file cannot be changed.

@@ -14,7 +14,7 @@ use tokio::{sync::Semaphore, task};
 use super::AccountError;
 use crate::random;
 
-/// Second choice of OWASP's Password Storage Cheat Sheet (2025), with the least memory that it gives for two passes: a box has little to spare.
+/// Second choice of OWASP's Password Storage Cheat Sheet (2025), with the least memory that it gives for two passes: the smallest machines have little to spare.
 const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 /// A hash from a file that costs more is not computed.
@@ -53,7 +53,7 @@ fn verify(password: &Secret, hash: Option<&str>) -> bool {
 
 /// Verifies passwords, a bounded number at a time.
 #[derive(Debug)]
-pub(crate) struct PasswordPool {
+pub struct PasswordPool {
     /// For browsers that have logged in before, so that a flood of others does not keep them out.
     known: Lane,
     unknown: Lane,
@@ -75,11 +75,19 @@ impl Lane {
 }
 
 /// Too many logins wait.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Overloaded;
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many logins wait")]
+pub struct Overloaded;
+
+impl Default for PasswordPool {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl PasswordPool {
-    pub(crate) fn new() -> Self {
+    /// A pool without work.
+    pub fn new() -> Self {
         Self {
             known: Lane::new(),
             unknown: Lane::new(),
@@ -87,7 +95,10 @@ impl PasswordPool {
     }
 
     /// Whether the password has this hash; `None`, for a user that does not exist, takes as long and is false.
-    pub(crate) async fn verify(
+    ///
+    /// # Errors
+    /// [`Overloaded`]: not verified.
+    pub async fn verify(
         &self,
         password: Secret,
         hash: Option<String>,

@@ -10,19 +10,21 @@ use crate::error::Rejection;
 
 /// A password in a form or a JSON body; not printed, and overwritten when dropped.
 #[derive(Debug, schemars::JsonSchema)]
-pub(crate) struct Password(#[schemars(with = "String")] Secret);
+pub struct Password(#[schemars(with = "String")] Secret);
 
 impl Password {
-    pub(crate) fn secret(&self) -> &Secret {
+    /// What was typed.
+    pub fn secret(&self) -> &Secret {
         &self.0
     }
 
-    pub(crate) fn into_secret(self) -> Secret {
+    /// What was typed.
+    pub fn into_secret(self) -> Secret {
         self.0
     }
 
     /// `None` for an empty field.
-    pub(crate) fn given(&self) -> Option<&Secret> {
+    pub fn given(&self) -> Option<&Secret> {
         (!self.0.expose().is_empty()).then_some(&self.0)
     }
 }
@@ -35,18 +37,21 @@ impl<'de> Deserialize<'de> for Password {
 }
 
 /// The names in a field, separated by commas of either language or spaces.
-pub(crate) fn names(text: &str) -> BTreeSet<String> {
+pub fn names(text: &str) -> BTreeSet<String> {
     let words = text.split([',', '，', '、', ' ']).map(str::trim);
     words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
 /// `None` for an empty field.
-pub(crate) fn given(text: Option<String>) -> Option<String> {
+pub fn given(text: Option<String>) -> Option<String> {
     text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
 /// Runs what blocks for a disk access or a hash.
-pub(crate) async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, Rejection>
+///
+/// # Errors
+/// Those of `work`.
+pub async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, Rejection>
 where
     T: Send + 'static,
     E: Send + 'static,

@@ -1,4 +1,4 @@
-//! Sessions of logged-in browsers: `console/sessions.json` in the state directory, so that a restart of the daemon logs no one out.
+//! Sessions of logged-in browsers: `sessions.json` in the program's folder, so that a restart logs no one out.
 //!
 //! A session's token has 256 random bits; only its SHA-256 is kept. A session ends when it is idle or old, when it is revoked, and when its
 //! user's password, role or groups change or the user is removed ([`User::stamp`]).
@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::random;
 
-/// A shift with a break; NIST SP 800-63B asks for 1 hour at its middle level and leaves the lowest one open. The wall is watched for hours
-/// without a click, and its connection counts as use.
+/// A shift with a break; NIST SP 800-63B asks for 1 hour at its middle level and leaves the lowest one open. A page that is
+/// kept up to date is watched for hours without a click, and its connection counts as use.
 const IDLE: SignedDuration = SignedDuration::from_hours(8);
 /// NIST SP 800-63B allows 30 days at its lowest level; a week means a login each Monday.
 const LONGEST: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -35,18 +35,21 @@ const MAX_AGENT: usize = 120;
 
 /// A session.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Session {
+pub struct Session {
     /// Names the session in lists and in the audit log; not a secret.
-    pub(crate) id: String,
-    pub(crate) user: String,
+    pub id: String,
+    /// Name of the user.
+    pub user: String,
     /// The user's stamp at login.
     stamp: String,
-    pub(crate) began_at: Timestamp,
-    pub(crate) used_at: Timestamp,
+    /// Time of the login.
+    pub began_at: Timestamp,
+    /// Time of the last request, to five minutes.
+    pub used_at: Timestamp,
     /// Address at login.
-    pub(crate) address: IpAddr,
+    pub address: IpAddr,
     /// Name that the browser gave itself at login, shortened.
-    pub(crate) agent: String,
+    pub agent: String,
     sha256: String,
 }
 
@@ -57,31 +60,37 @@ impl Session {
 }
 
 /// Who logged in, and from where.
-pub(crate) struct NewSession<'a> {
-    pub(crate) user: &'a str,
-    pub(crate) stamp: &'a str,
-    pub(crate) address: IpAddr,
-    pub(crate) agent: &'a str,
+#[derive(Debug)]
+pub struct NewSession<'a> {
+    /// Name of the user.
+    pub user: &'a str,
+    /// [`User::stamp`](crate::accounts::User::stamp).
+    pub stamp: &'a str,
+    /// Address of the client.
+    pub address: IpAddr,
+    /// Name that the browser gives itself.
+    pub agent: &'a str,
 }
 
+/// All sessions, in memory and in the file.
 #[derive(Debug)]
-pub(crate) struct Sessions {
+pub struct Sessions {
     path: PathBuf,
     list: Mutex<Vec<Session>>,
 }
 
 impl Sessions {
-    /// The sessions in `state_dir`. A file that cannot be read is logged and means a new login for all.
-    pub(crate) fn load(state_dir: &Path) -> Self {
-        let path = state_dir.join("console/sessions.json");
+    /// The sessions in the program's folder. A file that cannot be read is logged and means a new login for all.
+    pub fn load(folder: &Path) -> Self {
+        let path = folder.join("sessions.json");
         let list = match file::read_secret(&path, MAX_FILE) {
             Ok(text) => serde_json::from_str(&text).unwrap_or_else(|e| {
-                tracing::warn!(file = %path.display(), line = e.line(), "Cannot read the console's sessions; everybody logs in again");
+                tracing::warn!(file = %path.display(), line = e.line(), "Cannot read the sessions; everybody logs in again");
                 Vec::new()
             }),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => {
-                tracing::warn!(file = %path.display(), %error, "Cannot read the console's sessions; everybody logs in again");
+                tracing::warn!(file = %path.display(), %error, "Cannot read the sessions; everybody logs in again");
                 Vec::new()
             }
         };
@@ -92,7 +101,7 @@ impl Sessions {
     }
 
     /// Begins a session and returns its token and id.
-    pub(crate) fn begin(&self, new: &NewSession<'_>, now: Timestamp) -> (Zeroizing<String>, String) {
+    pub fn begin(&self, new: &NewSession<'_>, now: Timestamp) -> (Zeroizing<String>, String) {
         let token = random::token();
         let session = Session {
             id: random::id(),
@@ -124,12 +133,7 @@ impl Sessions {
     }
 
     /// The session with this token, if it has not ended and its user still has this stamp (`stamp_of`). Counts as use.
-    pub(crate) fn find(
-        &self,
-        token: &str,
-        now: Timestamp,
-        stamp_of: impl FnOnce(&str) -> Option<String>,
-    ) -> Option<Session> {
+    pub fn find(&self, token: &str, now: Timestamp, stamp_of: impl FnOnce(&str) -> Option<String>) -> Option<Session> {
         let sha256 = sha256_hex(token.as_bytes());
         let mut list = self.lock();
         let place = list.iter().position(|session| session.sha256 == sha256)?;
@@ -151,14 +155,14 @@ impl Sessions {
     }
 
     /// The sessions that have not ended, the newest first.
-    pub(crate) fn all(&self, now: Timestamp) -> Vec<Session> {
+    pub fn all(&self, now: Timestamp) -> Vec<Session> {
         let mut sessions: Vec<Session> = self.lock().iter().filter(|s| !s.is_over(now)).cloned().collect();
         sessions.sort_by_key(|session| std::cmp::Reverse(session.began_at));
         sessions
     }
 
     /// Ends a session; of one user only, if `user` is given. False if there is none.
-    pub(crate) fn end(&self, id: &str, user: Option<&str>) -> bool {
+    pub fn end(&self, id: &str, user: Option<&str>) -> bool {
         let mut list = self.lock();
         let before = list.len();
         list.retain(|session| session.id != id || user.is_some_and(|user| session.user != user));
@@ -176,7 +180,7 @@ impl Sessions {
     fn save(&self, list: &[Session]) {
         let text = serde_json::to_vec(list).expect("names, times and hashes serialize to JSON");
         if let Err(error) = write_private(&self.path, &text) {
-            tracing::warn!(file = %self.path.display(), %error, "Cannot save the console's sessions; they end with the daemon");
+            tracing::warn!(file = %self.path.display(), %error, "Cannot save the sessions; they end with the program");
         }
     }
 }
@@ -206,10 +210,10 @@ mod tests {
     }
 
     #[test]
-    fn a_session_outlives_the_daemon_and_its_token_is_not_stored() {
+    fn a_session_outlives_the_program_and_its_token_is_not_stored() {
         let dir = tempfile::tempdir().unwrap();
         let token = begin(&Sessions::load(dir.path()), "wang", at(0));
-        let text = fs::read_to_string(dir.path().join("console/sessions.json")).unwrap();
+        let text = fs::read_to_string(dir.path().join("sessions.json")).unwrap();
         assert!(!text.contains(token.as_str()) && !text.contains('\u{1b}'), "{text}");
         let again = Sessions::load(dir.path());
         assert!(is_valid(&again, &token, at(1)) && !is_valid(&again, "other", at(1)));

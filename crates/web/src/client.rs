@@ -1,8 +1,8 @@
 //! What a request says about its client, and how much of it is believed.
 //!
-//! A browser on the box, or one that can reach it, may be led here by any web page. So a request must name this console as its host (else a
+//! A browser on this machine, or one that can reach it, may be led here by any web page. So a request must name this server as its host (else a
 //! page's own name could be made to resolve to this address, DNS rebinding), and a request that changes something must come from a page of
-//! this console. Headers of proxies are believed from the proxies that the configuration names.
+//! this server. Headers of proxies are believed from the proxies that the configuration names.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -11,19 +11,20 @@ use axum::http::{
     header::{FORWARDED, HOST, ORIGIN},
     uri::Authority,
 };
-use gridwatch_config::Console;
 use url::Url;
+
+use crate::settings::ServerSettings;
 
 /// Proxies in a row that are followed in `X-Forwarded-For`.
 const MAX_HOPS: usize = 16;
 
 /// The other end of a connection.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Peer(pub(crate) SocketAddr);
+pub struct Peer(pub SocketAddr);
 
 /// An IPv4 address, or the first half of an IPv6 address: a subscriber has all of the second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Source(IpAddr);
+pub struct Source(IpAddr);
 
 impl From<IpAddr> for Source {
     fn from(address: IpAddr) -> Self {
@@ -36,17 +37,18 @@ impl From<IpAddr> for Source {
 
 /// Where a request comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Client {
+pub struct Client {
     /// Address of the client: the other end of the connection, or what a trusted proxy says.
-    pub(crate) address: IpAddr,
+    pub address: IpAddr,
     /// The connection comes from a trusted proxy.
-    pub(crate) is_by_trusted_proxy: bool,
+    pub is_by_trusted_proxy: bool,
     /// The request has headers that only proxies set, and does not come from a trusted one.
-    pub(crate) is_by_unknown_proxy: bool,
+    pub is_by_unknown_proxy: bool,
 }
 
 impl Client {
-    pub(crate) fn of(settings: &Console, peer: Peer, headers: &HeaderMap) -> Self {
+    /// What the connection and, behind a trusted proxy, the headers tell.
+    pub fn of(settings: &ServerSettings, peer: Peer, headers: &HeaderMap) -> Self {
         let peer = peer.0.ip().to_canonical();
         if settings.trusts(peer) {
             return Self {
@@ -65,7 +67,7 @@ impl Client {
 }
 
 /// The last address in `X-Forwarded-For` that is not a trusted proxy: those before it are the client's own words.
-fn forwarded_for(settings: &Console, headers: &HeaderMap) -> Option<IpAddr> {
+fn forwarded_for(settings: &ServerSettings, headers: &HeaderMap) -> Option<IpAddr> {
     let values = headers
         .get_all("x-forwarded-for")
         .iter()
@@ -84,8 +86,8 @@ fn forwarded_for(settings: &Console, headers: &HeaderMap) -> Option<IpAddr> {
     None
 }
 
-/// True if the request names this console as its host: an address, `localhost`, or a name from the configuration. `false` without any.
-pub(crate) fn is_host_known(settings: &Console, headers: &HeaderMap, uri: &Uri) -> bool {
+/// True if the request names this server as its host: an address, `localhost`, or a name from the configuration. `false` without any.
+pub fn is_host_known(settings: &ServerSettings, headers: &HeaderMap, uri: &Uri) -> bool {
     let mut hosts = headers.get_all(HOST).iter();
     let is_known = |host: &str| is_known_name(settings, host);
     let host = hosts.next().and_then(|host| host.to_str().ok());
@@ -93,7 +95,7 @@ pub(crate) fn is_host_known(settings: &Console, headers: &HeaderMap, uri: &Uri) 
     host.is_some_and(is_known) && hosts.next().is_none() && uri.authority().is_none_or(|a| is_known(a.as_str()))
 }
 
-fn is_known_name(settings: &Console, host: &str) -> bool {
+fn is_known_name(settings: &ServerSettings, host: &str) -> bool {
     let Ok(authority) = host.parse::<Authority>() else {
         return false;
     };
@@ -110,8 +112,8 @@ fn is_known_name(settings: &Console, host: &str) -> bool {
 }
 
 /// False if another site's page asks for something as a part of itself, such as a picture: what it asks for would be made, and recorded, though
-/// that page could not read it. A link to the console is fine (`Sec-Fetch-*`, <https://www.w3.org/TR/fetch-metadata/>).
-pub(crate) fn may_load(headers: &HeaderMap) -> bool {
+/// that page could not read it. A link to a page is fine (`Sec-Fetch-*`, <https://www.w3.org/TR/fetch-metadata/>).
+pub fn may_load(headers: &HeaderMap) -> bool {
     let of = |name| headers.get(name).and_then(|value| value.to_str().ok());
     match of("sec-fetch-site") {
         None | Some("same-origin" | "none") => true,
@@ -119,9 +121,9 @@ pub(crate) fn may_load(headers: &HeaderMap) -> bool {
     }
 }
 
-/// True if a request that changes something was sent by a page of this console, as far as its headers tell; programs that are not browsers
+/// True if a request that changes something was sent by a page of this server, as far as its headers tell; programs that are not browsers
 /// send neither header.
-pub(crate) fn is_same_origin(settings: &Console, headers: &HeaderMap) -> bool {
+pub fn is_same_origin(settings: &ServerSettings, headers: &HeaderMap) -> bool {
     if headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin") {
         return false;
     }
@@ -135,7 +137,7 @@ pub(crate) fn is_same_origin(settings: &Console, headers: &HeaderMap) -> bool {
         .public_url
         .as_ref()
         .is_some_and(|url| url.origin() == origin.origin());
-    // The scheme is left out: behind a proxy that encrypts, the console does not know it.
+    // The scheme is left out: behind a proxy that encrypts, the server does not know it.
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
     let own = host.and_then(|host| Url::parse(&format!("{}://{host}", origin.scheme())).ok());
     is_public || own.is_some_and(|own| origin.origin().is_tuple() && own.origin() == origin.origin())
@@ -144,18 +146,17 @@ pub(crate) fn is_same_origin(settings: &Console, headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gridwatch_config::ConsoleTls;
+    use crate::settings::TlsSettings;
 
-    fn settings() -> Console {
-        Console {
+    fn settings() -> ServerSettings {
+        ServerSettings {
+            section: "web",
             listen: None,
             public_url: Some("https://city.example/box-1/".parse().unwrap()),
             hosts: vec!["box-1.lan".into()],
             trusted_proxies: vec!["10.0.0.0/24".parse().unwrap()],
             identity_header: Some("x-forwarded-user".into()),
-            tls: ConsoleTls::Off,
-            unmasked_roles: Vec::new(),
-            basemap: None,
+            tls: TlsSettings::Off,
         }
     }
 
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_come_from_pages_of_this_console() {
+    fn writes_come_from_pages_of_this_server() {
         let is_same = |pairs: &[(&'static str, &str)]| is_same_origin(&settings(), &headers(pairs));
         let host = ("host", "127.0.0.1:9480");
         assert!(is_same(&[host]), "a program");
