@@ -13,7 +13,7 @@
 //! ```no_run
 //! # use std::time::Duration;
 //! use gridwatch_mqtt::{
-//!     ConnectOptions, Disconnect, Event, Protocol, RetainHandling, SessionMode, SubscribeOutcome, Wording, connect, pump,
+//!     ConnectOptions, Disconnect, Event, Protocol, RetainHandling, SessionMode, Wording, connect, pump,
 //! };
 //!
 //! async fn receive(wording: &'static Wording) -> Disconnect {
@@ -40,13 +40,12 @@
 //!             Some(Event::Connected(_)) => {
 //!                 let filters = vec!["$share/hub/gridwatch/v1/+/case".to_owned()];
 //!                 // The outcome comes while the event loop is polled: do not await it before the next event.
-//!                 let outcome = client.subscribe(filters, RetainHandling::SkipRetained);
-//!                 tokio::spawn(async move {
-//!                     match outcome {
-//!                         Ok(outcome) if outcome.await == SubscribeOutcome::Granted => println!("subscribed"),
-//!                         _ => println!("denied, downgraded or lost"),
-//!                     }
-//!                 });
+//!                 match client.subscribe(filters, RetainHandling::SkipRetained) {
+//!                     Ok(outcome) => drop(tokio::spawn(async move {
+//!                         println!("{:?}", outcome.await); // SubscribeOutcome::Granted, if all is well
+//!                     })),
+//!                     Err(error) => println!("{error}"),
+//!                 }
 //!             }
 //!             Some(Event::Message(message)) => {
 //!                 println!("{}: {} bytes", message.topic, message.payload.len());
