@@ -30,6 +30,9 @@ const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Health messages (QoS 0, without flow control) that wait to be taken, at most; more are dropped, as the next ones come within a minute.
 const MAX_UNCONTROLLED: usize = 256;
 
+/// Largest message of QoS 0, in bytes: whoever may publish anything there must not fill the memory.
+const MAX_UNCONTROLLED_BYTES: usize = 256 << 10;
+
 /// Why a connection ended.
 #[derive(Debug)]
 pub(super) enum Ended {
@@ -181,8 +184,8 @@ impl<'a> Connection<'a> {
 
     fn receive(&mut self, message: InboundMessage) {
         let place = if message.is_qos0 {
-            if self.uncontrolled >= MAX_UNCONTROLLED {
-                counter!(metric::MESSAGES, "kind" => "health", "result" => "dropped").increment(1);
+            if self.uncontrolled >= MAX_UNCONTROLLED || message.payload.len() > MAX_UNCONTROLLED_BYTES {
+                counter!(metric::MESSAGES, "kind" => "other", "result" => "dropped").increment(1);
                 return;
             }
             self.uncontrolled += 1;
