@@ -146,7 +146,12 @@ fn the_engine_does_no_input_or_output() {
 #[test]
 fn a_box_gets_no_rtsp_server_no_simulator_and_no_hub() {
     let needs = closure(&normal_dependencies(&metadata()), "gridwatch");
-    for elsewhere in ["gridwatch-farm", "gridwatch-hub", "gridwatch-lab", "gstreamer-rtsp-server"] {
+    for elsewhere in [
+        "gridwatch-farm",
+        "gridwatch-hub",
+        "gridwatch-lab",
+        "gstreamer-rtsp-server",
+    ] {
         assert!(!needs.contains(elsewhere), "the box's program needs {elsewhere}");
     }
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use gridwatch_contract::CaseRecord;
-use gridwatch_link::Protocol;
+use gridwatch_mqtt::Protocol;
 use gridwatch_store::Filter;
 
 use self::{

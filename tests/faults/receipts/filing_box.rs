@@ -4,7 +4,8 @@ use std::{path::PathBuf, process::Command, sync::Arc, time::Duration};
 
 use gridwatch_contract::{EvidenceItem, EvidenceRole, Form, PlatformMessage, Topics, When};
 use gridwatch_engine::CaseState;
-use gridwatch_link::{IncomingReply, LinkHandle, Protocol, Settings};
+use gridwatch_link::{IncomingReply, LinkHandle, Settings};
+use gridwatch_mqtt::Protocol;
 use gridwatch_store::{OutboxDepth, ResendDelays, Store, evidence_file};
 use image::{Rgb, RgbImage, codecs::jpeg::JpegEncoder};
 use jiff::{SignedDuration, Timestamp};
