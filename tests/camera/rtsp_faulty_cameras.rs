@@ -88,8 +88,10 @@ fn hostile_cameras_are_down_with_a_reason_and_others_stay_live() {
     bad[1].keyframe_after(0);
     let endless = bad[2].wait_down();
     assert!(endless.contains("no frame"), "{endless}");
-    let huge = bad[3].wait_down();
-    assert!(huge.contains("exceeds the limit"), "{huge}");
+    // On a machine that is slow, the unit has not come whole when the first attempt ends.
+    until("the unit exceeds the limit", || {
+        bad[3].wait_down().contains("exceeds the limit").then_some(())
+    });
     let refused = closed_port.wait_down();
     assert!(refused.contains("refused"), "{refused}");
     // Each is retried.

@@ -73,11 +73,16 @@ pub fn platform_filters(prefix: &str) -> [String; 4] {
     ["case", "evidence/+", "status", "health"].map(|rest| format!("{prefix}/v1/+/{rest}"))
 }
 
-/// Box and message of a topic that matches one of [`platform_filters`]; `None` for any other topic.
+/// Box and message of a topic that matches one of [`platform_filters`]; `None` for any other topic, and for a node id that no box can have: it has 1 to
+/// 64 letters, digits, `_` and `-`.
 pub fn parse_box_topic<'a>(prefix: &str, topic: &'a str) -> Option<(&'a str, BoxMessage<'a>)> {
     let rest = topic.strip_prefix(prefix)?.strip_prefix("/v1/")?;
     let (node, rest) = rest.split_once('/')?;
-    if node.is_empty() || RESERVED_NODE_IDS.contains(&node) {
+    let is_id = (1..=64).contains(&node.len())
+        && node
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    if !is_id || RESERVED_NODE_IDS.contains(&node) {
         return None;
     }
     let message = match rest.split_once('/') {
@@ -171,6 +176,9 @@ mod tests {
         }
         for other in [
             "city/gridwatch/v1//case",
+            "city/gridwatch/v1/box 7/case",
+            "city/gridwatch/v1/b0123456789012345678901234567890123456789012345678901234567890123/case/",
+            "city/gridwatch/v1/b01234567890123456789012345678901234567890123456789012345678901234/case",
             "city/gridwatch/v1/site/case",
             "city/gridwatch/v1/platform",
             "city/gridwatchv1/box-7/case",

@@ -39,20 +39,23 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A transaction that is rolled back unless it is committed.
 pub type Tx<'a> = Transaction<'a, Any>;
 
-/// What one box can fill before somebody looks at it. More than this is an attack, or a fault that the first thousand show.
+/// What senders can fill before somebody looks at it. More than this is an attack, or a fault that the first thousand show.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Cases that are held for an operator's confirmation of the box's key.
-    pub held: u32,
-    /// Dead letters. What a box repeats is counted, not kept again.
+    /// Boxes without a confirmed key.
+    pub strangers: u32,
+    /// Dead letters of one box; of all boxes without a confirmed key together. What a box repeats is counted, not kept again.
     pub dead_letters: u32,
+    /// Bytes of these dead letters.
+    pub dead_letter_bytes: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            held: 1000,
+            strangers: 1000,
             dead_letters: 1000,
+            dead_letter_bytes: 64 << 20,
         }
     }
 }

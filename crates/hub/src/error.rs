@@ -48,11 +48,40 @@ impl HubError {
     /// The class that decides between retry and exit.
     pub fn class(&self) -> Class {
         match self {
+            // What was to be stored cannot be, now or later.
+            Self::Database(sqlx::Error::Database(error)) if is_about_data(error.code().as_deref()) => Class::Data,
             Self::Database(_) | Self::Pictures(_) | Self::Io { .. } => Class::Transient,
             Self::Migration(_) | Self::Broker(_) | Self::Input(_) | Self::Conflict(_) | Self::NotFound(_) => {
                 Class::Config
             }
             Self::Damaged { .. } => Class::Data,
         }
+    }
+}
+
+/// Whether an SQLSTATE says that a value is the cause: data exception, integrity constraint, or a limit of the program (PostgreSQL, appendix A).
+/// SQLite's codes are plain numbers.
+fn is_about_data(code: Option<&str>) -> bool {
+    code.is_some_and(|code| code.len() == 5 && ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_that_a_database_refuses_are_not_tried_again() {
+        // A character that it cannot store, a key that is too long, a row that is there; not: a deadlock, a shutdown, SQLite's "busy".
+        for (code, is_data) in [
+            ("22021", true),
+            ("54000", true),
+            ("23505", true),
+            ("40P01", false),
+            ("57P01", false),
+            ("5", false),
+        ] {
+            assert_eq!(is_about_data(Some(code)), is_data, "{code}");
+        }
+        assert!(!is_about_data(None));
     }
 }

@@ -19,6 +19,8 @@ pub const CASES: &str = "gridwatch_hub_cases";
 pub const CONNECTED: &str = "gridwatch_hub_connected";
 /// Counter: times that a message had to wait because the database or the store of the pictures did not answer.
 pub const WAITS: &str = "gridwatch_hub_storage_waits_total";
+/// Gauge: messages that wait now because the database or the store of the pictures does not answer.
+pub const WAITING: &str = "gridwatch_hub_storage_waiting";
 
 /// Tells the recorder what the metrics mean.
 pub fn describe() {
@@ -32,6 +34,10 @@ pub fn describe() {
     );
     describe_gauge!(CASES, "Cases by state");
     describe_gauge!(CONNECTED, "1 while connected to the broker and subscribed");
+    describe_gauge!(
+        WAITING,
+        "Messages that wait now for the database or the store of the pictures"
+    );
     describe_counter!(
         WAITS,
         "Messages that had to wait for the database or the store of the pictures"

@@ -25,13 +25,14 @@ use crate::{
     metric,
     pictures::Pictures,
     session::{BrokerAddress, Session, SessionSettings, connect_options},
+    workflow::{self, Act},
 };
 
 /// How often the gauges are set.
 const GAUGES_EVERY: Duration = Duration::from_secs(15);
 
-/// How often accepted cases are looked for that the table dispatches.
-const DISPATCH_EVERY: Duration = Duration::from_secs(2);
+/// How often cases are looked for that need no person.
+const DECIDE_EVERY: Duration = Duration::from_secs(2);
 
 /// Where a hub keeps its data.
 #[derive(Debug, Clone)]
@@ -75,7 +76,7 @@ pub struct ServiceSettings {
     pub name: String,
     /// Sends units by itself （自动派遣）, as this table says; `None`: only persons do.
     pub dispatch: Option<DispatchTable>,
-    /// Whether the hub closes cases whose place a box found cleared; see [`crate::workflow::reported`].
+    /// Closes cases whose place a box found cleared （智能结案）; otherwise only persons do.
     pub closes_cleared: bool,
 }
 
@@ -85,7 +86,7 @@ pub struct ServiceSettings {
 /// The database or the place of the pictures cannot be opened, or a setting is wrong.
 pub async fn run(settings: ServiceSettings, shutdown: watch::Receiver<bool>) -> Result<(), HubError> {
     let (database, pictures) = settings.storage.open().await?;
-    let ingest = Ingest::new(database.clone(), pictures, &settings.prefix, settings.closes_cleared)?;
+    let ingest = Ingest::new(database.clone(), pictures, &settings.prefix)?;
     let session = SessionSettings {
         connect: connect_options(settings.broker),
         prefix: settings.prefix,
@@ -93,12 +94,16 @@ pub async fn run(settings: ServiceSettings, shutdown: watch::Receiver<bool>) -> 
         name: settings.name,
     };
     info!(database = %shown(&settings.storage.database), pictures = %settings.storage.objects.display(), "Starting");
-    let (session, _state) = Session::new(session, ingest, database.clone());
+    let session = Session::new(session, ingest, database.clone());
     // They end with this function.
     let mut tasks = JoinSet::new();
     tasks.spawn(set_gauges(database.clone()));
-    if let Some(table) = settings.dispatch {
-        tasks.spawn(dispatch_accepted(database.clone(), table));
+    if settings.dispatch.is_some() || settings.closes_cleared {
+        tasks.spawn(decide_alone(
+            database.clone(),
+            settings.dispatch,
+            settings.closes_cleared,
+        ));
     }
     session.run(shutdown).await;
     tasks.shutdown().await;
@@ -131,33 +136,46 @@ pub fn shutdown_signal() -> Result<watch::Receiver<bool>, HubError> {
     Ok(receiver)
 }
 
-/// Dispatches what was accepted and fits a rule of `table`.
-async fn dispatch_accepted(database: Database, table: DispatchTable) {
-    let mut ticks = interval(DISPATCH_EVERY);
+/// Decides what needs no person: dispatches what was accepted and fits a rule of `table`, and closes what was found cleared.
+async fn decide_alone(database: Database, table: Option<DispatchTable>, closes_cleared: bool) {
+    let mut ticks = interval(DECIDE_EVERY);
+    let mut states = Vec::new();
+    if table.is_some() {
+        states.push(CaseState::Accepted);
+    }
+    if closes_cleared {
+        states.extend([CaseState::Dispatched, CaseState::Disposed, CaseState::VerifyRequested]);
+    }
     loop {
         ticks.tick().await;
-        if let Err(error) = dispatch_once(&database, &table).await {
-            warn!(%error, "Cannot dispatch accepted cases; trying again");
+        for state in &states {
+            if let Err(error) = decide_in(&database, *state, table.as_ref()).await {
+                warn!(%error, state = state.as_str(), "Cannot decide about cases; trying again");
+            }
         }
     }
 }
 
-async fn dispatch_once(database: &Database, table: &DispatchTable) -> Result<(), HubError> {
-    let accepted = CaseFilter {
-        state: Some(CaseState::Accepted),
+async fn decide_in(database: &Database, state: CaseState, table: Option<&DispatchTable>) -> Result<(), HubError> {
+    let filter = CaseFilter {
+        state: Some(state),
         limit: u32::MAX,
         ..CaseFilter::default()
     };
-    for case in database.cases(&accepted).await? {
+    for case in database.cases(&filter).await? {
         let now = Timestamp::now();
-        let Some(act) = table.dispatch(&case.category_code, &case.cell_code, now) else {
-            continue;
+        let act = match (state, table) {
+            (CaseState::Accepted, Some(table)) => table.dispatch(&case.category_code, &case.cell_code, now),
+            _ => workflow::is_cleared(&case).then(|| Act::Close {
+                reason: Some("cleared".into()),
+            }),
         };
-        match database.decide(&case.case_id, &act, HUB, now).await {
-            Ok(case) => info!(case = case.case_id, unit = case.unit, "Case dispatched"),
-            // A person was faster.
+        let Some(act) = act else { continue };
+        match database.decide(&case.case_id, &act, Some(state), HUB, now).await {
+            Ok(case) => info!(case = case.case_id, unit = case.unit, "Case {}", act.as_str()),
+            // Somebody was faster.
             Err(HubError::Conflict(_)) => {}
-            Err(error) => return Err(error),
+            Err(error) => warn!(%error, case = case.case_id, "Cannot decide about a case; trying again"),
         }
     }
     Ok(())
@@ -176,7 +194,12 @@ async fn set_gauges(database: Database) {
 async fn gauges(database: &Database) -> Result<(), HubError> {
     gauge!(metric::DEAD_LETTERS).set(database.count_dead_letters().await? as f64);
     gauge!(metric::REPLIES_UNSENT).set(database.count_unsent_replies().await? as f64);
-    for (state, count) in database.count_cases().await? {
+    let counts = database.count_cases().await?;
+    for state in CaseState::ALL {
+        let count = counts
+            .iter()
+            .find(|(counted, _)| *counted == state)
+            .map_or(0, |(_, count)| *count);
         gauge!(metric::CASES, "state" => state.as_str()).set(count as f64);
     }
     Ok(())
@@ -186,8 +209,9 @@ async fn gauges(database: &Database) -> Result<(), HubError> {
 pub fn shown(url: &str) -> String {
     match Url::parse(url) {
         Ok(mut url) => {
-            // Fails for URLs that cannot have one.
+            // Fails for URLs that cannot have one. PostgreSQL's may also be among the parameters.
             let _ = url.set_password(None);
+            url.set_query(None);
             url.into()
         }
         Err(_) => "as configured".to_owned(),

@@ -14,14 +14,14 @@ use gridwatch_base::backoff::Backoff;
 use gridwatch_contract::{PlatformMessage, SCHEMA_VERSION, When, platform_topic};
 use gridwatch_mqtt::{ConnectOptions, OutboundMessage, Wording};
 use jiff::{Timestamp, tz::TimeZone};
-use serde::Serialize;
 use tokio::{sync::watch, time::Instant};
 use tracing::{error, warn};
 
 use self::connection::{Connection, Ended};
-use crate::{HubError, database::Database, ingest::Ingest};
+use crate::{HubError, database::Database, ingest::Ingest, metric};
 
-/// Messages that may be unacknowledged at once. With [`MAX_MESSAGE`] the most that they take in memory: 320 MiB.
+/// Messages that may be unacknowledged at once. With [`MAX_MESSAGE`], these and what the connection holds take at most 400 MiB; with MQTT 3.1.1 the broker
+/// decides how many it sends.
 pub const IN_FLIGHT: u16 = 20;
 
 /// Largest message that is received whole, in bytes; a larger one arrives without its payload.
@@ -65,17 +65,6 @@ pub struct SessionSettings {
     pub name: String,
 }
 
-/// The connection's state, for health and logs.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct SessionState {
-    /// True while connected and subscribed.
-    pub connected: bool,
-    /// Why the last connection ended, or none came about; kept after a reconnect.
-    pub last_error: Option<String>,
-    /// True while messages wait because the database or the store of the pictures does not answer.
-    pub storage_waits: bool,
-}
-
 /// A broker's address and login, as a person gives them.
 #[derive(Debug, Clone)]
 pub struct BrokerAddress {
@@ -117,20 +106,16 @@ pub struct Session {
     settings: SessionSettings,
     ingest: Arc<Ingest>,
     database: Database,
-    state: watch::Sender<SessionState>,
 }
 
 impl Session {
-    /// A session that is not connected yet, and its state.
-    pub fn new(settings: SessionSettings, ingest: Ingest, database: Database) -> (Self, watch::Receiver<SessionState>) {
-        let (state, receiver) = watch::channel(SessionState::default());
-        let session = Self {
+    /// A session that is not connected yet.
+    pub fn new(settings: SessionSettings, ingest: Ingest, database: Database) -> Self {
+        Self {
             settings,
             ingest: Arc::new(ingest),
             database,
-            state,
-        };
-        (session, receiver)
+        }
     }
 
     /// Runs until `shutdown` is true, and connects again after every failure.
@@ -139,21 +124,16 @@ impl Session {
         let mut since = Timestamp::now();
         loop {
             let began = Instant::now();
-            let reason = match Connection::run(&self, &mut since, &mut shutdown).await {
+            match Connection::run(&self, &mut since, &mut shutdown).await {
                 Ended::Shutdown => return,
                 Ended::Lost(reason) => {
                     warn!(broker = %self.broker(), %reason, "Broker unreachable; boxes keep their cases");
-                    reason
                 }
                 Ended::Unusable(reason) => {
                     error!(broker = %self.broker(), %reason, "Cannot receive from the broker; boxes keep their cases");
-                    reason
                 }
-            };
-            self.set_state(|state| {
-                state.connected = false;
-                state.last_error = Some(reason);
-            });
+            }
+            metrics::gauge!(metric::CONNECTED).set(0.0);
             let delay = backoff.next_delay_after(began.elapsed(), HEALTHY, fastrand::f64());
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}
@@ -164,16 +144,6 @@ impl Session {
 
     fn broker(&self) -> String {
         format!("{}:{}", self.settings.connect.host, self.settings.connect.port)
-    }
-
-    fn set_state(&self, change: impl FnOnce(&mut SessionState)) {
-        self.state.send_if_modified(|state| {
-            let before = state.clone();
-            change(state);
-            *state != before
-        });
-        let connected = self.state.borrow().connected;
-        metrics::gauge!(crate::metric::CONNECTED).set(f64::from(u8::from(connected)));
     }
 }
 

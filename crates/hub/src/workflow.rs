@@ -4,6 +4,8 @@ use gridwatch_contract::{CaseRecord, ReportKind};
 use gridwatch_engine::{CaseState, Finding};
 use jiff::Timestamp;
 
+use crate::database::CaseRow;
+
 /// A decision about a case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Act {
@@ -125,43 +127,29 @@ pub fn check(state: CaseState, act: &Act) -> Result<CaseState, Refused> {
     })
 }
 
-/// What a box's report changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reported {
-    /// The case is in this state now, as the box says.
-    State(CaseState),
-    /// The box verified that the problem is gone, and nobody needs to look: the hub closes the case, and tells the box （智能结案）.
-    Close,
-    /// Nothing but what the record says.
-    Nothing,
-}
-
-/// What a newer revision changes about a case that is in `state` here. `closes_cleared`: the city lets the hub close a case whose place a box found
-/// cleared after a unit's report or a request.
-pub fn reported(state: CaseState, record: &CaseRecord, closes_cleared: bool) -> Reported {
+/// The state that a box's newer revision brings a case to that is in `state` here; `None`: it changes no state. The result of a verification
+/// does not: [`is_cleared`] tells what follows from it.
+pub fn reported(state: CaseState, record: &CaseRecord) -> Option<CaseState> {
     let is_over = matches!(state, CaseState::Closed | CaseState::Rejected | CaseState::DuplicateOf);
     match record.report_kind {
-        ReportKind::New => Reported::Nothing,
-        // Withdrawn while the reply that ends it is on its way: that stands.
-        ReportKind::Withdraw if is_over => Reported::Nothing,
-        ReportKind::Withdraw => Reported::State(CaseState::Withdrawn),
+        // If the reply that ends it is on its way, that stands.
+        ReportKind::Withdraw if !is_over => Some(CaseState::Withdrawn),
         ReportKind::Update if record.state == CaseState::Reopened && state == CaseState::Closed => {
-            Reported::State(CaseState::Reopened)
+            Some(CaseState::Reopened)
         }
-        ReportKind::Update => Reported::Nothing,
-        ReportKind::VerifyReport => {
-            let is_asked = matches!(
-                state,
-                CaseState::Dispatched | CaseState::Disposed | CaseState::VerifyRequested
-            );
-            let finding = record.verification.last().map(|v| v.result);
-            if closes_cleared && is_asked && finding == Some(Finding::Cleared) {
-                Reported::Close
-            } else {
-                Reported::Nothing
-            }
-        }
+        _ => None,
     }
+}
+
+/// Whether a box found the place of a case cleared after the last decision about it, so that the case may be closed without a person （智能结案）.
+pub fn is_cleared(case: &CaseRow) -> bool {
+    let is_asked = matches!(
+        case.state,
+        CaseState::Dispatched | CaseState::Disposed | CaseState::VerifyRequested
+    );
+    // An older finding says nothing about what was decided since.
+    let is_newer = case.finding_at.is_some_and(|at| at >= case.decided_at);
+    is_asked && is_newer && case.finding.as_deref() == Some(Finding::Cleared.as_str())
 }
 
 #[cfg(test)]
@@ -201,27 +189,36 @@ mod tests {
     }
 
     #[test]
-    fn a_cleared_place_closes_a_case_only_where_somebody_was_asked_and_the_city_allows_it() {
-        let mut record: CaseRecord =
-            serde_json::from_str(include_str!("../../../tests/fixtures/contract/case.json")).expect("a record");
-        record.report_kind = ReportKind::VerifyReport;
-        let when = record.filed_at;
-        let verification = |result| gridwatch_contract::Verification {
-            asked_at: when,
-            checked_at: when,
-            result,
-            evidence_ids: Vec::new(),
-            visible: true,
-            looks: 3,
-            looks_seen: 0,
-            confidence: 1.0,
+    fn a_cleared_place_closes_a_case_only_where_somebody_was_asked_before() {
+        let at = |second| Timestamp::from_second(second).expect("in range");
+        let row = |state, finding: &str, finding_at, decided_at| CaseRow {
+            case_id: "01KQGKEW010000000000000001".into(),
+            node: "box-7".into(),
+            revision: 2,
+            state,
+            task_no: None,
+            category_code: "0102".into(),
+            cell_code: "310115001001042".into(),
+            camera: "gate".into(),
+            lon: 121.5,
+            lat: 31.2,
+            confidence: 0.9,
+            filed_at: at(0),
+            received_at: at(1),
+            changed_at: at(20),
+            decided_at: at(decided_at),
+            finding: Some(finding.into()),
+            finding_at: Some(at(finding_at)),
+            unit: None,
+            due_at: None,
         };
-        record.verification = vec![verification(Finding::StillPresent), verification(Finding::Cleared)];
-        assert_eq!(reported(CaseState::Disposed, &record, true), Reported::Close);
-        assert_eq!(reported(CaseState::Disposed, &record, false), Reported::Nothing);
-        assert_eq!(reported(CaseState::Accepted, &record, true), Reported::Nothing);
-        record.verification.push(verification(Finding::Unverifiable));
-        assert_eq!(reported(CaseState::Disposed, &record, true), Reported::Nothing);
+        assert!(is_cleared(&row(CaseState::Disposed, "cleared", 20, 10)));
+        assert!(!is_cleared(&row(CaseState::Disposed, "cleared", 5, 10)), "found before");
+        assert!(
+            !is_cleared(&row(CaseState::Accepted, "cleared", 20, 10)),
+            "nobody was asked"
+        );
+        assert!(!is_cleared(&row(CaseState::Disposed, "unverifiable", 20, 10)));
     }
 
     #[test]
@@ -229,10 +226,7 @@ mod tests {
         let mut record: CaseRecord =
             serde_json::from_str(include_str!("../../../tests/fixtures/contract/case.json")).expect("a record");
         record.report_kind = ReportKind::Withdraw;
-        assert_eq!(
-            reported(CaseState::Accepted, &record, false),
-            Reported::State(CaseState::Withdrawn)
-        );
-        assert_eq!(reported(CaseState::Closed, &record, false), Reported::Nothing);
+        assert_eq!(reported(CaseState::Accepted, &record), Some(CaseState::Withdrawn));
+        assert_eq!(reported(CaseState::Closed, &record), None);
     }
 }

@@ -14,7 +14,7 @@ CREATE TABLE boxes (
     last_case_at BIGINT
 );
 
--- Public keys that a box announced. Cases count once an operator has confirmed the key that signed them.
+-- Public keys that a box announced. Cases are taken once an operator has confirmed the key that signed them.
 CREATE TABLE box_keys (
     node TEXT NOT NULL REFERENCES boxes (node),
     public_key TEXT NOT NULL,
@@ -38,8 +38,6 @@ CREATE TABLE cases (
     revision BIGINT NOT NULL,
     -- Where the platform is with it: a state of the contract.
     state TEXT NOT NULL,
-    -- The key by which its records were verified; NULL while the box has no confirmed key: nobody decides about such a case.
-    verified_by TEXT,
     task_no TEXT,
     category_code TEXT NOT NULL,
     cell_code TEXT NOT NULL,
@@ -50,14 +48,17 @@ CREATE TABLE cases (
     filed_at BIGINT NOT NULL,
     received_at BIGINT NOT NULL,
     changed_at BIGINT NOT NULL,
-    -- Result of the newest verification by the box.
+    -- When its state last changed here.
+    decided_at BIGINT NOT NULL,
+    -- Result of the newest verification by the box, and when the box had it.
     finding TEXT,
+    finding_at BIGINT,
     unit TEXT,
     due_at BIGINT
 );
 CREATE INDEX cases_by_state ON cases (state, received_at);
 CREATE INDEX cases_by_place ON cases (cell_code, category_code);
-CREATE INDEX cases_of_node ON cases (node, verified_by);
+CREATE INDEX cases_of_node ON cases (node);
 
 -- Every revision as received: the signature covers these bytes.
 CREATE TABLE revisions (
@@ -100,6 +101,7 @@ CREATE TABLE dead_letters (
     node TEXT NOT NULL,
     topic TEXT NOT NULL,
     payload BYTEA NOT NULL,
+    bytes BIGINT NOT NULL,
     sha256 TEXT NOT NULL,
     reason TEXT NOT NULL,
     first_at BIGINT NOT NULL,

@@ -11,13 +11,14 @@ use super::{json, local, print, table, who};
 use crate::{
     HubError,
     database::{BoxRow, Database},
+    ingest::Ingest,
     service::Storage,
 };
 
 /// List and confirm boxes.
 ///
-/// A box announces its key over the broker, where others may be able to write. So the cases of a box are held until somebody has compared the key
-/// with what `gridwatch keys show` prints on the box, once, and confirmed it. After a box has changed its key, confirm the new one.
+/// A box announces its key over the broker, where others may be able to write. So its cases are dead letters, without a receipt, until somebody has
+/// compared the key with what `gridwatch keys show` prints on the box, once, and confirmed it. After a box has changed its key, confirm the new one.
 #[derive(Debug, Args)]
 pub(super) struct BoxesArgs {
     #[command(subcommand)]
@@ -31,32 +32,39 @@ pub(super) struct BoxesArgs {
 enum BoxesCommand {
     /// List the boxes with their state and keys
     List,
-    /// Confirm the key of a box; its cases are then to be decided
+    /// Confirm the key of a box, and take its dead letters again
     Confirm {
         /// The box.
         node: String,
         /// The key, as `gridwatch keys show` prints it on the box. Needed if the box announced several, or none.
         #[arg(long, value_name = "KEY")]
         key: Option<PublicKey>,
+        /// Topic levels before `/v1/`, as for `run`.
+        #[arg(long, value_name = "PREFIX", default_value = "gridwatch")]
+        prefix: String,
     },
 }
 
 pub(super) async fn run(args: BoxesArgs, storage: &Storage) -> Result<ExitCode, HubError> {
-    let (database, _) = storage.open().await?;
+    let (database, pictures) = storage.open().await?;
     match args.command {
         BoxesCommand::List => list(&database, args.json).await?,
-        BoxesCommand::Confirm { node, key } => {
+        BoxesCommand::Confirm { node, key, prefix } => {
             let key = match key {
                 Some(key) => key,
                 None => only_pending(&database, &node).await?,
             };
-            let freed = database.confirm_key(&node, &key, &who(), Timestamp::now()).await?;
+            database.confirm_key(&node, &key, &who(), Timestamp::now()).await?;
+            let letters = database.dead_letters_of(&node).await?;
+            let taken = Ingest::new(database, pictures, &prefix)?
+                .retry_all(&letters, Timestamp::now())
+                .await?;
             match args.json {
-                true => print([serde_json::json!({"node": node, "public_key": key.to_string(), "cases": freed})])?,
+                true => print([serde_json::json!({"node": node, "public_key": key.to_string(), "taken": taken})])?,
                 false => print([format!(
-                    "Key {key} of {} confirmed; {} to be decided.",
+                    "Key {key} of {} confirmed; {} taken. What else the box has, it sends again.",
                     printable(&node),
-                    counted(freed, "held case is now", "held cases are now")
+                    counted(taken, "dead letter", "dead letters")
                 )])?,
             }
         }
@@ -105,7 +113,7 @@ async fn list(database: &Database, as_json: bool) -> Result<(), HubError> {
         "last health",
         "last case",
         "cases",
-        "held",
+        "dead letters",
         "key",
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
@@ -138,7 +146,7 @@ fn row(found: &BoxRow) -> Vec<String> {
         time(found.health_at),
         time(found.last_case_at),
         found.cases.to_string(),
-        found.held.to_string(),
+        found.dead_letters.to_string(),
         if keys.is_empty() {
             "none announced".into()
         } else {

@@ -52,9 +52,6 @@ enum CasesCommand {
         /// Only those of this category code.
         #[arg(long, value_name = "CODE")]
         category: Option<String>,
-        /// Only those that are held until the key of their box is confirmed.
-        #[arg(long)]
-        held: bool,
         /// At most so many.
         #[arg(long, value_name = "N", default_value_t = 100)]
         limit: u32,
@@ -159,7 +156,6 @@ pub(super) async fn run(args: CasesArgs, storage: &Storage) -> Result<ExitCode, 
             node,
             cell,
             category,
-            held,
             limit,
         } => {
             let filter = CaseFilter {
@@ -167,7 +163,6 @@ pub(super) async fn run(args: CasesArgs, storage: &Storage) -> Result<ExitCode, 
                 node,
                 cell,
                 category,
-                is_held: held.then_some(true),
                 limit,
             };
             list(&database, &filter, args.json).await?;
@@ -203,7 +198,9 @@ pub(super) async fn run(args: CasesArgs, storage: &Storage) -> Result<ExitCode, 
         CasesCommand::Reopen { case, reason } => (case, Act::Reopen { reason }),
     };
     let case = database.case(&case).await?;
-    let decided = database.decide(&case.case_id, &act, &who(), Timestamp::now()).await?;
+    let decided = database
+        .decide(&case.case_id, &act, None, &who(), Timestamp::now())
+        .await?;
     match args.json {
         true => print([json(&decided)?])?,
         false => {
@@ -250,10 +247,7 @@ async fn list(database: &Database, filter: &CaseFilter, as_json: bool) -> Result
         vec![
             case.case_id.clone(),
             local(case.received_at),
-            match case.verified_by {
-                Some(_) => case.state.as_str().to_owned(),
-                None => "held".to_owned(),
-            },
+            case.state.as_str().to_owned(),
             printable(&case.category_code),
             printable(&case.cell_code),
             printable(&case.node),
@@ -286,14 +280,7 @@ async fn show(database: &Database, case: &CaseRow, as_json: bool) -> Result<(), 
     }
     let mut lines = vec![
         format!("case       {}, revision {}", case.case_id, case.revision),
-        format!(
-            "state      {}{}",
-            case.state.as_str(),
-            match case.verified_by {
-                Some(_) => String::new(),
-                None => format!(", held until the key of {} is confirmed", printable(&case.node)),
-            }
-        ),
+        format!("state      {}", case.state.as_str()),
         format!(
             "what       {} {}",
             printable(&record.category_code),

@@ -86,7 +86,7 @@ pub(super) async fn run(args: DeadLettersArgs, storage: &Storage) -> Result<Exit
                     .collect(),
                 false => ids,
             };
-            let ingest = Ingest::new(database, pictures, &args.prefix, false)?;
+            let ingest = Ingest::new(database, pictures, &args.prefix)?;
             return retry(&ingest, &ids, args.json).await;
         }
         DeadLettersCommand::Delete { ids } => {
@@ -132,10 +132,12 @@ async fn list(database: &Database, limit: u32, as_json: bool) -> Result<(), HubE
 async fn retry(ingest: &Ingest, ids: &[String], as_json: bool) -> Result<ExitCode, HubError> {
     let mut is_all_taken = true;
     for id in ids {
-        let reason = match ingest.retry(id, Timestamp::now()).await? {
-            Taken::Case { .. } | Taken::Picture(_) | Taken::Status => None,
-            Taken::DeadLetter(reason) | Taken::Dropped(reason) => Some(reason),
-            Taken::Ignored => Some("its topic is not below the prefix; give --prefix".to_owned()),
+        let reason = match ingest.retry(id, Timestamp::now()).await {
+            Ok(Taken::Case { .. } | Taken::Picture(_) | Taken::Status) => None,
+            Ok(Taken::DeadLetter(reason) | Taken::Dropped(reason)) => Some(reason),
+            Ok(Taken::Ignored) => Some("its topic is not below the prefix (give --prefix), or it is a picture of a box without a confirmed key".to_owned()),
+            Err(error @ HubError::NotFound(_)) => Some(error.to_string()),
+            Err(error) => return Err(error),
         };
         is_all_taken &= reason.is_none();
         match as_json {

@@ -30,8 +30,8 @@ pub struct BoxRow {
     pub last_case_at: Option<Timestamp>,
     /// Its cases.
     pub cases: u64,
-    /// Of these, those that nobody decides about until a key is confirmed.
-    pub held: u64,
+    /// Its dead letters.
+    pub dead_letters: u64,
     /// Its keys, the oldest first.
     pub keys: Vec<BoxKey>,
 }
@@ -66,13 +66,15 @@ impl BoxKey {
 }
 
 impl Database {
-    /// Records a box's status, and the key that it announces.
+    /// Records a box's status, and the key that it announces; false if there are too many boxes without a confirmed key.
     ///
     /// # Errors
     /// The database's.
-    pub async fn record_status(&self, status: &StatusMessage, at: Timestamp) -> Result<(), HubError> {
+    pub async fn record_status(&self, status: &StatusMessage, at: Timestamp) -> Result<bool, HubError> {
         let mut tx = self.begin().await?;
-        ensure_box(&mut tx, &status.node_id, at).await?;
+        if !self.admit_box(&mut tx, &status.node_id, at).await? {
+            return Ok(false);
+        }
         let presence = match status.state {
             Presence::Online => "online",
             Presence::Offline => "offline",
@@ -103,16 +105,18 @@ impl Database {
             .await?;
         }
         tx.commit().await?;
-        Ok(())
+        Ok(true)
     }
 
-    /// Records a box's newest health message, as received.
+    /// Records a box's newest health message, as received; false if there are too many boxes without a confirmed key.
     ///
     /// # Errors
     /// The database's.
-    pub async fn record_health(&self, node: &str, health: &str, at: Timestamp) -> Result<(), HubError> {
+    pub async fn record_health(&self, node: &str, health: &str, at: Timestamp) -> Result<bool, HubError> {
         let mut tx = self.begin().await?;
-        ensure_box(&mut tx, node, at).await?;
+        if !self.admit_box(&mut tx, node, at).await? {
+            return Ok(false);
+        }
         sqlx::query("UPDATE boxes SET health = $2, health_at = $3 WHERE node = $1")
             .bind(node)
             .bind(health)
@@ -120,7 +124,60 @@ impl Database {
             .execute(&mut *tx)
             .await?;
         tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Confirms a key, which need not have been announced.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn confirm_key(&self, node: &str, key: &PublicKey, who: &str, at: Timestamp) -> Result<(), HubError> {
+        let mut tx = self.begin().await?;
+        insert_box(&mut tx, node, at).await?;
+        sqlx::query(
+            "INSERT INTO box_keys (node, public_key, announced_at, confirmed_at, confirmed_by) VALUES ($1, $2, $3, $3, $4) \
+             ON CONFLICT (node, public_key) DO UPDATE SET confirmed_at = $3, confirmed_by = $4 WHERE box_keys.confirmed_at IS NULL",
+        )
+        .bind(node)
+        .bind(key.to_string())
+        .bind(millis(at))
+        .bind(who)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
         Ok(())
+    }
+
+    /// When a key was last confirmed.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn last_confirmation(&self) -> Result<Option<Timestamp>, HubError> {
+        let row = sqlx::query("SELECT MAX(confirmed_at) AS at FROM box_keys")
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(row.try_get::<Option<i64>, _>("at")?.map(time))
+    }
+
+    /// Adds a box that was not heard of before; false if there are too many without a confirmed key.
+    async fn admit_box(&self, tx: &mut Tx<'_>, node: &str, at: Timestamp) -> Result<bool, HubError> {
+        let known = sqlx::query("SELECT 1 FROM boxes WHERE node = $1")
+            .bind(node)
+            .fetch_optional(&mut **tx)
+            .await?;
+        if known.is_some() {
+            return Ok(true);
+        }
+        let row = sqlx::query(
+            "SELECT COUNT(*) AS n FROM boxes WHERE node NOT IN (SELECT node FROM box_keys WHERE confirmed_at IS NOT NULL)",
+        )
+        .fetch_one(&mut **tx)
+        .await?;
+        if row.try_get::<i64, _>("n")? >= i64::from(self.limits.strangers) {
+            return Ok(false);
+        }
+        insert_box(tx, node, at).await?;
+        Ok(true)
     }
 
     /// All boxes, by id.
@@ -131,7 +188,7 @@ impl Database {
         let rows = sqlx::query(
             "SELECT node, first_seen_at, presence, presence_at, version, health_at, last_case_at, \
              (SELECT COUNT(*) FROM cases WHERE cases.node = boxes.node) AS cases, \
-             (SELECT COUNT(*) FROM cases WHERE cases.node = boxes.node AND verified_by IS NULL) AS held \
+             (SELECT COUNT(*) FROM dead_letters WHERE dead_letters.node = boxes.node) AS dead_letters \
              FROM boxes ORDER BY node",
         )
         .fetch_all(&self.pool)
@@ -149,7 +206,7 @@ impl Database {
                 health_at: optional_time("health_at")?,
                 last_case_at: optional_time("last_case_at")?,
                 cases: count("cases")?,
-                held: count("held")?,
+                dead_letters: count("dead_letters")?,
                 keys: self.keys(&node).await?,
                 node,
             });
@@ -173,34 +230,11 @@ impl Database {
     }
 }
 
-/// Adds a box that was not heard of before.
-pub(super) async fn ensure_box(tx: &mut Tx<'_>, node: &str, at: Timestamp) -> Result<(), HubError> {
+async fn insert_box(tx: &mut Tx<'_>, node: &str, at: Timestamp) -> Result<(), HubError> {
     sqlx::query("INSERT INTO boxes (node, first_seen_at) VALUES ($1, $2) ON CONFLICT DO NOTHING")
         .bind(node)
         .bind(millis(at))
         .execute(&mut **tx)
         .await?;
-    Ok(())
-}
-
-/// Confirms a key, which need not have been announced.
-pub(super) async fn confirm(
-    tx: &mut Tx<'_>,
-    node: &str,
-    key: &PublicKey,
-    who: &str,
-    at: Timestamp,
-) -> Result<(), HubError> {
-    ensure_box(tx, node, at).await?;
-    sqlx::query(
-        "INSERT INTO box_keys (node, public_key, announced_at, confirmed_at, confirmed_by) VALUES ($1, $2, $3, $3, $4) \
-         ON CONFLICT (node, public_key) DO UPDATE SET confirmed_at = $3, confirmed_by = $4 WHERE box_keys.confirmed_at IS NULL",
-    )
-    .bind(node)
-    .bind(key.to_string())
-    .bind(millis(at))
-    .bind(who)
-    .execute(&mut **tx)
-    .await?;
     Ok(())
 }

@@ -1,15 +1,14 @@
 //! Cases, their revisions, and what happened to them on this side.
 
 use gridwatch_contract::{CaseRecord, ReplyMessage, When};
-use gridwatch_custody::{PublicKey, unseal};
 use gridwatch_engine::CaseState;
 use jiff::{Timestamp, tz::TimeZone};
 use sqlx::{Row, any::AnyRow};
 
-use super::{Database, NewDeadLetter, Tx, boxes, dead_letters, millis, pictures, replies, time};
+use super::{Database, Tx, millis, pictures, replies, time};
 use crate::{
     HubError,
-    workflow::{self, Act, Reported},
+    workflow::{self, Act},
 };
 
 /// Author of what the hub decides by itself.
@@ -22,8 +21,6 @@ pub struct NewRevision<'a> {
     pub record: &'a CaseRecord,
     /// Its bytes as received, which the signature covers.
     pub text: &'a str,
-    /// The confirmed key that verifies it; `None` while the box has none.
-    pub verified_by: Option<&'a PublicKey>,
 }
 
 /// What became of a revision.
@@ -53,8 +50,6 @@ pub struct CaseRow {
     pub revision: u32,
     /// Where the platform is with it.
     pub state: CaseState,
-    /// The key by which its records were verified; absent while the box has no confirmed key: nobody decides about it until then.
-    pub verified_by: Option<String>,
     /// The task number, from its acceptance on.
     pub task_no: Option<String>,
     /// Category code.
@@ -75,8 +70,12 @@ pub struct CaseRow {
     pub received_at: Timestamp,
     /// When it last changed here.
     pub changed_at: Timestamp,
+    /// When its state last changed here.
+    pub decided_at: Timestamp,
     /// Result of the newest verification: `cleared`, `still_present` or `unverifiable`.
     pub finding: Option<String>,
+    /// When the box had that result, by its clock.
+    pub finding_at: Option<Timestamp>,
     /// The unit that deals with it.
     pub unit: Option<String>,
     /// Until when.
@@ -109,14 +108,12 @@ pub struct CaseFilter {
     pub cell: Option<String>,
     /// Of this category.
     pub category: Option<String>,
-    /// True: only those held for a key; false: only the others.
-    pub is_held: Option<bool>,
     /// At most so many.
     pub limit: u32,
 }
 
-const COLUMNS: &str = "case_id, node, revision, state, verified_by, task_no, category_code, cell_code, camera, lon, lat, confidence, \
-    filed_at, received_at, changed_at, finding, unit, due_at";
+const COLUMNS: &str = "case_id, node, revision, state, task_no, category_code, cell_code, camera, lon, lat, confidence, \
+    filed_at, received_at, changed_at, decided_at, finding, finding_at, unit, due_at";
 
 impl CaseRow {
     fn of(row: &AnyRow) -> Result<Self, HubError> {
@@ -125,7 +122,6 @@ impl CaseRow {
             node: row.try_get("node")?,
             revision: u32::try_from(row.try_get::<i64, _>("revision")?).unwrap_or(u32::MAX),
             state: state(row.try_get("state")?, &case_id)?,
-            verified_by: row.try_get("verified_by")?,
             task_no: row.try_get("task_no")?,
             category_code: row.try_get("category_code")?,
             cell_code: row.try_get("cell_code")?,
@@ -136,7 +132,9 @@ impl CaseRow {
             filed_at: time(row.try_get("filed_at")?),
             received_at: time(row.try_get("received_at")?),
             changed_at: time(row.try_get("changed_at")?),
+            decided_at: time(row.try_get("decided_at")?),
             finding: row.try_get("finding")?,
+            finding_at: row.try_get::<Option<i64>, _>("finding_at")?.map(time),
             unit: row.try_get("unit")?,
             due_at: row.try_get::<Option<i64>, _>("due_at")?.map(time),
             case_id,
@@ -153,32 +151,18 @@ fn state(name: &str, case_id: &str) -> Result<CaseState, HubError> {
 }
 
 impl Database {
-    /// Takes a revision of a case: commits it with everything that follows from it. One that was taken before changes nothing.
+    /// Takes a revision of a case, whose signature was verified: commits it with everything that follows from it. One that was taken before changes
+    /// nothing.
     ///
     /// # Errors
     /// The database's; nothing is committed then.
-    pub async fn take_revision(
-        &self,
-        new: NewRevision<'_>,
-        closes_cleared: bool,
-        at: Timestamp,
-    ) -> Result<CaseChange, HubError> {
+    pub async fn take_revision(&self, new: NewRevision<'_>, at: Timestamp) -> Result<CaseChange, HubError> {
         let record = new.record;
         let mut tx = self.begin().await?;
-        boxes::ensure_box(&mut tx, &record.node_id, at).await?;
-        if new.verified_by.is_none() && self.is_box_full(&mut tx, record).await? {
-            return Ok(CaseChange::Refused(format!(
-                "{} cases of {} are held until its key is confirmed, and no more are taken: compare its key and run `gridwatch-hub boxes confirm`",
-                self.limits.held, record.node_id
-            )));
-        }
         insert_case(&mut tx, new, at).await?;
         let case = lock(&mut tx, &record.case_id).await?;
         if case.node != record.node_id {
             return Ok(CaseChange::Refused(format!("the case is one of {}", case.node)));
-        }
-        if case.verified_by.is_some() && new.verified_by.is_none() {
-            return Ok(CaseChange::Refused("no confirmed key verifies it".into()));
         }
         let is_new = insert_revision(&mut tx, new, at).await?;
         if !is_new && revision_text(&mut tx, &record.case_id, record.revision).await? != new.text {
@@ -187,42 +171,52 @@ impl Database {
                 record.revision
             )));
         }
-        let current = if record.revision > case.revision {
-            advance(&mut tx, &case, new, closes_cleared, at).await?;
-            record.clone()
-        } else if record.revision == case.revision {
-            record.clone()
+        let older;
+        let current = if record.revision >= case.revision {
+            record
         } else {
-            parse(
+            older = parse(
                 &revision_text(&mut tx, &case.case_id, case.revision).await?,
                 &case.case_id,
-            )?
+            )?;
+            &older
         };
+        if record.revision > case.revision {
+            advance(&mut tx, &case, record, at).await?;
+        }
         let mut missing = Vec::new();
         for item in &current.evidence {
             if !missing.contains(&item.sha256) && !pictures::is_recorded(&mut tx, &item.sha256).await? {
                 missing.push(item.sha256.clone());
             }
         }
+        let revision = current.revision;
         tx.commit().await?;
         Ok(CaseChange::Committed {
-            revision: current.revision,
+            revision,
             is_new,
             missing,
         })
     }
 
-    /// Decides about a case, and queues the reply that tells the box.
+    /// Decides about a case, and queues the reply that tells the box. `expected`: the state for which this was decided; `None`: any that it fits.
     ///
     /// # Errors
-    /// [`HubError::NotFound`]; [`HubError::Conflict`] if the decision does not fit the case's state, or the key of its box is not confirmed.
-    pub async fn decide(&self, case_id: &str, act: &Act, who: &str, at: Timestamp) -> Result<CaseRow, HubError> {
+    /// [`HubError::NotFound`]; [`HubError::Conflict`] if the decision does not fit the case's state.
+    pub async fn decide(
+        &self,
+        case_id: &str,
+        act: &Act,
+        expected: Option<CaseState>,
+        who: &str,
+        at: Timestamp,
+    ) -> Result<CaseRow, HubError> {
         let mut tx = self.begin().await?;
         let case = lock(&mut tx, case_id).await?;
-        if case.verified_by.is_none() {
+        if expected.is_some_and(|expected| expected != case.state) {
             return Err(HubError::Conflict(format!(
-                "{case_id}: the key of {node} is not confirmed, so that anybody could have sent the case; compare its key and run `gridwatch-hub boxes confirm {node}`",
-                node = case.node
+                "{case_id}: it is {} meanwhile",
+                case.state.as_str()
             )));
         }
         let state =
@@ -248,7 +242,7 @@ impl Database {
             _ => (case.unit.clone(), case.due_at),
         };
         sqlx::query(
-            "UPDATE cases SET state = $2, task_no = $3, unit = $4, due_at = $5, changed_at = $6 WHERE case_id = $1",
+            "UPDATE cases SET state = $2, task_no = $3, unit = $4, due_at = $5, changed_at = $6, decided_at = $6 WHERE case_id = $1",
         )
         .bind(case_id)
         .bind(state.as_str())
@@ -278,77 +272,6 @@ impl Database {
         let case = lock(&mut tx, case_id).await?;
         tx.commit().await?;
         Ok(case)
-    }
-
-    /// Confirms the key of a box, and verifies with it what is held. Returns how many cases it freed.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn confirm_key(&self, node: &str, key: &PublicKey, who: &str, at: Timestamp) -> Result<u64, HubError> {
-        let mut tx = self.begin().await?;
-        boxes::confirm(&mut tx, node, key, who, at).await?;
-        tx.commit().await?;
-        let held = sqlx::query("SELECT case_id FROM cases WHERE node = $1 AND verified_by IS NULL ORDER BY case_id")
-            .bind(node)
-            .fetch_all(&self.pool)
-            .await?;
-        let mut freed = 0;
-        for row in held {
-            freed += u64::from(self.verify_held(row.try_get("case_id")?, key, at).await?);
-        }
-        Ok(freed)
-    }
-
-    /// Whether a box without a confirmed key has as many cases as are held, and this is another one.
-    async fn is_box_full(&self, tx: &mut Tx<'_>, record: &CaseRecord) -> Result<bool, HubError> {
-        let row =
-            sqlx::query("SELECT COUNT(*) AS n FROM cases WHERE node = $1 AND verified_by IS NULL AND case_id <> $2")
-                .bind(&record.node_id)
-                .bind(&record.case_id)
-                .fetch_one(&mut **tx)
-                .await?;
-        Ok(row.try_get::<i64, _>("n")? >= i64::from(self.limits.held))
-    }
-
-    /// Verifies a held case. What the key does not verify becomes a dead letter, unless nothing of the case is left: then another key signed it.
-    async fn verify_held(&self, case_id: &str, key: &PublicKey, at: Timestamp) -> Result<bool, HubError> {
-        let mut tx = self.begin().await?;
-        let case = lock(&mut tx, case_id).await?;
-        let rows = sqlx::query("SELECT revision, record FROM revisions WHERE case_id = $1 ORDER BY revision DESC")
-            .bind(case_id)
-            .fetch_all(&mut *tx)
-            .await?;
-        let mut good: Option<(i64, String)> = None;
-        let mut bad = Vec::new();
-        for row in rows {
-            let (revision, text): (i64, String) = (row.try_get("revision")?, row.try_get("record")?);
-            match unseal(&text) {
-                Some((signed, signature)) if key.verifies(signed.as_bytes(), signature) => {
-                    good.get_or_insert((revision, text));
-                }
-                _ => bad.push((revision, text)),
-            }
-        }
-        let Some((revision, text)) = good else { return Ok(false) };
-        for (revision, text) in bad {
-            let letter = NewDeadLetter {
-                node: &case.node,
-                topic: &format!("revision {revision} of {case_id}"),
-                payload: text.as_bytes(),
-                reason: "the confirmed key does not verify its signature",
-            };
-            dead_letters::add(&mut tx, self.limits, letter, at).await?;
-            sqlx::query("DELETE FROM revisions WHERE case_id = $1 AND revision = $2")
-                .bind(case_id)
-                .bind(revision)
-                .execute(&mut *tx)
-                .await?;
-        }
-        let record = parse(&text, case_id)?;
-        set_record(&mut tx, &record, Some(key), case.state, at).await?;
-        debug_assert_eq!(i64::from(record.revision), revision);
-        tx.commit().await?;
-        Ok(true)
     }
 
     /// A case by its id, or by a part at its end, of at least four characters, that only one has.
@@ -384,14 +307,13 @@ impl Database {
     pub async fn cases(&self, filter: &CaseFilter) -> Result<Vec<CaseRow>, HubError> {
         let sql = format!(
             "SELECT {COLUMNS} FROM cases WHERE ($1 IS NULL OR state = $1) AND ($2 IS NULL OR node = $2) AND ($3 IS NULL OR cell_code = $3) \
-             AND ($4 IS NULL OR category_code = $4) AND ($5 = -1 OR ($5 = 1) = (verified_by IS NULL)) ORDER BY received_at DESC, case_id DESC LIMIT $6"
+             AND ($4 IS NULL OR category_code = $4) ORDER BY received_at DESC, case_id DESC LIMIT $5"
         );
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(filter.state.map(CaseState::as_str))
             .bind(filter.node.as_deref())
             .bind(filter.cell.as_deref())
             .bind(filter.category.as_deref())
-            .bind(filter.is_held.map_or(-1, i64::from))
             .bind(i64::from(filter.limit))
             .fetch_all(&self.pool)
             .await?;
@@ -453,12 +375,11 @@ impl Database {
 async fn insert_case(tx: &mut Tx<'_>, new: NewRevision<'_>, at: Timestamp) -> Result<(), HubError> {
     let record = new.record;
     sqlx::query(
-        "INSERT INTO cases (case_id, node, revision, state, verified_by, category_code, cell_code, camera, lon, lat, confidence, filed_at, \
-         received_at, changed_at) VALUES ($1, $2, 0, 'filed', $3, $4, $5, $6, $7, $8, $9, $10, $11, $11) ON CONFLICT DO NOTHING",
+        "INSERT INTO cases (case_id, node, revision, state, category_code, cell_code, camera, lon, lat, confidence, filed_at, \
+         received_at, changed_at, decided_at) VALUES ($1, $2, 0, 'filed', $3, $4, $5, $6, $7, $8, $9, $10, $10, $10) ON CONFLICT DO NOTHING",
     )
     .bind(&record.case_id)
     .bind(&record.node_id)
-    .bind(new.verified_by.map(ToString::to_string))
     .bind(&record.category_code)
     .bind(&record.cell_code)
     .bind(record.view())
@@ -517,71 +438,28 @@ fn parse(text: &str, case_id: &str) -> Result<CaseRecord, HubError> {
 }
 
 /// The case takes a newer revision.
-async fn advance(
-    tx: &mut Tx<'_>,
-    case: &CaseRow,
-    new: NewRevision<'_>,
-    closes_cleared: bool,
-    at: Timestamp,
-) -> Result<(), HubError> {
-    let record = new.record;
-    let is_first = case.revision == 0;
-    let reported = workflow::reported(case.state, record, closes_cleared && new.verified_by.is_some());
-    let state = match &reported {
-        Reported::State(state) => *state,
-        Reported::Close => CaseState::Closed,
-        Reported::Nothing => case.state,
-    };
-    set_record(tx, record, new.verified_by, state, at).await?;
-    let reason = record.history.last().and_then(|entry| entry.reason.as_deref());
-    match reported {
-        Reported::State(state) => {
-            add_event(tx, &case.case_id, &case.node, state, reason, at).await?;
-        }
-        Reported::Close => {
-            let seq = add_event(tx, &case.case_id, HUB, state, Some("cleared"), at).await?;
-            let reply = ReplyMessage {
-                case_id: case.case_id.clone(),
-                state,
-                reason: None,
-                platform_task_no: case.task_no.clone(),
-                at: Some(When::new(at, &TimeZone::fixed(record.filed_at.offset()))),
-                due_at: None,
-            };
-            replies::queue(tx, &case.node, seq, &reply, at).await?;
-        }
-        Reported::Nothing if is_first => {
-            add_event(tx, &case.case_id, &case.node, state, None, at).await?;
-        }
-        Reported::Nothing => {}
-    }
-    Ok(())
-}
-
-/// Writes what the case's row takes from its newest record.
-async fn set_record(
-    tx: &mut Tx<'_>,
-    record: &CaseRecord,
-    verified_by: Option<&PublicKey>,
-    state: CaseState,
-    at: Timestamp,
-) -> Result<(), HubError> {
+async fn advance(tx: &mut Tx<'_>, case: &CaseRow, record: &CaseRecord, at: Timestamp) -> Result<(), HubError> {
+    let reported = workflow::reported(case.state, record);
+    let state = reported.unwrap_or(case.state);
+    let decided_at = if reported.is_some() { at } else { case.decided_at };
+    let verification = record.verification.last();
     sqlx::query(
-        "UPDATE cases SET revision = $2, state = $3, verified_by = $4, category_code = $5, cell_code = $6, camera = $7, lon = $8, lat = $9, \
-         confidence = $10, finding = $11, changed_at = $12 WHERE case_id = $1",
+        "UPDATE cases SET revision = $2, state = $3, category_code = $4, cell_code = $5, camera = $6, lon = $7, lat = $8, \
+         confidence = $9, finding = $10, finding_at = $11, changed_at = $12, decided_at = $13 WHERE case_id = $1",
     )
     .bind(&record.case_id)
     .bind(i64::from(record.revision))
     .bind(state.as_str())
-    .bind(verified_by.map(ToString::to_string))
     .bind(&record.category_code)
     .bind(&record.cell_code)
     .bind(record.view())
     .bind(record.location.lon)
     .bind(record.location.lat)
     .bind(record.confidence)
-    .bind(record.verification.last().map(|v| v.result.as_str()))
+    .bind(verification.map(|v| v.result.as_str()))
+    .bind(verification.map(|v| millis(v.checked_at.timestamp())))
     .bind(millis(at))
+    .bind(millis(decided_at))
     .execute(&mut **tx)
     .await?;
     sqlx::query("UPDATE boxes SET last_case_at = $2 WHERE node = $1")
@@ -589,6 +467,14 @@ async fn set_record(
         .bind(millis(at))
         .execute(&mut **tx)
         .await?;
+    let is_first = case.revision == 0;
+    if is_first || reported.is_some() {
+        let entry = record.history.last();
+        let reason = entry
+            .and_then(|entry| entry.reason.as_deref())
+            .filter(|_| reported.is_some());
+        add_event(tx, &case.case_id, &case.node, state, reason, at).await?;
+    }
     Ok(())
 }
 

@@ -5,8 +5,11 @@ use jiff::Timestamp;
 use sqlx::{Row, any::AnyRow};
 use ulid::Ulid;
 
-use super::{Database, Limits, Tx, millis, time};
+use super::{Database, Tx, millis, time};
 use crate::HubError;
+
+/// Longest reason that is kept, in characters.
+const MAX_REASON: usize = 500;
 
 /// A message that could not be taken.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -42,19 +45,15 @@ pub struct NewDeadLetter<'a> {
     pub reason: &'a str,
 }
 
-const COLUMNS: &str = "id, node, topic, LENGTH(payload) AS bytes, reason, first_at, last_at, times";
+const COLUMNS: &str = "id, node, topic, bytes, reason, first_at, last_at, times";
 
 impl DeadLetter {
     fn of(row: &AnyRow) -> Result<Self, sqlx::Error> {
-        // LENGTH is an INT in PostgreSQL and a BIGINT in SQLite.
-        let bytes = row
-            .try_get::<i64, _>("bytes")
-            .or_else(|_| row.try_get::<i32, _>("bytes").map(i64::from))?;
         Ok(Self {
             id: row.try_get("id")?,
             node: row.try_get("node")?,
             topic: row.try_get("topic")?,
-            bytes: u64::try_from(bytes).unwrap_or(0),
+            bytes: u64::try_from(row.try_get::<i64, _>("bytes")?).unwrap_or(0),
             reason: row.try_get("reason")?,
             first_at: time(row.try_get("first_at")?),
             last_at: time(row.try_get("last_at")?),
@@ -64,15 +63,59 @@ impl DeadLetter {
 }
 
 impl Database {
-    /// Keeps a message that could not be taken; one that was kept before is counted. False if the box has too many, and it was not kept.
+    /// Keeps a message that could not be taken; one that was kept before is counted. False if there are too many, and it was not kept.
     ///
     /// # Errors
     /// The database's.
     pub async fn add_dead_letter(&self, letter: NewDeadLetter<'_>, at: Timestamp) -> Result<bool, HubError> {
         let mut tx = self.begin().await?;
-        let is_kept = add(&mut tx, self.limits, letter, at).await?;
+        let sha256 = sha256_hex(letter.payload);
+        // Parts of it are the sender's.
+        let reason: String = letter.reason.chars().filter(|c| *c != '\0').take(MAX_REASON).collect();
+        let known = sqlx::query(
+            "UPDATE dead_letters SET times = times + 1, last_at = $3, reason = $4 WHERE topic = $1 AND sha256 = $2",
+        )
+        .bind(letter.topic)
+        .bind(&sha256)
+        .bind(millis(at))
+        .bind(&reason)
+        .execute(&mut *tx)
+        .await?;
+        if known.rows_affected() == 0 {
+            let bytes = letter.payload.len() as u64;
+            let (count, sum) = filled(&mut tx, letter.node).await?;
+            if count >= u64::from(self.limits.dead_letters) || sum + bytes > self.limits.dead_letter_bytes {
+                return Ok(false);
+            }
+            sqlx::query(
+                "INSERT INTO dead_letters (id, node, topic, payload, bytes, sha256, reason, first_at, last_at, times) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, 1) ON CONFLICT DO NOTHING",
+            )
+            .bind(Ulid::generate().to_string())
+            .bind(letter.node)
+            .bind(letter.topic)
+            .bind(letter.payload)
+            .bind(i64::try_from(bytes).unwrap_or(i64::MAX))
+            .bind(sha256)
+            .bind(&reason)
+            .bind(millis(at))
+            .execute(&mut *tx)
+            .await?;
+        }
         tx.commit().await?;
-        Ok(is_kept)
+        Ok(true)
+    }
+
+    /// The ids of a box's dead letters, the oldest first.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn dead_letters_of(&self, node: &str) -> Result<Vec<String>, HubError> {
+        let rows = sqlx::query("SELECT id FROM dead_letters WHERE node = $1 ORDER BY first_at, id")
+            .bind(node)
+            .fetch_all(&self.pool)
+            .await?;
+        Ok(rows.iter().map(|row| row.try_get("id")).collect::<Result<_, _>>()?)
     }
 
     /// The dead letters, the newest first.
@@ -130,45 +173,24 @@ impl Database {
     }
 }
 
-/// Keeps a message in the transaction; see [`Database::add_dead_letter`].
-pub(super) async fn add(
-    tx: &mut Tx<'_>,
-    limits: Limits,
-    letter: NewDeadLetter<'_>,
-    at: Timestamp,
-) -> Result<bool, HubError> {
-    let sha256 = sha256_hex(letter.payload);
-    let known = sqlx::query(
-        "UPDATE dead_letters SET times = times + 1, last_at = $3, reason = $4 WHERE topic = $1 AND sha256 = $2",
-    )
-    .bind(letter.topic)
-    .bind(&sha256)
-    .bind(millis(at))
-    .bind(letter.reason)
-    .execute(&mut **tx)
-    .await?;
-    if known.rows_affected() > 0 {
-        return Ok(true);
-    }
-    let kept = sqlx::query("SELECT COUNT(*) AS n FROM dead_letters WHERE node = $1")
-        .bind(letter.node)
-        .fetch_one(&mut **tx)
-        .await?;
-    if kept.try_get::<i64, _>("n")? >= i64::from(limits.dead_letters) {
-        return Ok(false);
-    }
-    sqlx::query(
-        "INSERT INTO dead_letters (id, node, topic, payload, sha256, reason, first_at, last_at, times) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $7, 1) ON CONFLICT DO NOTHING",
-    )
-    .bind(Ulid::generate().to_string())
-    .bind(letter.node)
-    .bind(letter.topic)
-    .bind(letter.payload)
-    .bind(sha256)
-    .bind(letter.reason)
-    .bind(millis(at))
-    .execute(&mut **tx)
-    .await?;
-    Ok(true)
+/// Number and bytes of the dead letters that share a limit with those of `node`.
+async fn filled(tx: &mut Tx<'_>, node: &str) -> Result<(u64, u64), HubError> {
+    let is_confirmed = sqlx::query("SELECT 1 FROM box_keys WHERE node = $1 AND confirmed_at IS NOT NULL")
+        .bind(node)
+        .fetch_optional(&mut **tx)
+        .await?
+        .is_some();
+    // A sender without a key can be any number of boxes.
+    let sql = match is_confirmed {
+        true => {
+            "SELECT COUNT(*) AS n, CAST(COALESCE(SUM(bytes), 0) AS BIGINT) AS bytes FROM dead_letters WHERE node = $1"
+        }
+        false => {
+            "SELECT COUNT(*) AS n, CAST(COALESCE(SUM(bytes), 0) AS BIGINT) AS bytes FROM dead_letters \
+             WHERE node NOT IN (SELECT node FROM box_keys WHERE confirmed_at IS NOT NULL) OR node = $1"
+        }
+    };
+    let row = sqlx::query(sql).bind(node).fetch_one(&mut **tx).await?;
+    let count = |column| row.try_get::<i64, _>(column).map(|n| u64::try_from(n).unwrap_or(0));
+    Ok((count("n")?, count("bytes")?))
 }

@@ -9,8 +9,9 @@ use sqlx::Row;
 use super::{Database, Tx, millis};
 use crate::HubError;
 
-/// A process that took replies to send them has this long, before another one may.
-const LEASE: Duration = Duration::from_secs(30);
+/// A process that took replies to send them has this long, before another one may: longer than a dead connection goes unnoticed, so that
+/// an earlier reply does not overtake a later one.
+const LEASE: Duration = Duration::from_secs(120);
 
 /// How long a reply that was sent is kept, for those who look for it.
 const KEPT: Duration = Duration::from_hours(30 * 24);
@@ -29,7 +30,7 @@ pub struct ReplyRow {
 }
 
 impl Database {
-    /// Takes up to `limit` replies to send, of each case the first that was not sent. They are due again after half a minute, in case this process dies.
+    /// Takes up to `limit` replies to send, of each case the first that was not sent. They are due again after two minutes, in case this process dies.
     ///
     /// # Errors
     /// The database's.
@@ -37,7 +38,9 @@ impl Database {
         // The outer condition is tested again when another process's update of the same rows has ended.
         let rows = sqlx::query(
             "UPDATE replies SET due_at = $1 WHERE sent_at IS NULL AND due_at <= $2 AND (case_id, seq) IN \
-             (SELECT case_id, MIN(seq) FROM replies WHERE sent_at IS NULL GROUP BY case_id ORDER BY MIN(due_at) LIMIT $3) \
+             (SELECT case_id, seq FROM replies AS head WHERE sent_at IS NULL AND due_at <= $2 AND NOT EXISTS \
+             (SELECT 1 FROM replies AS earlier WHERE earlier.case_id = head.case_id AND earlier.seq < head.seq AND earlier.sent_at IS NULL) \
+             ORDER BY due_at, case_id LIMIT $3) \
              RETURNING case_id, seq, node, payload",
         )
         .bind(millis(now + LEASE))

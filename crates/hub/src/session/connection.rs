@@ -13,22 +13,25 @@ use metrics::counter;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
-    time::timeout,
+    time::{interval, timeout},
 };
 use tracing::{info, warn};
 
 use super::{
-    IN_FLIGHT, OUTGOING, Session, announcement, ends,
+    OUTGOING, Session, announcement, ends,
     replies::{self, Outgoing},
     workers::{Done, Job, Workers},
 };
-use crate::metric;
+use crate::{database::Database, metric};
 
 /// Time for the broker to close the connection after DISCONNECT.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Health messages (QoS 0, without flow control) that wait to be taken, at most; more are dropped, as the next ones come within a minute.
 const MAX_UNCONTROLLED: usize = 256;
+
+/// How often confirmed keys are looked for.
+const CONFIRMATIONS_EVERY: Duration = Duration::from_secs(2);
 
 /// Largest message of QoS 0, in bytes: whoever may publish anything there must not fill the memory.
 const MAX_UNCONTROLLED_BYTES: usize = 256 << 10;
@@ -77,9 +80,8 @@ impl<'a> Connection<'a> {
     ) -> Ended {
         let settings = &session.settings;
         let (client, event_loop) = connect(&settings.connect);
-        let (events_in, mut events) = mpsc::channel(usize::from(IN_FLIGHT) + 8);
+        let (events_in, mut events) = mpsc::channel(4);
         let (done_in, mut done) = mpsc::unbounded_channel();
-        let (storage_in, mut storage) = mpsc::unbounded_channel();
         let (replies_in, mut outgoing) = mpsc::channel(usize::from(OUTGOING));
         // They end with this function.
         let mut tasks = JoinSet::new();
@@ -88,13 +90,7 @@ impl<'a> Connection<'a> {
             session,
             since,
             client,
-            workers: Workers::start(
-                &session.ingest,
-                &settings.prefix,
-                settings.group.is_some(),
-                &done_in,
-                &storage_in,
-            ),
+            workers: Workers::start(&session.ingest, &settings.prefix, settings.group.is_some(), &done_in),
             first: 0,
             unacknowledged: VecDeque::new(),
             uncontrolled: 0,
@@ -102,7 +98,8 @@ impl<'a> Connection<'a> {
             outcomes: FuturesUnordered::new(),
             subscriptions: FuturesUnordered::new(),
         };
-        let mut replies_in = Some(replies_in);
+        let (confirmed_in, mut confirmed) = mpsc::channel(1);
+        let mut senders = Some((replies_in, confirmed_in));
         loop {
             let has_room = connection.waiting.len() < usize::from(OUTGOING);
             tokio::select! {
@@ -127,14 +124,21 @@ impl<'a> Connection<'a> {
                     }
                     if connection.subscriptions.is_empty() {
                         connection.is_ready();
-                        if let Some(replies_in) = replies_in.take() {
+                        if let Some((replies_in, confirmed_in)) = senders.take() {
                             tasks.spawn(replies::send_all(session.database.clone(), replies_in));
+                            tasks.spawn(watch_confirmations(session.database.clone(), confirmed_in));
                         }
                     }
                 }
                 Some(done) = done.recv() => connection.done(done),
-                Some(waits) = storage.recv() => session.set_state(|state| state.storage_waits = waits),
                 Some((published, outcome)) = connection.outcomes.next() => connection.published(published, outcome),
+                Some(()) = confirmed.recv() => {
+                    // Boxes send at once what was refused before.
+                    *connection.since = Timestamp::now();
+                    if let Err(ended) = connection.announce() {
+                        return ended;
+                    }
+                }
                 Some(outgoing) = outgoing.recv(), if has_room => connection.reply(outgoing),
             }
             connection.flush();
@@ -153,8 +157,7 @@ impl<'a> Connection<'a> {
             // The broker may have lost what it had acknowledged to boxes.
             *self.since = Timestamp::now();
         }
-        let message = announcement(settings, *self.since).map_err(|e| Ended::Unusable(e.to_string()))?;
-        self.waiting.push_back((Published::Announcement, message));
+        self.announce()?;
         let filters = platform_filters(&settings.prefix);
         let is_status = |filter: &&String| filter.ends_with("/status");
         // Not shared: those who join a shared subscription get no retained messages.
@@ -176,15 +179,23 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
+    fn announce(&mut self) -> Result<(), Ended> {
+        let message = announcement(&self.session.settings, *self.since).map_err(|e| Ended::Unusable(e.to_string()))?;
+        self.waiting.push_back((Published::Announcement, message));
+        Ok(())
+    }
+
     fn is_ready(&self) {
         let session = self.session;
         info!(broker = %session.broker(), prefix = session.settings.prefix, "Connected to MQTT broker; receiving cases");
-        session.set_state(|state| state.connected = true);
+        metrics::gauge!(metric::CONNECTED).set(1.0);
     }
 
     fn receive(&mut self, message: InboundMessage) {
         let place = if message.is_qos0 {
-            if self.uncontrolled >= MAX_UNCONTROLLED || message.payload.len() > MAX_UNCONTROLLED_BYTES {
+            // Boxes send only their health so, without flow control.
+            let is_health = message.topic.ends_with("/health");
+            if !is_health || self.uncontrolled >= MAX_UNCONTROLLED || message.payload.len() > MAX_UNCONTROLLED_BYTES {
                 counter!(metric::MESSAGES, "kind" => "other", "result" => "dropped").increment(1);
                 return;
             }
@@ -202,7 +213,7 @@ impl<'a> Connection<'a> {
     }
 
     fn done(&mut self, done: Done) {
-        if done.place.is_none() {
+        if done.is_uncontrolled {
             self.uncontrolled = self.uncontrolled.saturating_sub(1);
         }
         let Some((node, receipt)) = done.receipt else {
@@ -314,6 +325,22 @@ impl<'a> Connection<'a> {
             }
         };
         let _ = timeout(DISCONNECT_TIMEOUT, end).await;
+    }
+}
+
+/// Tells when a key of a box was confirmed.
+async fn watch_confirmations(database: Database, confirmed: mpsc::Sender<()>) {
+    let mut ticks = interval(CONFIRMATIONS_EVERY);
+    let mut last = None;
+    loop {
+        ticks.tick().await;
+        // While the database does not answer, nothing is confirmed either.
+        let Ok(newest) = database.last_confirmation().await else {
+            continue;
+        };
+        if last.replace(newest).is_some_and(|before| before != newest) && confirmed.send(()).await.is_err() {
+            return;
+        }
     }
 }
 

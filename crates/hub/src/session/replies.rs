@@ -7,7 +7,10 @@ use gridwatch_base::text::printable;
 use gridwatch_mqtt::PublishOutcome;
 use jiff::Timestamp;
 use metrics::counter;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 use tracing::{info, warn};
 
 use crate::{
@@ -21,6 +24,9 @@ const EVERY: Duration = Duration::from_millis(500);
 
 /// Replies that are sent at once.
 const AT_ONCE: u32 = 32;
+
+/// The broker acknowledges a reply within this time, or the connection is dead.
+const OUTCOME_WITHIN: Duration = Duration::from_secs(60);
 
 /// Pause after the database did not answer.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -72,7 +78,10 @@ async fn send_due(database: &Database, publish: &mpsc::Sender<Outgoing>) -> Resu
             database.reply_due(&reply, Timestamp::now()).await?;
             return Ok(None);
         }
-        sent.push(async move { (reply, answer.await.unwrap_or(PublishOutcome::Lost)) });
+        sent.push(async move {
+            let outcome = timeout(OUTCOME_WITHIN, answer).await;
+            (reply, outcome.ok().and_then(Result::ok).unwrap_or(PublishOutcome::Lost))
+        });
     }
     for (reply, outcome) in join_all(sent).await {
         settle(database, &reply, &outcome).await?;

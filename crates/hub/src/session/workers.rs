@@ -11,7 +11,7 @@ use bytes::Bytes;
 use gridwatch_base::{backoff::Backoff, log_limit::LogLimit, text::printable};
 use gridwatch_contract::{ReceiptMessage, parse_box_topic};
 use jiff::Timestamp;
-use metrics::counter;
+use metrics::{counter, gauge};
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use tracing::{info, warn};
 
@@ -39,10 +39,12 @@ pub(super) struct Job {
     pub(super) payload: Bytes,
 }
 
-/// A message that was taken, or set aside.
+/// A message that was taken, or set aside, or a receipt that had to wait.
 #[derive(Debug)]
 pub(super) struct Done {
     pub(super) place: Option<u64>,
+    /// It was a message without flow control.
+    pub(super) is_uncontrolled: bool,
     /// To whom a receipt is due, and which.
     pub(super) receipt: Option<(String, ReceiptMessage)>,
 }
@@ -55,13 +57,12 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    /// Starts the workers. `storage_waits` is told whether the database or the store of the pictures answers.
+    /// Starts the workers, which report to `done`.
     pub(super) fn start(
         ingest: &Arc<Ingest>,
         prefix: &str,
         is_shared: bool,
         done: &mpsc::UnboundedSender<Done>,
-        storage_waits: &mpsc::UnboundedSender<bool>,
     ) -> Self {
         let mut tasks = JoinSet::new();
         let log_limit = Arc::new(Mutex::new(LogLimit::default()));
@@ -72,7 +73,6 @@ impl Workers {
                 ingest: Arc::clone(ingest),
                 is_shared,
                 done: done.clone(),
-                storage_waits: storage_waits.clone(),
                 log_limit: Arc::clone(&log_limit),
             });
             tasks.spawn(worker.run(jobs));
@@ -100,7 +100,6 @@ struct Worker {
     ingest: Arc<Ingest>,
     is_shared: bool,
     done: mpsc::UnboundedSender<Done>,
-    storage_waits: mpsc::UnboundedSender<bool>,
     /// Of lines about messages that were not taken: a sender could fill the log.
     log_limit: Arc<Mutex<LogLimit>>,
 }
@@ -108,36 +107,36 @@ struct Worker {
 impl Worker {
     async fn run(self: Arc<Self>, mut jobs: mpsc::UnboundedReceiver<Job>) {
         while let Some(job) = jobs.recv().await {
-            let done = Done {
+            let mut done = Done {
                 place: job.place,
+                is_uncontrolled: job.place.is_none(),
                 receipt: self.take(&job).await,
             };
-            let is_incomplete = done
-                .receipt
-                .as_ref()
-                .is_some_and(|(_, receipt)| !receipt.missing.is_empty());
-            if is_incomplete && self.is_shared {
-                // Beside the next messages: what is lost is not worth waiting for, one case after the other.
-                tokio::spawn(Arc::clone(&self).wait_for_pictures(done));
-            } else {
-                let _ = self.done.send(done);
+            if self.is_shared
+                && let Some(receipt) = done.receipt.take_if(|(_, receipt)| !receipt.missing.is_empty())
+            {
+                // Beside what comes next, which must not wait for pictures that may never come.
+                tokio::spawn(Arc::clone(&self).receipt_later(receipt));
             }
+            let _ = self.done.send(done);
         }
     }
 
     /// Gives the pictures of a case that another hub may have a moment to arrive, before the box is asked for them.
-    async fn wait_for_pictures(self: Arc<Self>, mut done: Done) {
+    async fn receipt_later(self: Arc<Self>, (node, mut receipt): (String, ReceiptMessage)) {
         let until = Instant::now() + PICTURES_WITHIN;
-        if let Some((_, receipt)) = &mut done.receipt {
-            while !receipt.missing.is_empty() && Instant::now() < until {
-                tokio::time::sleep(PICTURES_EVERY).await;
-                if let Err(error) = self.ingest.still_missing(receipt).await {
-                    warn!(%error, case = receipt.case_id, "Cannot look for the pictures of a case; the box is asked for them");
-                    break;
-                }
+        while !receipt.missing.is_empty() && Instant::now() < until {
+            tokio::time::sleep(PICTURES_EVERY).await;
+            if let Err(error) = self.ingest.still_missing(&mut receipt).await {
+                warn!(%error, case = receipt.case_id, "Cannot look for the pictures of a case; the box is asked for them");
+                break;
             }
         }
-        let _ = self.done.send(done);
+        let _ = self.done.send(Done {
+            place: None,
+            is_uncontrolled: false,
+            receipt: Some((node, receipt)),
+        });
     }
 
     /// Takes a message, as often as it needs; returns the receipt that is due.
@@ -150,17 +149,17 @@ impl Worker {
                 Err(error) => {
                     counter!(metric::WAITS).increment(1);
                     if !has_waited {
+                        gauge!(metric::WAITING).increment(1.0);
                         warn!(%error, topic = %printable(&job.topic), "Cannot commit a message; trying again");
                     }
                     has_waited = true;
-                    let _ = self.storage_waits.send(true);
                     tokio::time::sleep(backoff.next_delay(fastrand::f64())).await;
                 }
             }
         };
         if has_waited {
             info!(topic = %printable(&job.topic), "Committed a message that had to wait");
-            let _ = self.storage_waits.send(false);
+            gauge!(metric::WAITING).decrement(1.0);
         }
         count(&taken);
         match taken {

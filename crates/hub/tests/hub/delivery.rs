@@ -5,14 +5,13 @@ use std::time::Duration;
 use gridwatch_engine::CaseState;
 use gridwatch_hub::database::{CaseFilter, Database};
 use gridwatch_mqtt::Protocol;
-use jiff::Timestamp;
 
 use crate::{
     broker::{Broker, within},
     case_fixture::NODE,
     databases::{Kind, TestDatabase, kinds},
     edge_box::EdgeBox,
-    running::{RunningHub, settings},
+    running::{RunningHub, command, settings},
 };
 
 /// All cases.
@@ -36,7 +35,7 @@ async fn a_case_leaves_the_outbox_once_it_is_committed_with_its_pictures() {
         let _link = edge.link(broker.port);
         let mut settings = settings(&database, broker.port);
         settings.broker.protocol = protocol;
-        let hub = RunningHub::start(settings).await;
+        let hub = RunningHub::start_for(settings, &edge).await;
         edge.wait_empty().await;
         let mut cases = all(&hub.database).await;
         cases.sort_by(|a, b| a.case_id.cmp(&b.case_id));
@@ -46,25 +45,15 @@ async fn a_case_leaves_the_outbox_once_it_is_committed_with_its_pictures() {
             "{kind:?}"
         );
         for case in &cases {
-            assert_eq!(
-                (case.state, case.revision, case.verified_by.as_ref()),
-                (CaseState::Filed, 1, None)
-            );
+            assert_eq!((case.state, case.revision), (CaseState::Filed, 1));
             let (record, _) = hub.database.record(case).await.unwrap();
             for item in record.evidence {
                 let bytes = hub.pictures.get(&item.sha256).await.unwrap().unwrap();
                 assert_eq!(gridwatch_base::digest::sha256_hex(&bytes), item.sha256);
             }
         }
-        // The key is confirmed, and what was held is to be decided.
-        let freed = hub
-            .database
-            .confirm_key(NODE, &edge.key, "operator", Timestamp::now())
-            .await
-            .unwrap();
-        assert_eq!(freed, 5);
         let boxes = hub.database.boxes().await.unwrap();
-        assert_eq!((boxes.len(), boxes[0].cases, boxes[0].held), (1, 5, 0));
+        assert_eq!((boxes.len(), boxes[0].cases, boxes[0].dead_letters), (1, 5, 0));
         assert_eq!(boxes[0].presence.as_deref(), Some("online"));
         let copy = database.folder.path().join("copy.db");
         match kind {
@@ -85,17 +74,13 @@ async fn a_hub_that_was_away_gets_everything_and_a_newer_revision_counts() {
     for kind in kinds() {
         let (broker, database, mut edge) = (Broker::start(), TestDatabase::start(kind), EdgeBox::new());
         let id = edge.file(1);
-        let hub = RunningHub::start(settings(&database, broker.port)).await;
+        let hub = RunningHub::start_for(settings(&database, broker.port), &edge).await;
         let _link = edge.link(broker.port);
         edge.wait_empty().await;
-        hub.database
-            .confirm_key(NODE, &edge.key, "operator", Timestamp::now())
-            .await
-            .unwrap();
         hub.stop().await;
         edge.revise(&id, CaseState::Withdrawn, "seen empty for a day");
         edge.file(2);
-        let hub = RunningHub::start(settings(&database, broker.port)).await;
+        let hub = RunningHub::start_for(settings(&database, broker.port), &edge).await;
         edge.wait_empty().await;
         let case = hub.database.case(&id).await.unwrap();
         assert_eq!((case.state, case.revision), (CaseState::Withdrawn, 2));
@@ -126,7 +111,7 @@ async fn pictures_that_were_lost_are_asked_for_and_come_again() {
     })
     .await;
     drop((subscriber, link));
-    let hub = RunningHub::start(settings(&database, broker.port)).await;
+    let hub = RunningHub::start_for(settings(&database, broker.port), &edge).await;
     let _link = edge.link(broker.port);
     edge.wait_empty().await;
     let (record, _) = hub
@@ -139,4 +124,39 @@ async fn pictures_that_were_lost_are_asked_for_and_come_again() {
         assert!(hub.pictures.get(&item.sha256).await.unwrap().is_some());
     }
     hub.stop().await;
+}
+
+#[tokio::test]
+async fn a_case_waits_in_its_box_until_the_key_is_confirmed() {
+    for kind in kinds() {
+        let (broker, database, mut edge) = (Broker::start(), TestDatabase::start(kind), EdgeBox::new());
+        let hub = RunningHub::start(settings(&database, broker.port)).await;
+        let ids = [edge.file(1), edge.file(2)];
+        let _link = edge.link(broker.port);
+        within(async {
+            while hub.database.count_dead_letters().await.unwrap() < 2 {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await;
+        assert!(all(&hub.database).await.is_empty());
+        assert!(edge.store.outbox_depth().unwrap().sent > 0, "the box has no receipt");
+        let letters = hub.database.dead_letters(10).await.unwrap();
+        assert!(
+            letters[0].reason.contains("boxes confirm box-7"),
+            "{}",
+            letters[0].reason
+        );
+        let (code, out, error) = command(&database, &["boxes", "confirm", NODE]);
+        assert_eq!((code, out.contains("2 dead letters taken")), (0, true), "{out}{error}");
+        // The box sends again at once: its pictures were not kept, and a receipt is due.
+        edge.wait_empty().await;
+        let mut found: Vec<String> = all(&hub.database).await.into_iter().map(|case| case.case_id).collect();
+        found.sort();
+        assert_eq!(
+            (found, hub.database.count_dead_letters().await.unwrap()),
+            (ids.to_vec(), 0)
+        );
+        hub.stop().await;
+    }
 }

@@ -43,7 +43,7 @@ impl Desk {
             .await
             .unwrap();
         Self {
-            ingest: Ingest::new(database.clone(), pictures, "gridwatch", false).unwrap(),
+            ingest: Ingest::new(database.clone(), pictures, "gridwatch").unwrap(),
             database,
             key,
             _folder: folder,
@@ -240,26 +240,66 @@ async fn a_rotated_key_is_confirmed_and_the_dead_letters_are_taken() {
 }
 
 #[tokio::test]
-async fn a_box_without_a_confirmed_key_can_fill_neither_the_cases_nor_the_dead_letters() {
+async fn a_record_that_two_readers_would_read_differently_is_not_taken() {
+    for kind in kinds() {
+        let desk = Desk::new(kind).await;
+        let object = serde_json::to_string(&sample(1)).unwrap();
+        let twice = object.replacen("\"source\":", "\"description\":\"other\",\"source\":", 1);
+        assert_refused(&desk.case(seal(&desk.key, &twice).unwrap()).await, "duplicate field");
+        let mut long = sample(1);
+        long.cell_code = "0123456789".repeat(500);
+        assert_refused(&desk.case(desk.sealed(&long)).await, "cell_code has 5000 bytes");
+        let mut nul = sample(1);
+        nul.category_name = "a\0b".into();
+        assert_refused(&desk.case(desk.sealed(&nul)).await, "U+0000");
+        let status = r#"{"schema_version":1,"node_id":"box-7","state":"\u0000","version":"1"}"#;
+        assert_refused(
+            &desk.take(&topics().status(), status.as_bytes()).await,
+            "unknown variant",
+        );
+        let status = r#"{"schema_version":1,"node_id":"box-7","state":"online","version":"\u0000"}"#;
+        assert_refused(&desk.take(&topics().status(), status.as_bytes()).await, "no name");
+        assert!(matches!(
+            desk.case(desk.sealed(&sample(1))).await,
+            Taken::Case { is_new: true, .. }
+        ));
+    }
+}
+
+#[tokio::test]
+async fn boxes_without_a_confirmed_key_can_fill_nothing() {
     for kind in kinds() {
         let limits = Limits {
-            held: 20,
+            strangers: 5,
             dead_letters: 30,
+            dead_letter_bytes: 1 << 20,
         };
         let desk = Desk::with_limits(kind, limits).await;
         let stranger = SigningKey::generate().unwrap().1;
         let mut taken = Vec::new();
-        for n in 1..=55_u32 {
+        for n in 1..=35_u32 {
+            // However many names it has.
+            let node = format!("stranger-{}", n % 7);
             let mut record = sample(n);
-            record.node_id = "stranger".into();
+            record.node_id = node.clone();
             let sealed = seal(&stranger, &serde_json::to_string(&record).unwrap()).unwrap();
-            taken.push(desk.take("gridwatch/v1/stranger/case", sealed).await);
+            taken.push(desk.take(&format!("gridwatch/v1/{node}/case"), sealed).await);
+            let picture = [JPEG, &n.to_le_bytes()].concat();
+            let topic = format!("gridwatch/v1/{node}/evidence/{}", sha256_hex(&picture));
+            assert_eq!(desk.take(&topic, picture).await, Taken::Ignored);
         }
         let count = |is: fn(&Taken) -> bool| taken.iter().filter(|t| is(t)).count();
-        assert_eq!(count(|t| matches!(t, Taken::Case { .. })), 20);
         assert_eq!(count(|t| matches!(t, Taken::DeadLetter(_))), 30);
         assert_eq!(count(|t| matches!(t, Taken::Dropped(_))), 5);
-        // Others are not affected.
+        for n in 0..7 {
+            let health = format!(
+                r#"{{"schema_version":1,"node_id":"s-{n}","at":"2026-05-01T08:00:00Z","outbox_depth":0,"cameras":[]}}"#
+            );
+            let taken = desk.take(&format!("gridwatch/v1/s-{n}/health"), health).await;
+            assert_eq!(taken == Taken::Status, n < 5, "{n}: {taken:?}");
+        }
+        // Others are not affected: their dead letters have limits of their own.
+        assert!(matches!(desk.case("{".into()).await, Taken::DeadLetter(_)));
         let other = desk.case(desk.sealed(&sample(3000))).await;
         assert!(matches!(other, Taken::Case { is_new: true, .. }), "{other:?}");
     }

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use gridwatch_hub::database::Database;
+use jiff::Timestamp;
 
 use crate::{
     broker::Broker,
+    case_fixture::NODE,
     databases::{Kind, TestDatabase, kinds},
     delivery::all,
     edge_box::EdgeBox,
@@ -13,6 +15,15 @@ use crate::{
 };
 
 const CASES: u32 = 60;
+
+async fn confirm(database: &TestDatabase, edge: &EdgeBox) {
+    let opened = Database::open(&database.url).await.unwrap();
+    opened
+        .confirm_key(NODE, &edge.key, "operator", Timestamp::now())
+        .await
+        .unwrap();
+    opened.close().await;
+}
 
 async fn pause(millis: u64) {
     tokio::time::sleep(Duration::from_millis(millis)).await;
@@ -45,6 +56,7 @@ async fn assert_complete(database: &TestDatabase, ids: &[String]) {
 async fn a_killed_hub_loses_nothing() {
     for kind in kinds() {
         let (broker, database, mut edge) = (Broker::start(), TestDatabase::start(kind), EdgeBox::new());
+        confirm(&database, &edge).await;
         let _link = edge.link(broker.port);
         let mut ids = Vec::new();
         for round in 0..6 {
@@ -69,6 +81,7 @@ async fn a_database_that_is_killed_loses_nothing() {
         return;
     }
     let (broker, mut database, mut edge) = (Broker::start(), TestDatabase::start(Kind::Postgres), EdgeBox::new());
+    confirm(&database, &edge).await;
     let _hub = HubProcess::start(&database, broker.port, &[]);
     let _link = edge.link(broker.port);
     let mut ids = Vec::new();
@@ -87,6 +100,7 @@ async fn a_database_that_is_killed_loses_nothing() {
 async fn hubs_that_share_a_subscription_take_each_case_once() {
     for kind in kinds() {
         let (mut broker, database, mut edge) = (Broker::start(), TestDatabase::start(kind), EdgeBox::new());
+        confirm(&database, &edge).await;
         let start = |id: &str| HubProcess::start(&database, broker.port, &["--group", "hubs", "--client-id", id]);
         let (mut first, mut second) = (start("hub-1"), start("hub-2"));
         let _link = edge.link(broker.port);
@@ -106,5 +120,20 @@ async fn hubs_that_share_a_subscription_take_each_case_once() {
         assert_complete(&database, &ids).await;
         first.assert_runs();
         second.assert_runs();
+    }
+}
+
+#[tokio::test]
+async fn hubs_that_start_together_make_one_database() {
+    for kind in kinds() {
+        let (broker, database) = (Broker::start(), TestDatabase::start(kind));
+        let start = |n: u32| HubProcess::start(&database, broker.port, &["--client-id", &format!("hub-{n}")]);
+        let mut hubs: Vec<HubProcess> = (0..4).map(start).collect();
+        let subscriber = crate::broker::Subscriber::start(broker.port, "gridwatch/v1/platform").await;
+        drop(subscriber);
+        pause(3000).await;
+        for hub in &mut hubs {
+            hub.assert_runs();
+        }
     }
 }

@@ -5,6 +5,7 @@
 mod broker;
 #[path = "../../../../tests/support/case.rs"]
 mod case_fixture;
+mod consumer;
 mod databases;
 mod decisions;
 mod delivery;
@@ -12,4 +13,3 @@ mod edge_box;
 mod ingest;
 mod kills;
 mod running;
-mod ten_lines;

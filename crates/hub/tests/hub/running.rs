@@ -8,9 +8,10 @@ use gridwatch_hub::{
     service::{self, ServiceSettings, Storage},
     session::BrokerAddress,
 };
+use jiff::Timestamp;
 use tokio::{sync::watch, task::JoinHandle};
 
-use crate::{broker::within, databases::TestDatabase};
+use crate::{broker::within, case_fixture::NODE, databases::TestDatabase, edge_box::EdgeBox};
 
 /// A hub in this process.
 pub(crate) struct RunningHub {
@@ -52,6 +53,16 @@ impl RunningHub {
             shutdown,
             task: tokio::spawn(service::run(settings, receiver)),
         }
+    }
+
+    /// Like [`Self::start`], with the box's key confirmed before.
+    pub(crate) async fn start_for(settings: ServiceSettings, edge: &EdgeBox) -> Self {
+        let (database, _) = settings.storage.open().await.unwrap();
+        database
+            .confirm_key(NODE, &edge.key, "operator", Timestamp::now())
+            .await
+            .unwrap();
+        Self::start(settings).await
     }
 
     pub(crate) async fn stop(self) {

@@ -1,6 +1,6 @@
 //! `gridwatch-lab demo --hub`: the hub beside the demo's box.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use gridwatch::cli::Failure;
 use gridwatch_base::error::Class;
@@ -54,7 +54,14 @@ impl DemoHub {
             dispatch: None,
             closes_cleared: true,
         };
-        let task = tokio::spawn(service::run(settings, receiver));
+        let mut task = tokio::spawn(service::run(settings, receiver));
+        // What is wrong with its storage shows at once.
+        if let Ok(ended) = tokio::time::timeout(Duration::from_secs(1), &mut task).await {
+            return Err(match ended {
+                Ok(Err(error)) => failure(error),
+                _ => Failure::new(Class::Bug, "the hub ended".to_owned()),
+            });
+        }
         let command = format!("target/release/gridwatch-hub --data {}", data.display());
         texts.status(
             &format!("The hub takes the cases. In another terminal: `{command} cases list`, then `… cases accept`, `dispatch`, `dispose` with the end of a case's id; the box looks again after `dispose`, and the hub closes what it found cleared."),

@@ -17,7 +17,7 @@ impl Drop for Consumer {
 }
 
 #[tokio::test]
-async fn the_consumer_in_ten_lines_takes_cases_with_pictures_and_gives_receipts() {
+async fn the_consumer_takes_cases_with_pictures_and_gives_receipts() {
     let python = std::env::var("GRIDWATCH_PYTHON").unwrap_or_else(|_| "python3".into());
     let has_client = Command::new(&python)
         .args(["-c", "from paho.mqtt.client import CallbackAPIVersion"])
