@@ -201,7 +201,7 @@ async fn replies_that_nobody_takes_do_not_hold_up_others() {
         let last = taken.iter().find(|reply| reply.case_id == ids[39]).unwrap();
         opened.reply_due(last, now).await.unwrap();
         let again = opened.take_replies(32, now).await.unwrap();
-        assert_eq!(again, [last.clone()]);
+        assert_eq!(again, std::slice::from_ref(last));
         opened.reply_sent(last, now).await.unwrap();
         let next = opened.take_replies(32, now).await.unwrap();
         assert_eq!((next.len(), next[0].case_id.as_str()), (1, ids[39].as_str()));
