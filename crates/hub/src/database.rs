@@ -12,10 +12,11 @@ use std::{fs::File, path::Path, time::Duration};
 use gridwatch_base::disk::{create_private_dir, restrict_new_files};
 use jiff::Timestamp;
 use sqlx::{
-    Any, AnyPool, Executor, Transaction,
+    Any, AnyConnection, AnyPool, Connection as _, Executor, Transaction,
     any::{AnyPoolOptions, install_default_drivers},
     migrate::Migrator,
 };
+use tokio::time::timeout;
 use url::Url;
 
 pub use self::{
@@ -99,6 +100,16 @@ impl Database {
                     Ok(())
                 })
             });
+        // The pool would only say that it timed out.
+        let unreachable = |reason: String| HubError::Unreachable {
+            url: without_password(url),
+            reason,
+        };
+        match timeout(PATIENCE, AnyConnection::connect(&address)).await {
+            Ok(Ok(first)) => first.close().await?,
+            Ok(Err(error)) => return Err(unreachable(error.to_string())),
+            Err(_) => return Err(unreachable(format!("no answer within {} s", PATIENCE.as_secs()))),
+        }
         let pool = options.connect(&address).await?;
         let (migrator, _alone) = match kind {
             // PostgreSQL has a lock for it.
@@ -231,6 +242,19 @@ fn address(url: &str) -> Result<(Kind, String), HubError> {
     Err(HubError::Input(
         "database: expected sqlite:FILE or postgres://USER@HOST/NAME".into(),
     ))
+}
+
+/// A database's URL without its password.
+pub fn without_password(url: &str) -> String {
+    match Url::parse(url) {
+        Ok(mut url) => {
+            // Fails for URLs that cannot have one. PostgreSQL's may also be among the parameters.
+            let _ = url.set_password(None);
+            url.set_query(None);
+            url.into()
+        }
+        Err(_) => "as configured".to_owned(),
+    }
 }
 
 /// Unix milliseconds.

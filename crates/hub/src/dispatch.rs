@@ -249,7 +249,7 @@ mod tests {
         assert_eq!(deadline("2026-05-04T17:00", Limit::Hours(4)), "2026-05-05T11:30");
         assert_eq!(deadline("2026-05-08T17:00", Limit::Hours(4)), "2026-05-11T11:30");
         assert_eq!(deadline("2026-05-09T03:00", Limit::Hours(8)), "2026-05-11T18:00");
-        // A holiday is no Thursday, and a Saturday may be worked.
+        // Holidays on weekdays are skipped; a Saturday among the extra days counts.
         assert_eq!(deadline("2026-09-30T17:00", Limit::Hours(4)), "2026-10-08T11:30");
         assert_eq!(deadline("2026-10-09T17:00", Limit::Hours(4)), "2026-10-10T11:30");
     }

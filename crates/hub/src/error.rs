@@ -8,6 +8,16 @@ pub enum HubError {
     /// The database cannot be reached or used, or refused a statement.
     #[error("database: {0}")]
     Database(#[from] sqlx::Error),
+    /// The database cannot be reached when a program starts.
+    #[error(
+        "database {url}: {reason}; check that the server runs, the address, and the login (PGPASSWORD or ~/.pgpass for PostgreSQL)"
+    )]
+    Unreachable {
+        /// Its address, without a password.
+        url: String,
+        /// The driver's reason.
+        reason: String,
+    },
     /// The tables cannot be brought to this version's form.
     #[error("database: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
@@ -50,7 +60,7 @@ impl HubError {
         match self {
             // What was to be stored cannot be, now or later.
             Self::Database(sqlx::Error::Database(error)) if is_about_data(error.code().as_deref()) => Class::Data,
-            Self::Database(_) | Self::Pictures(_) | Self::Io { .. } => Class::Transient,
+            Self::Database(_) | Self::Unreachable { .. } | Self::Pictures(_) | Self::Io { .. } => Class::Transient,
             Self::Migration(_) | Self::Broker(_) | Self::Input(_) | Self::Conflict(_) | Self::NotFound(_) => {
                 Class::Config
             }

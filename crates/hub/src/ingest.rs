@@ -406,7 +406,7 @@ fn status(node: &str, payload: &[u8]) -> Result<StatusMessage, String> {
         .any(|name| name.len() > MAX_NAME || name.contains('\0'))
     {
         return Err(format!(
-            "version or installation is no name of at most {MAX_NAME} bytes"
+            "version or installation exceeds {MAX_NAME} bytes, or contains U+0000"
         ));
     }
     if status.node_id != node {

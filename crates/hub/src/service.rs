@@ -15,11 +15,10 @@ use tokio::{
     time::interval,
 };
 use tracing::{info, warn};
-use url::Url;
 
 use crate::{
     HubError,
-    database::{CaseFilter, Database, HUB},
+    database::{CaseFilter, Database, HUB, without_password},
     dispatch::DispatchTable,
     ingest::Ingest,
     metric,
@@ -93,7 +92,7 @@ pub async fn run(settings: ServiceSettings, shutdown: watch::Receiver<bool>) -> 
         group: settings.group,
         name: settings.name,
     };
-    info!(database = %shown(&settings.storage.database), pictures = %settings.storage.objects.display(), "Starting");
+    info!(database = %without_password(&settings.storage.database), pictures = %settings.storage.objects.display(), "Starting");
     let session = Session::new(session, ingest, database.clone());
     // They end with this function.
     let mut tasks = JoinSet::new();
@@ -203,17 +202,4 @@ async fn gauges(database: &Database) -> Result<(), HubError> {
         gauge!(metric::CASES, "state" => state.as_str()).set(count as f64);
     }
     Ok(())
-}
-
-/// A database's URL without its password.
-pub fn shown(url: &str) -> String {
-    match Url::parse(url) {
-        Ok(mut url) => {
-            // Fails for URLs that cannot have one. PostgreSQL's may also be among the parameters.
-            let _ = url.set_password(None);
-            url.set_query(None);
-            url.into()
-        }
-        Err(_) => "as configured".to_owned(),
-    }
 }

@@ -147,7 +147,7 @@ impl Session {
     }
 }
 
-/// Completes once `shutdown` is true, or nobody can set it any more.
+/// Completes when `shutdown` becomes true or its sender is dropped.
 async fn ends(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|ends| *ends).await;
 }

@@ -171,7 +171,7 @@ mod tests {
             state = check(state, act).expect("a step of the usual path");
         }
         assert_eq!(state, CaseState::Closed);
-        let refused = check(CaseState::Filed, &Act::Dispose).expect_err("nobody was sent");
+        let refused = check(CaseState::Filed, &Act::Dispose).expect_err("not dispatched yet");
         assert_eq!(
             refused.to_string(),
             "a case that is filed cannot be marked as disposed; possible: accepted, rejected, duplicate_of"
@@ -216,7 +216,7 @@ mod tests {
         assert!(!is_cleared(&row(CaseState::Disposed, "cleared", 5, 10)), "found before");
         assert!(
             !is_cleared(&row(CaseState::Accepted, "cleared", 20, 10)),
-            "nobody was asked"
+            "no verification was requested"
         );
         assert!(!is_cleared(&row(CaseState::Disposed, "unverifiable", 20, 10)));
     }

@@ -8,7 +8,7 @@ use sqlx::{Row, any::AnyRow};
 use super::{Database, Tx, millis, time};
 use crate::HubError;
 
-/// Keys of one box that await confirmation, at most: whoever may write to its status topic must not fill the table.
+/// Maximum number of unconfirmed keys of one box. Any client that can publish to its status topic can announce keys.
 const MAX_PENDING_KEYS: i64 = 8;
 
 /// A box.

@@ -228,7 +228,9 @@ impl Database {
                 .fetch_optional(&mut *tx)
                 .await?;
             if other.is_none() {
-                return Err(HubError::NotFound(format!("there is no other case {of}")));
+                return Err(HubError::NotFound(format!(
+                    "{case_id}: cannot be a duplicate of {of}: the hub has no other case with that id; list them with `gridwatch-hub cases list`"
+                )));
             }
         }
         let record = parse(&revision_text(&mut tx, case_id, case.revision).await?, case_id)?;
@@ -393,7 +395,7 @@ async fn insert_case(tx: &mut Tx<'_>, new: NewRevision<'_>, at: Timestamp) -> Re
     Ok(())
 }
 
-/// The case, which nobody else changes until the transaction ends.
+/// Reads a case and locks its row until the transaction ends.
 async fn lock(tx: &mut Tx<'_>, case_id: &str) -> Result<CaseRow, HubError> {
     // An update locks the row in both databases; `FOR UPDATE` is PostgreSQL's only.
     let sql = format!("UPDATE cases SET revision = revision WHERE case_id = $1 RETURNING {COLUMNS}");

@@ -33,16 +33,16 @@ const MAX_UNCONTROLLED: usize = 256;
 /// How often confirmed keys are looked for.
 const CONFIRMATIONS_EVERY: Duration = Duration::from_secs(2);
 
-/// Largest message of QoS 0, in bytes: whoever may publish anything there must not fill the memory.
+/// Maximum size of a QoS 0 message, in bytes. QoS 0 has no flow control, so this bounds the memory that such messages take.
 const MAX_UNCONTROLLED_BYTES: usize = 256 << 10;
 
 /// Why a connection ended.
 #[derive(Debug)]
 pub(super) enum Ended {
     Shutdown,
-    /// It may be better the next time.
+    /// Temporary: try again.
     Lost(String),
-    /// Somebody must change something.
+    /// Not temporary: the operator must change a setting here or at the broker.
     Unusable(String),
 }
 

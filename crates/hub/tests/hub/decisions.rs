@@ -243,3 +243,23 @@ async fn a_decision_for_a_state_that_has_passed_is_refused() {
         hub.stop().await;
     }
 }
+
+#[test]
+fn a_database_that_cannot_be_reached_is_named_without_its_password() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_gridwatch-hub"))
+        .args([
+            "--database",
+            "postgres://clerk:hunter2@127.0.0.1:1/hub",
+            "boxes",
+            "list",
+        ])
+        .output()
+        .unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(4), "{error}");
+    assert!(
+        error.contains("postgres://clerk@127.0.0.1:1/hub") && error.contains("refused"),
+        "{error}"
+    );
+    assert!(!error.contains("hunter2"), "{error}");
+}

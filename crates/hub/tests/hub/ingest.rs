@@ -258,7 +258,10 @@ async fn a_record_that_two_readers_would_read_differently_is_not_taken() {
             "unknown variant",
         );
         let status = r#"{"schema_version":1,"node_id":"box-7","state":"online","version":"\u0000"}"#;
-        assert_refused(&desk.take(&topics().status(), status.as_bytes()).await, "no name");
+        assert_refused(
+            &desk.take(&topics().status(), status.as_bytes()).await,
+            "version or installation exceeds",
+        );
         assert!(matches!(
             desk.case(desk.sealed(&sample(1))).await,
             Taken::Case { is_new: true, .. }
